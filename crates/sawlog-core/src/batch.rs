@@ -1,0 +1,359 @@
+//! Raw batches and how they are split into records.
+//!
+//! For: finding where each record of a body starts and ends, for every input format, before anything is decoded.
+//! Not for: checking records (the parsers). Splitting is part of the contract: the same body always gives the same
+//! records with the same indices, so that a row can name its raw record.
+
+use std::ops::Range;
+
+use crate::limits::RECORD_BYTES_MAX;
+
+/// Input format of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JSON objects, one a line, or one array of them.
+    Json,
+    /// Apache and nginx access lines, combined or common.
+    Access,
+    /// Syslog messages, one a line (RFC 5424 and RFC 3164).
+    Syslog,
+    /// Any other lines of text.
+    Text,
+    /// OTLP logs, protobuf.
+    OtlpLogs,
+    /// OTLP metrics, protobuf.
+    OtlpMetrics,
+    /// OTLP logs, JSON.
+    OtlpLogsJson,
+    /// OTLP metrics, JSON.
+    OtlpMetricsJson,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 8] = [
+        Self::Json,
+        Self::Access,
+        Self::Syslog,
+        Self::Text,
+        Self::OtlpLogs,
+        Self::OtlpMetrics,
+        Self::OtlpLogsJson,
+        Self::OtlpMetricsJson,
+    ];
+
+    /// The format in the `format` column and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Access => "access",
+            Self::Syslog => "syslog",
+            Self::Text => "text",
+            Self::OtlpLogs => "otlp-logs",
+            Self::OtlpMetrics => "otlp-metrics",
+            Self::OtlpLogsJson => "otlp-logs-json",
+            Self::OtlpMetricsJson => "otlp-metrics-json",
+        }
+    }
+
+    /// The format of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Whether records are lines.
+    #[must_use]
+    pub const fn is_lines(self) -> bool {
+        matches!(self, Self::Json | Self::Access | Self::Syslog | Self::Text)
+    }
+}
+
+/// Accepted event times, relative to the receive time, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgeLimits {
+    /// How old a record may be; `None` for no limit.
+    pub past: Option<i64>,
+    /// How far its clock may run ahead.
+    pub future: i64,
+}
+
+const DAY: i64 = 86_400_000_000;
+
+impl Default for AgeLimits {
+    /// 400 days back, one day ahead.
+    fn default() -> Self {
+        Self { past: Some(400 * DAY), future: DAY }
+    }
+}
+
+impl AgeLimits {
+    /// No lower bound: for files that a person gives.
+    #[must_use]
+    pub const fn any_past() -> Self {
+        Self { past: None, future: DAY }
+    }
+
+    /// Whether an event time is acceptable. Years before 1 and after 9999 never are.
+    #[must_use]
+    pub const fn accept(self, event_time: i64, receive_time: i64) -> bool {
+        const YEAR_1: i64 = -62_135_596_800_000_000;
+        const YEAR_10000: i64 = 253_402_300_800_000_000;
+        if event_time < YEAR_1 || event_time >= YEAR_10000 {
+            return false;
+        }
+        let is_old = match self.past {
+            Some(past) => event_time < receive_time.saturating_sub(past),
+            None => false,
+        };
+        !is_old && event_time <= receive_time.saturating_add(self.future)
+    }
+}
+
+/// A body as received, with what is known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawBatch<'a> {
+    /// Id of the batch, unique in the deployment.
+    pub batch_id: &'a str,
+    /// Name of the source that delivered it.
+    pub source: &'a str,
+    /// Format of the body.
+    pub format: Format,
+    /// Whether the sender declared the format. If it was guessed, a line that does not fit is read as text.
+    pub is_declared: bool,
+    /// When it was received, UTC microseconds.
+    pub receive_time: i64,
+    /// Accepted event times.
+    pub age: AgeLimits,
+    /// The records.
+    pub body: &'a [u8],
+}
+
+/// Place of one record in a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSpan {
+    /// The record itself.
+    pub record: Range<usize>,
+    /// For OTLP: the resource and the scope (and metric) around it, each as a range of the body.
+    pub context: Option<Context>,
+}
+
+/// What surrounds an OTLP record, as ranges of the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The resource message with its schema URL, without its scopes.
+    pub resource: Range<usize>,
+    /// The scope message; empty where there is none.
+    pub scope: Range<usize>,
+}
+
+/// Why a body cannot be split.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SplitError {
+    /// The framing itself is broken.
+    #[error("the body is not valid {format}: {problem} (at byte {byte_offset})")]
+    Syntax {
+        /// Format that was expected.
+        format: &'static str,
+        /// What is wrong.
+        problem: String,
+        /// Where.
+        byte_offset: usize,
+    },
+}
+
+/// The records of a body. Empty lines are no records.
+///
+/// # Errors
+/// When the framing of an OTLP body is broken; line formats and JSON arrays can always be split.
+pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError> {
+    let ranges = match format {
+        Format::Json => match body.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            Some(start) if body[start] == b'[' => array_elements(body, start + 1),
+            _ => lines(body),
+        },
+        _ => lines(body),
+    };
+    Ok(ranges.into_iter().map(|record| RecordSpan { record, context: None }).collect())
+}
+
+/// Whether a record is over its limit and must be refused.
+#[must_use]
+pub fn is_oversize(span: &RecordSpan) -> bool {
+    span.record.len() > RECORD_BYTES_MAX
+}
+
+fn lines(body: &[u8]) -> Vec<Range<usize>> {
+    let mut ranges = Vec::with_capacity(body.len() / 256 + 1);
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', body).chain(std::iter::once(body.len()));
+    for end in ends {
+        let line_end = if end > start && body[end - 1] == b'\r' { end - 1 } else { end };
+        let is_blank = body[start..line_end].iter().all(u8::is_ascii_whitespace);
+        if !is_blank {
+            ranges.push(start..line_end);
+        }
+        start = end + 1;
+    }
+    ranges
+}
+
+/// Elements of an array, found by their brackets alone, so that one broken element leaves its neighbours whole. What
+/// cannot be separated any more is one last element.
+fn array_elements(body: &[u8], start: usize) -> Vec<Range<usize>> {
+    let mut ranges = Vec::with_capacity(body.len() / 256 + 1);
+    let mut at = start;
+    loop {
+        while body.get(at).is_some_and(|byte| byte.is_ascii_whitespace() || *byte == b',') {
+            at += 1;
+        }
+        match body.get(at) {
+            None => return ranges,
+            Some(b']') => {
+                let rest = body[at + 1..].trim_ascii();
+                if !rest.is_empty() {
+                    ranges.push(at + 1..body.len());
+                }
+                return ranges;
+            }
+            Some(_) => {
+                let end = element_end(body, at);
+                ranges.push(at..end);
+                at = end;
+            }
+        }
+    }
+}
+
+/// End of the element that starts at `start`: its matching bracket, or the next comma or `]`.
+fn element_end(body: &[u8], start: usize) -> usize {
+    let mut depth = 0usize;
+    let mut at = start;
+    while let Some(&byte) = body.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                loop {
+                    match memchr::memchr2(b'"', b'\\', &body[at.min(body.len())..]) {
+                        None => return body.len(),
+                        Some(ahead) if body[at + ahead] == b'"' => {
+                            at += ahead;
+                            break;
+                        }
+                        Some(ahead) => at += ahead + 2,
+                    }
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            b',' | b']' if depth == 0 => return at.max(start + 1),
+            _ => {}
+        }
+        at += 1;
+    }
+    body.len()
+}
+
+/// Guesses the format of a file from its first lines.
+#[must_use]
+pub fn detect(sample: &[u8]) -> Format {
+    const SAMPLE_LINES_MAX: usize = 50;
+    let first = sample.iter().position(|byte| !byte.is_ascii_whitespace()).map(|at| sample[at]);
+    if first == Some(b'[')
+        && sample.iter().skip_while(|byte| **byte != b'[').skip(1).find(|byte| !byte.is_ascii_whitespace())
+            == Some(&b'{')
+    {
+        return Format::Json;
+    }
+    let found = lines(sample);
+    // The last line of a sample may be cut off.
+    let whole = if found.len() > 1 { &found[..found.len() - 1] } else { &found[..] };
+    let taken = whole.len().min(SAMPLE_LINES_MAX);
+    let mut record = crate::record::Record::default();
+    let mut fits = |parse: &dyn Fn(&[u8], &mut crate::record::Record) -> bool| {
+        let count = whole[..taken]
+            .iter()
+            .filter(|range| {
+                record.reset();
+                parse(&sample[(*range).clone()], &mut record)
+            })
+            .count();
+        taken > 0 && count * 10 >= taken * 7
+    };
+    if fits(&|line, _| line.trim_ascii_start().first() == Some(&b'{')) {
+        Format::Json
+    } else if fits(&|line, record| crate::parse_access::parse_access(line, 0, record).is_ok()) {
+        Format::Access
+    } else if fits(&|line, record| {
+        looks_like_syslog(line) && crate::parse_syslog::parse_syslog(line, 0, record).is_ok()
+    }) {
+        Format::Syslog
+    } else {
+        Format::Text
+    }
+}
+
+/// A priority in front, or a month's name and later a tag: what tells syslog from other lines that start with a time.
+fn looks_like_syslog(line: &[u8]) -> bool {
+    line.first() == Some(&b'<') || (line.first().is_some_and(u8::is_ascii_alphabetic) && line.get(3) == Some(&b' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(format: Format, body: &str) -> Vec<String> {
+        let spans = split(format, body.as_bytes()).expect("lines can be split");
+        spans.into_iter().map(|span| body[span.record].to_owned()).collect()
+    }
+
+    #[test]
+    fn blank_lines_are_no_records_and_carriage_returns_no_part_of_them() {
+        assert_eq!(texts(Format::Text, "a\r\n\n  \nb"), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_broken_element_leaves_its_neighbours_whole() {
+        assert_eq!(texts(Format::Json, r#" [{"a":"}]"}, {"b":[1,2}], 7, {"c":1}]"#)[0], r#"{"a":"}]"}"#);
+        assert_eq!(texts(Format::Json, r#"[{"a":1},oops,{"c":1}]"#), [r#"{"a":1}"#, "oops", r#"{"c":1}"#]);
+        assert_eq!(texts(Format::Json, r#"[{"a":1},{"b":"#), [r#"{"a":1}"#, r#"{"b":"#]);
+    }
+
+    #[test]
+    fn formats_are_told_apart() {
+        let access = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 12 \"-\" \"curl\"\n";
+        assert_eq!(detect(access.repeat(3).as_bytes()), Format::Access);
+        assert_eq!(detect(b"{\"a\":1}\n{\"b\""), Format::Json);
+        assert_eq!(detect(b"Jun 14 15:16:01 combo sshd[1]: hello\nJun 14 15:16:01 combo x: y\n"), Format::Syslog);
+        assert_eq!(detect(b"2015-10-18 18:01:47,978 INFO [main] a.b: c\nmore\n"), Format::Text);
+    }
+
+    #[test]
+    fn age_limits_count_from_the_receive_time() {
+        let age = AgeLimits::default();
+        assert!(age.accept(-400 * DAY, 0) && !age.accept(-400 * DAY - 1, 0));
+        assert!(age.accept(DAY, 0) && !age.accept(DAY + 1, 0));
+        assert!(AgeLimits::any_past().accept(-50 * 365 * DAY, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_never_panics_and_never_overlaps(body in proptest::collection::vec(prop_oneof![Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b','), Just(b'"'), Just(b'\\'), Just(b'\n'), any::<u8>()], 0..200)) {
+            for format in [Format::Json, Format::Text] {
+                let spans = split(format, &body).expect("lines can be split");
+                for pair in spans.windows(2) {
+                    prop_assert!(pair[0].record.end <= pair[1].record.start);
+                }
+                prop_assert!(spans.iter().all(|span| span.record.end <= body.len() && !span.record.is_empty()));
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Which input field fills which slot, and how its value is standardized on the way.
+//!
+//! For: the names that log libraries, OpenTelemetry's semantic conventions, Elastic Common Schema and Google's
+//! LogEntry use for the same thing. Not for: reading a syntax (the parsers) or deriving values ([`crate::enrich`]).
+//! Invariant: a value that does not fit its slot becomes an attribute under its own name; nothing is dropped.
+
+use crate::defect::{Defect, Reason};
+use crate::record::{AttributeType, Float, Int, Record, Span, Text, Time, Value};
+use crate::severity;
+use crate::time;
+use crate::value::{self, DurationUnit};
+
+/// What a field means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Goes to a text slot.
+    Text(Text),
+    /// A whole number.
+    Int(Int),
+    /// A number of bytes, perhaps with a unit.
+    Size(Int),
+    /// A duration; a bare number is in the given unit.
+    Duration(DurationUnit),
+    /// A time; one that cannot be read makes the record a dead letter.
+    Time(Time),
+    /// Perhaps a time; otherwise an attribute.
+    MaybeTime(Time),
+    /// A severity word or number.
+    Severity,
+    /// A severity number on OpenTelemetry's scale.
+    SeverityNumber,
+    /// The value of a metric point.
+    MetricValue,
+    /// Says outright whether the record is a log, a metric or an activity event.
+    Kind,
+    /// The type of a metric; of other records an attribute.
+    MetricType,
+}
+
+impl Target {
+    /// Whether the field means the same inside `labels`, `tags` and the like.
+    fn holds_in_labels(self) -> bool {
+        use Text::{
+            ClientAddress, Environment, Host, HttpMethod, HttpPath, HttpRoute, Referrer, Region, Service,
+            ServiceVersion, SessionId, UserAgent, UserId,
+        };
+        match self {
+            Self::Text(slot) => matches!(
+                slot,
+                ClientAddress
+                    | Environment
+                    | Host
+                    | HttpMethod
+                    | HttpPath
+                    | HttpRoute
+                    | Referrer
+                    | Region
+                    | Service
+                    | ServiceVersion
+                    | SessionId
+                    | UserAgent
+                    | UserId
+            ),
+            Self::Int(slot) => slot == Int::HttpStatus,
+            _ => false,
+        }
+    }
+}
+
+/// Nested objects whose name says only "more fields follow".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Container {
+    /// The record's own fields (`jsonPayload`, `fields`).
+    Body,
+    /// Labels: only fields that mean the same anywhere fill slots.
+    Labels,
+    /// Attributes of the sending resource.
+    Resource,
+}
+
+/// The container that a top-level object field is, if it is one.
+pub(crate) fn container(key: &[u8]) -> Option<Container> {
+    Some(match key {
+        b"jsonPayload" | b"fields" => Container::Body,
+        b"labels" | b"tags" | b"attributes" | b"properties" | b"dimensions" => Container::Labels,
+        b"resource" | b"resource_attributes" => Container::Resource,
+        _ => return None,
+    })
+}
+
+/// Kind that a record claims, by its `kind` field.
+pub(crate) const KIND_SLOT_LOG: i64 = 1;
+pub(crate) const KIND_SLOT_METRIC: i64 = 2;
+pub(crate) const KIND_SLOT_ACTIVITY: i64 = 3;
+
+/// What a field of that (dotted) name means.
+pub(crate) fn target(key: &[u8]) -> Option<Target> {
+    Some(match key {
+        b"timestamp" | b"@timestamp" | b"time" | b"ts" | b"event_time" | b"datetime" | b"eventTime" | b"_time" => {
+            Target::Time(Time::Event)
+        }
+        b"date" | b"t" | b"asctime" | b"created_at" | b"createdAt" | b"event.created" => Target::MaybeTime(Time::Event),
+        b"observed_time" | b"observed_timestamp" | b"receiveTimestamp" => Target::MaybeTime(Time::Observed),
+        b"start_time" => Target::MaybeTime(Time::Start),
+        b"severity" | b"level" | b"lvl" | b"loglevel" | b"log_level" | b"log.level" | b"levelname"
+        | b"severity_text" | b"severityText" => Target::Severity,
+        b"severity_number" | b"severityNumber" => Target::SeverityNumber,
+        b"message" | b"msg" | b"body" | b"log" | b"textPayload" | b"short_message" | b"text" => {
+            Target::Text(Text::Message)
+        }
+        b"kind" => Target::Kind,
+        b"service" | b"service.name" | b"service_name" | b"app" | b"application" | b"app_name" | b"appname" => {
+            Target::Text(Text::Service)
+        }
+        b"version" | b"service.version" | b"service_version" | b"app_version" => Target::Text(Text::ServiceVersion),
+        b"environment"
+        | b"env"
+        | b"deployment.environment"
+        | b"deployment.environment.name"
+        | b"service.environment" => Target::Text(Text::Environment),
+        b"region" | b"cloud.region" | b"cloud_region" => Target::Text(Text::Region),
+        b"host" | b"host.name" | b"hostname" | b"host_name" => Target::Text(Text::Host),
+        b"logger" | b"logger_name" | b"log.logger" | b"logger.name" => Target::Text(Text::Logger),
+        b"event" | b"event_name" | b"event.name" | b"eventName" => Target::Text(Text::EventName),
+        b"trace_id" | b"traceId" | b"trace.id" | b"traceID" | b"trace" => Target::Text(Text::TraceId),
+        b"span_id" | b"spanId" | b"span.id" | b"spanID" => Target::Text(Text::SpanId),
+        b"trace_flags" | b"traceFlags" => Target::Int(Int::TraceFlags),
+        b"insert_id" | b"insertId" | b"event_id" | b"eventId" | b"event.id" => Target::Text(Text::InsertId),
+        b"user_id" | b"userId" | b"user.id" | b"uid" | b"enduser.id" | b"distinct_id" => Target::Text(Text::UserId),
+        b"session_id" | b"sessionId" | b"session.id" => Target::Text(Text::SessionId),
+        b"device" | b"device.type" | b"device_type" => Target::Text(Text::Device),
+        _ => return http_target(key).or_else(|| metric_target(key)),
+    })
+}
+
+fn http_target(key: &[u8]) -> Option<Target> {
+    Some(match key {
+        b"http.method"
+        | b"method"
+        | b"http.request.method"
+        | b"http_method"
+        | b"httpRequest.requestMethod"
+        | b"request_method" => Target::Text(Text::HttpMethod),
+        b"http.path"
+        | b"path"
+        | b"url.path"
+        | b"http.target"
+        | b"http_path"
+        | b"page"
+        | b"page_path"
+        | b"uri"
+        | b"request_uri"
+        | b"http.url"
+        | b"url"
+        | b"url.full"
+        | b"httpRequest.requestUrl" => Target::Text(Text::HttpPath),
+        b"http.route" | b"route" | b"http_route" => Target::Text(Text::HttpRoute),
+        b"http.status"
+        | b"status"
+        | b"http.status_code"
+        | b"http.response.status_code"
+        | b"status_code"
+        | b"http_status"
+        | b"httpRequest.status"
+        | b"statusCode" => Target::Int(Int::HttpStatus),
+        b"http.user_agent"
+        | b"user_agent"
+        | b"user_agent.original"
+        | b"userAgent"
+        | b"http_user_agent"
+        | b"httpRequest.userAgent" => Target::Text(Text::UserAgent),
+        b"http.client_ip"
+        | b"client_ip"
+        | b"client.address"
+        | b"client_address"
+        | b"remote_addr"
+        | b"remote_ip"
+        | b"clientip"
+        | b"source.ip"
+        | b"httpRequest.remoteIp"
+        | b"http.remote_addr"
+        | b"ip" => Target::Text(Text::ClientAddress),
+        b"http.referrer"
+        | b"referrer"
+        | b"referer"
+        | b"http.referer"
+        | b"http.request.header.referer"
+        | b"httpRequest.referer" => Target::Text(Text::Referrer),
+        b"http.request_bytes"
+        | b"request_bytes"
+        | b"http.request.body.size"
+        | b"http.request.size"
+        | b"httpRequest.requestSize"
+        | b"bytes_in" => Target::Size(Int::RequestBytes),
+        b"http.response_bytes"
+        | b"response_bytes"
+        | b"http.response.body.size"
+        | b"http.response.size"
+        | b"httpRequest.responseSize"
+        | b"bytes_sent"
+        | b"body_bytes_sent"
+        | b"bytes_out"
+        | b"bytes" => Target::Size(Int::ResponseBytes),
+        b"duration_ms" | b"duration" | b"latency_ms" | b"latency" | b"elapsed" | b"elapsed_ms" | b"took"
+        | b"took_ms" | b"response_time" | b"response_time_ms" | b"http.duration_ms" | b"http.latency_ms"
+        | b"responseTime" | b"durationMs" => Target::Duration(DurationUnit::Millis),
+        b"duration_us" | b"latency_us" | b"elapsed_us" => Target::Duration(DurationUnit::Micros),
+        b"duration_ns" | b"event.duration" | b"latency_ns" => Target::Duration(DurationUnit::Nanos),
+        b"duration_s"
+        | b"request_time"
+        | b"duration_seconds"
+        | b"httpRequest.latency"
+        | b"http.server.request.duration" => Target::Duration(DurationUnit::Seconds),
+        _ => return None,
+    })
+}
+
+fn metric_target(key: &[u8]) -> Option<Target> {
+    Some(match key {
+        b"metric" | b"metric_name" | b"metric.name" => Target::Text(Text::MetricName),
+        b"value" => Target::MetricValue,
+        b"unit" => Target::Text(Text::Unit),
+        b"type" | b"metric_type" => Target::MetricType,
+        _ => return None,
+    })
+}
+
+/// Puts a named value where it belongs. `key` is the dotted name, `key_span` the same bytes as a span.
+pub(crate) fn assign(
+    record: &mut Record,
+    payload: &[u8],
+    scope: Option<Container>,
+    key_span: Span,
+    value: Value,
+    receive_time: i64,
+) -> Result<(), Defect> {
+    let found = target(record.bytes(payload, key_span))
+        .filter(|found| !matches!(scope, Some(Container::Labels | Container::Resource)) || found.holds_in_labels());
+    let value = as_null_if_null_word(record, payload, value);
+    let fits = match found {
+        Some(found) => fill(record, payload, found, value, receive_time)?,
+        None => false,
+    };
+    if !fits {
+        let add = if scope == Some(Container::Resource) { Record::add_resource } else { Record::add_attribute };
+        add(record, payload, key_span, value);
+    }
+    Ok(())
+}
+
+fn as_null_if_null_word(record: &Record, payload: &[u8], value: Value) -> Value {
+    if value.kind == AttributeType::Text
+        && value.text.len() <= 9
+        && value::is_null_word(record.bytes(payload, value.text))
+    {
+        return Value { text: value.text, kind: AttributeType::Null };
+    }
+    value
+}
+
+/// Whether the slot took the value. A null fills every slot in the sense that there is nothing left to keep.
+fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receive_time: i64) -> Result<bool, Defect> {
+    if value.kind == AttributeType::Null {
+        return Ok(!matches!(found, Target::MetricType | Target::Kind));
+    }
+    let is_scalar = matches!(value.kind, AttributeType::Text | AttributeType::Integer | AttributeType::Float);
+    if !is_scalar {
+        return Ok(fill_from_other(record, found, value));
+    }
+    let bytes = record.bytes(payload, value.text);
+    Ok(match found {
+        Target::Text(slot) => fill_text(record, payload, slot, value),
+        Target::Int(slot) => {
+            let number = value::whole_number(bytes).filter(|&number| i32::try_from(number).is_ok());
+            set_if_free(record, slot, number)
+        }
+        Target::Size(slot) => set_if_free(record, slot, value::size_bytes(bytes)),
+        Target::Duration(unit) => set_if_free(record, Int::DurationUs, value::duration_micros(bytes, unit)),
+        Target::Time(slot) => fill_time(record, payload, slot, value, receive_time)?,
+        Target::MaybeTime(slot) => fill_time(record, payload, slot, value, receive_time).unwrap_or(false),
+        Target::Severity => fill_severity(record, payload, value),
+        Target::SeverityNumber => {
+            let number = value::whole_number(bytes).filter(|number| (1..=24).contains(number));
+            set_if_free(record, Int::SeverityNumber, number)
+        }
+        Target::MetricValue => fill_metric_value(record, payload, value),
+        Target::MetricType => {
+            let is_type = matches!(bytes, b"gauge" | b"sum" | b"counter");
+            is_type && fill_text(record, payload, Text::MetricType, value)
+        }
+        Target::Kind => {
+            let kind = match bytes {
+                b"log" => Some(KIND_SLOT_LOG),
+                b"metric" => Some(KIND_SLOT_METRIC),
+                b"activity" => Some(KIND_SLOT_ACTIVITY),
+                _ => None,
+            };
+            kind.is_some_and(|kind| {
+                record.claimed_kind = Some(kind);
+                true
+            })
+        }
+    })
+}
+
+/// Booleans and JSON fit only the message, which may be of any type.
+fn fill_from_other(record: &mut Record, found: Target, value: Value) -> bool {
+    let fits = found == Target::Text(Text::Message) && record.text(Text::Message).is_none();
+    if fits {
+        record.set_text(Text::Message, value.text);
+        record.set_text_copy(Text::MessageType, &[value.kind.letter()]);
+    }
+    fits
+}
+
+fn set_if_free(record: &mut Record, slot: Int, value: Option<i64>) -> bool {
+    match value {
+        Some(value) if record.int(slot).is_none() => {
+            record.set_int(slot, value);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn fill_text(record: &mut Record, payload: &[u8], slot: Text, value: Value) -> bool {
+    if record.text(slot).is_some() {
+        return false;
+    }
+    let span = match slot {
+        Text::TraceId | Text::SpanId => match hex_id(record, payload, value.text) {
+            Some(span) => span,
+            None => return false,
+        },
+        _ => value.text,
+    };
+    if slot == Text::Message && value.kind != AttributeType::Text {
+        record.set_text_copy(Text::MessageType, &[value.kind.letter()]);
+    }
+    record.set_text(slot, span);
+    true
+}
+
+/// A trace or span id in lower case; Google writes it at the end of `projects/…/traces/`.
+fn hex_id(record: &mut Record, payload: &[u8], text: Span) -> Option<Span> {
+    let bytes = record.bytes(payload, text);
+    let front = memchr::memrchr(b'/', bytes).map_or(0, |slash| slash + 1);
+    let id = &bytes[front..];
+    if !matches!(id.len(), 16 | 32) || !id.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    if id.iter().any(u8::is_ascii_uppercase) {
+        let lower = id.to_ascii_lowercase();
+        return Some(record.keep(&lower));
+    }
+    Some(text.trimmed(front, 0))
+}
+
+fn fill_time(record: &mut Record, payload: &[u8], slot: Time, value: Value, receive_time: i64) -> Result<bool, Defect> {
+    if record.time(slot).is_some() {
+        return Ok(false);
+    }
+    let bytes = record.bytes(payload, value.text);
+    let micros =
+        if value.kind == AttributeType::Text { time::parse(bytes, receive_time) } else { time::of_epoch_number(bytes) };
+    let Some(micros) = micros else {
+        return Err(Defect::new(Reason::TimeUnreadable).about(&String::from_utf8_lossy(bytes)));
+    };
+    record.set_time(slot, micros);
+    Ok(true)
+}
+
+fn fill_severity(record: &mut Record, payload: &[u8], value: Value) -> bool {
+    if record.text(Text::SeverityText).is_some() {
+        return false;
+    }
+    let bytes = record.bytes(payload, value.text);
+    let number = match value::whole_number(bytes) {
+        Some(level) => severity::number_of_level(level, true),
+        None => severity::number_of_word(bytes.trim_ascii()),
+    };
+    record.set_text(Text::SeverityText, value.text);
+    if let Some(number) = number {
+        set_if_free(record, Int::SeverityNumber, Some(number));
+    }
+    true
+}
+
+fn fill_metric_value(record: &mut Record, payload: &[u8], value: Value) -> bool {
+    if record.float(Float::Value).is_some() {
+        return false;
+    }
+    let bytes = record.bytes(payload, value.text);
+    let Some(number) = value::float(bytes) else {
+        return false;
+    };
+    let whole = value::integer(bytes);
+    record.metric_value = Some(value);
+    record.set_float(Float::Value, number);
+    if let Some(whole) = whole {
+        record.set_int(Int::ValueInt, whole);
+    }
+    true
+}

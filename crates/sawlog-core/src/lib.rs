@@ -1,0 +1,45 @@
+//! The pure transform core of Sawlog.
+//!
+//! For: turning raw payloads into typed Arrow batches and dead letters, the same way in the `sawlog` binary, in Beam
+//! workers and in Spark executors. Not for: I/O, clocks, threads or async; receive time is an input.
+//!
+//! ```
+//! use sawlog_core::batch::{AgeLimits, Format, RawBatch};
+//! use sawlog_core::rules::Rules;
+//! use sawlog_core::schema::Table;
+//!
+//! let batch = RawBatch {
+//!     batch_id: "b1",
+//!     source: "docs",
+//!     format: Format::Json,
+//!     is_declared: true,
+//!     receive_time: 1_795_489_200_000_000,
+//!     age: AgeLimits::default(),
+//!     body: b"{\"message\":\"payment failed\",\"level\":\"error\",\"service\":\"checkout\"}\n{broken",
+//! };
+//! let rows = sawlog_core::transform::transform(&batch, &Rules::none())?;
+//! assert_eq!(rows.tables[Table::Logs as usize].num_rows(), 1);
+//! assert_eq!(rows.tables[Table::DeadLetters as usize].num_rows(), 1);
+//! assert!(rows.counts.closes());
+//! # Ok::<(), sawlog_core::transform::TransformError>(())
+//! ```
+
+pub mod batch;
+pub mod dedup;
+pub mod defect;
+mod enrich;
+mod fields;
+pub mod ledger;
+pub mod limits;
+mod parse_access;
+mod parse_json;
+mod parse_syslog;
+mod parse_text;
+pub mod record;
+mod rows;
+pub mod rules;
+pub mod schema;
+mod severity;
+pub mod time;
+pub mod transform;
+mod value;

@@ -1,0 +1,16 @@
+//! Bounds on what one record may hold.
+//!
+//! For: the limits that every parser keeps, in one place. Not for: limits of requests (body size, rate), which the
+//! receiving side sets.
+
+/// Largest record; a longer line is rejected before it is kept.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// Deepest nesting of a structured record; a deeper one is a dead letter.
+pub const NESTING_MAX: usize = 64;
+
+/// Most fields of one record; a record with more is a dead letter.
+pub const FIELDS_MAX: usize = 1000;
+
+/// Most problems that one answer lists; the counts go on.
+pub const PROBLEMS_MAX: usize = 100;

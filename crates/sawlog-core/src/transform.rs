@@ -1,0 +1,366 @@
+//! From a raw batch to typed batches and dead letters.
+//!
+//! For: the one sequence that every runtime calls: parse → standardize → classify → filter → enrich → split by kind.
+//! Not for: dedup against what came before, windows, or anything that needs a clock. Deterministic: the same payload,
+//! receive time and rules give the same rows. Each record is counted in exactly one outcome.
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::batch::{self, Format, RawBatch, RecordSpan, SplitError};
+use crate::defect::{Defect, Reason};
+use crate::enrich::Enricher;
+use crate::fields;
+use crate::ledger::Counts;
+use crate::limits::PROBLEMS_MAX;
+use crate::parse_access::parse_access;
+use crate::parse_json::parse_json;
+use crate::parse_syslog::parse_syslog;
+use crate::parse_text::parse_text;
+use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
+use crate::rows::{BatchFacts, Rows};
+use crate::rules::Rules;
+use crate::schema::Table;
+use crate::value;
+
+/// What a raw batch became.
+#[derive(Debug)]
+pub struct Transformed {
+    /// One batch for each table, in the order of [`Table::ALL`].
+    pub tables: [RecordBatch; 4],
+    /// Outcomes before dedup against other batches: `stored` counts rows, `duplicate` only repeats inside this batch.
+    pub counts: Counts,
+    /// Identity of each row that carries an `insert_id`.
+    pub ids: Vec<RowId>,
+    /// The first bad records, at most [`PROBLEMS_MAX`].
+    pub problems: Vec<Problem>,
+}
+
+/// Identity of a row for dedup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowId {
+    /// Table of the row.
+    pub table: Table,
+    /// Row in the table's batch.
+    pub row: usize,
+    /// Hash of table and `insert_id`.
+    pub id: u128,
+    /// Event time, UTC microseconds.
+    pub event_time: i64,
+}
+
+/// A record that did not become a row, for the answer to its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Index of the record in the batch, from 0.
+    pub record_index: usize,
+    /// What is wrong.
+    pub defect: Defect,
+}
+
+/// Why a batch could not be transformed at all.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// The body cannot be split into records.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// Arrow refused the columns; a defect of this crate.
+    #[error("building columns failed")]
+    Columns(#[from] ArrowError),
+}
+
+/// Kind of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Log,
+    Metric,
+    Activity,
+}
+
+impl Kind {
+    const fn table(self) -> Table {
+        match self {
+            Self::Log => Table::Logs,
+            Self::Metric => Table::Metrics,
+            Self::Activity => Table::Activity,
+        }
+    }
+}
+
+/// What became of one record.
+enum Outcome {
+    Row(Kind, i64),
+    Filtered,
+    Dead(Defect),
+}
+
+/// Transforms a raw batch under the given rules.
+///
+/// # Errors
+/// When the body cannot be split into records at all.
+pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, TransformError> {
+    let spans = batch::split(batch.format, batch.body)?;
+    let mut run = Run {
+        batch,
+        rules,
+        enricher: Enricher::default(),
+        record: Record::default(),
+        rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
+        counts: Counts::default(),
+        ids: Vec::new(),
+        problems: Vec::new(),
+    };
+    for (index, span) in spans.iter().enumerate() {
+        run.record(index, span);
+    }
+    run.finish()
+}
+
+struct Run<'a> {
+    batch: &'a RawBatch<'a>,
+    rules: &'a Rules,
+    enricher: Enricher,
+    record: Record,
+    rows: [Rows; 4],
+    counts: Counts,
+    ids: Vec<Identified>,
+    problems: Vec<Problem>,
+}
+
+/// A row with an id, and the hash that decides between two of one id.
+struct Identified {
+    row_id: RowId,
+    payload_hash: u64,
+}
+
+impl Run<'_> {
+    fn record(&mut self, index: usize, span: &RecordSpan) {
+        let payload = &self.batch.body[span.record.clone()];
+        self.counts.received += 1;
+        self.record.reset();
+        match self.outcome(payload, span) {
+            Outcome::Row(kind, event_time) => {
+                self.counts.stored += 1;
+                self.note_id(payload, kind.table(), event_time);
+                self.rows[kind.table() as usize].push(payload, &self.record, index, event_time);
+            }
+            Outcome::Filtered => self.counts.filtered += 1,
+            Outcome::Dead(defect) => self.dead_letter(payload, index, defect),
+        }
+    }
+
+    fn outcome(&mut self, payload: &[u8], span: &RecordSpan) -> Outcome {
+        if let Err(error) = std::str::from_utf8(payload)
+            && self.batch.format.is_lines()
+        {
+            return Outcome::Dead(Defect::new(Reason::InvalidUtf8).at(error.valid_up_to()));
+        }
+        if let Err(defect) = self.parse(payload, span) {
+            return Outcome::Dead(defect);
+        }
+        let kind = match classify(payload, &mut self.record) {
+            Ok(kind) => kind,
+            Err(defect) => return Outcome::Dead(defect),
+        };
+        let receive_time = self.batch.receive_time;
+        let event_time = self.record.time(Time::Event).unwrap_or(receive_time);
+        self.record.set_time(Time::Event, event_time);
+        if !self.batch.age.accept(event_time, receive_time) {
+            let written = crate::time::to_rfc3339(event_time);
+            return Outcome::Dead(Defect::new(Reason::TimeOutOfRange).in_field(b"timestamp").about(&written));
+        }
+        self.enricher.enrich(payload, &mut self.record);
+        self.rules.add_values(payload, &mut self.record);
+        if self.rules.drops(payload, &self.record) {
+            return Outcome::Filtered;
+        }
+        self.rules.redact_record(payload, &mut self.record);
+        Outcome::Row(kind, event_time)
+    }
+
+    fn parse(&mut self, payload: &[u8], _span: &RecordSpan) -> Result<(), Defect> {
+        let receive_time = self.batch.receive_time;
+        let record = &mut self.record;
+        let parsed = match self.batch.format {
+            Format::Json => return parse_json(payload, receive_time, record),
+            Format::Access => parse_access(payload, receive_time, record),
+            Format::Syslog => parse_syslog(payload, receive_time, record),
+            _ => {
+                parse_text(payload, receive_time, record);
+                Ok(())
+            }
+        };
+        match parsed {
+            Err(_) if !self.batch.is_declared => {
+                record.reset();
+                parse_text(payload, receive_time, record);
+                Ok(())
+            }
+            parsed => parsed,
+        }
+    }
+
+    fn note_id(&mut self, payload: &[u8], table: Table, event_time: i64) {
+        let Some(insert_id) = self.record.text_bytes(payload, Text::InsertId) else {
+            return;
+        };
+        let id = xxh3_128(insert_id) ^ table as u128;
+        let row_id = RowId { table, row: self.rows[table as usize].len(), id, event_time };
+        self.ids.push(Identified { row_id, payload_hash: xxh3_64(payload) });
+    }
+
+    fn dead_letter(&mut self, payload: &[u8], index: usize, defect: Defect) {
+        self.counts.dead_lettered += 1;
+        let record = &mut self.record;
+        record.reset();
+        record.set_text_copy(Text::Stage, defect.reason.stage().name().as_bytes());
+        record.set_text_copy(Text::Reason, defect.reason.code().as_bytes());
+        record.set_text_copy(Text::Error, defect.to_string().as_bytes());
+        record.set_text_copy(Text::Remedy, defect.reason.remedy().as_bytes());
+        if let Some(field) = &defect.field {
+            record.set_text_copy(Text::FieldName, field.as_bytes());
+        }
+        if let Some(offset) = defect.byte_offset {
+            record.set_int(Int::ByteOffset, offset as i64);
+        }
+        self.rows[Table::DeadLetters as usize].push(payload, record, index, self.batch.receive_time);
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { record_index: index, defect });
+        }
+    }
+
+    fn finish(self) -> Result<Transformed, TransformError> {
+        let batch = self.batch;
+        let facts = BatchFacts {
+            source: batch.source,
+            format: batch.format.name(),
+            batch_id: batch.batch_id,
+            receive_time: batch.receive_time,
+            rules_version: self.rules.version(),
+        };
+        let [logs, metrics, activity, dead_letters] = self.rows;
+        let transformed = Transformed {
+            tables: [logs.finish(facts)?, metrics.finish(facts)?, activity.finish(facts)?, dead_letters.finish(facts)?],
+            counts: self.counts,
+            ids: Vec::new(),
+            problems: self.problems,
+        };
+        crate::dedup::without_repeats(transformed, self.ids.into_iter().map(|one| (one.row_id, one.payload_hash)))
+    }
+}
+
+/// Decides which table a record belongs to: its own claim, else a metric has a name and a value, an activity event a
+/// name and a user or session and no message.
+fn classify(payload: &[u8], record: &mut Record) -> Result<Kind, Defect> {
+    let has = |record: &Record, slot| record.text(slot).is_some();
+    let has_value = record.float(Float::Value).is_some() || record.int(Int::Count).is_some();
+    let kind = match record.claimed_kind {
+        Some(fields::KIND_SLOT_METRIC) => Kind::Metric,
+        Some(fields::KIND_SLOT_ACTIVITY) => Kind::Activity,
+        Some(_) => Kind::Log,
+        None if has(record, Text::MetricName) && !has(record, Text::Message) => Kind::Metric,
+        None if has(record, Text::EventName)
+            && (has(record, Text::UserId) || has(record, Text::SessionId))
+            && !has(record, Text::Message)
+            && !has(record, Text::SeverityText) =>
+        {
+            Kind::Activity
+        }
+        None => Kind::Log,
+    };
+    let missing_name = match kind {
+        Kind::Metric => (!has(record, Text::MetricName)).then_some("metric"),
+        Kind::Activity => (!has(record, Text::EventName)).then_some("event"),
+        Kind::Log => None,
+    };
+    if let Some(name) = missing_name {
+        return Err(Defect::new(Reason::NameMissing).in_field(name.as_bytes()));
+    }
+    if kind == Kind::Metric {
+        if !has_value {
+            return Err(Defect::new(Reason::MetricWithoutValue).in_field(b"value"));
+        }
+        if !has(record, Text::MetricType) {
+            record.set_text_copy(Text::MetricType, b"gauge");
+        }
+    }
+    keep_what_has_no_column(payload, record, kind);
+    Ok(kind)
+}
+
+/// Values that the chosen table has no column for become attributes, so that nothing is dropped.
+fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
+    const METRIC_SLOTS: [(Text, &[u8]); 3] =
+        [(Text::MetricName, b"metric"), (Text::MetricType, b"type"), (Text::Unit, b"unit")];
+    const LOG_ONLY: [(Text, &[u8]); 2] = [(Text::Message, b"message"), (Text::SeverityText, b"severity")];
+    const HTTP: [(Text, &[u8]); 2] = [(Text::HttpMethod, b"http.method"), (Text::Device, b"device")];
+    const VISIT: [(Text, &[u8]); 9] = [
+        (Text::EventName, b"event"),
+        (Text::UserId, b"user_id"),
+        (Text::SessionId, b"session_id"),
+        (Text::HttpPath, b"http.path"),
+        (Text::HttpRoute, b"http.route"),
+        (Text::Referrer, b"referrer"),
+        (Text::UserAgent, b"user_agent"),
+        (Text::ClientAddress, b"client_address"),
+        (Text::TraceId, b"trace_id"),
+    ];
+    let mut keep = |slots: &[(Text, &[u8])]| {
+        for (slot, name) in slots {
+            if let Some(text) = record.text(*slot) {
+                add_text(payload, record, name, text, AttributeType::Text);
+                record.clear_text(*slot);
+            }
+        }
+    };
+    match kind {
+        Kind::Log => {
+            keep(&METRIC_SLOTS);
+            keep(&HTTP[1..]);
+        }
+        Kind::Metric => {
+            keep(&LOG_ONLY);
+            keep(&HTTP);
+            keep(&VISIT);
+        }
+        Kind::Activity => {
+            keep(&METRIC_SLOTS);
+            keep(&LOG_ONLY);
+            keep(&HTTP[..1]);
+        }
+    }
+    if kind != Kind::Metric
+        && let Some(value) = record.metric_value.take()
+    {
+        add_text(payload, record, b"value", value.text, value.kind);
+    }
+    let lost_ints: &[(Int, &[u8])] = match kind {
+        Kind::Log => &[],
+        Kind::Metric => &[
+            (Int::HttpStatus, b"http.status"),
+            (Int::DurationUs, b"duration_us"),
+            (Int::RequestBytes, b"request_bytes"),
+            (Int::ResponseBytes, b"response_bytes"),
+        ],
+        Kind::Activity => &[
+            (Int::HttpStatus, b"http.status"),
+            (Int::RequestBytes, b"request_bytes"),
+            (Int::ResponseBytes, b"response_bytes"),
+        ],
+    };
+    for (slot, name) in lost_ints {
+        if let Some(number) = record.int(*slot) {
+            let text = record.keep(number.to_string().as_bytes());
+            add_text(payload, record, name, text, AttributeType::Integer);
+        }
+    }
+}
+
+fn add_text(payload: &[u8], record: &mut Record, name: &[u8], text: crate::record::Span, kind: AttributeType) {
+    if value::is_null_word(record.bytes(payload, text)) {
+        return;
+    }
+    let key = record.keep(name);
+    record.add_attribute(payload, key, Value { text, kind });
+}
