@@ -1,0 +1,6 @@
+//! Contract tests: what every implementation of a seam has to pass.
+//!
+//! For: implementers, who run each function from a test of their own. Not for: faults and crashes
+//! that only one implementation can have.
+
+pub mod event_log;

@@ -1,0 +1,137 @@
+//! Cells by row key, for reads in milliseconds.
+//!
+//! For: rollups, dedup ids and later sessions and timelines, in row keys that serve Bigtable unchanged. Not for: scans
+//! over events ([`crate::warehouse`]). Keys and cell layouts are made in `sawlog_core::rowkey`.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::event_log::Position;
+
+/// A column family: one purpose, one retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// Rollup cells.
+    Rollup,
+    /// Event ids that were stored, for dedup.
+    EventId,
+    /// Idempotency keys of batches.
+    BatchKey,
+}
+
+impl Family {
+    /// All families.
+    pub const ALL: [Self; 3] = [Self::Rollup, Self::EventId, Self::BatchKey];
+
+    /// Name of the family in the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rollup => "rollup",
+            Self::EventId => "event_id",
+            Self::BatchKey => "batch_key",
+        }
+    }
+}
+
+/// A change of one cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    /// Family of the cell.
+    pub family: Family,
+    /// Row key.
+    pub key: Vec<u8>,
+    /// New value; `None` deletes the cell.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Why the serving store could not serve a call.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("serving store: {action} failed: {problem}")]
+pub struct ServingError {
+    /// What was tried.
+    pub action: &'static str,
+    /// What the back end said.
+    pub problem: String,
+}
+
+/// A key and its value.
+pub type Cell = (Vec<u8>, Vec<u8>);
+
+/// The cells at one moment.
+pub trait ServingSnapshot: Send + Sync {
+    /// Value of a cell.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ServingError>;
+    /// Cells with `start <= key < end` in key order.
+    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError>;
+}
+
+/// Cells by row key.
+///
+/// Once: applying mutations of a position at or below [`ServingStore::applied`] changes nothing. Atomic: the mutations
+/// of one call and their position appear together. Durable: they survive a crash once `apply` returns.
+pub trait ServingStore: Send + Sync {
+    /// Applies mutations, which came from the log up to `position`.
+    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError>;
+    /// Position of the last mutations.
+    fn applied(&self) -> Position;
+    /// The cells as of now.
+    fn snapshot(&self) -> Arc<dyn ServingSnapshot>;
+}
+
+type Cells = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
+
+/// A serving store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryServing {
+    state: Mutex<(Position, Arc<Cells>)>,
+}
+
+struct MemorySnapshot(Arc<Cells>);
+
+impl ServingStore for MemoryServing {
+    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if position <= state.0 {
+            return Ok(());
+        }
+        let mut cells = (*state.1).clone();
+        for mutation in mutations {
+            let place = (mutation.family, mutation.key);
+            match mutation.value {
+                Some(value) => cells.insert(place, value),
+                None => cells.remove(&place),
+            };
+        }
+        *state = (position, Arc::new(cells));
+        Ok(())
+    }
+
+    fn applied(&self) -> Position {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::new(MemorySnapshot(Arc::clone(&state.1)))
+    }
+}
+
+impl ServingSnapshot for MemorySnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ServingError> {
+        Ok(self.0.get(&(family, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError> {
+        let upper = match end {
+            Some(end) => Bound::Excluded((family, end.to_vec())),
+            None => Bound::Unbounded,
+        };
+        let range = self.0.range((Bound::Included((family, start.to_vec())), upper));
+        Ok(range
+            .take_while(|((found, _), _)| *found == family)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
+    }
+}

@@ -1,0 +1,44 @@
+//! One consistent picture of all data: rows in memory plus files, no row twice and none missing.
+//!
+//! For: handing a query everything it may read at one moment. Not for: planning or running queries. A flush swaps rows
+//! in memory for files in one step, so that two views differ only by what arrived between them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use crate::serving::ServingSnapshot;
+use crate::warehouse::StoredTable;
+
+/// A table at one moment.
+#[derive(Clone, Debug)]
+pub struct TableView {
+    /// Rows that are not in files yet.
+    pub hot: Vec<RecordBatch>,
+    /// Rows in files.
+    pub stored: Arc<StoredTable>,
+}
+
+/// All data at one moment.
+#[derive(Clone)]
+pub struct View {
+    /// Tables by name.
+    pub tables: HashMap<&'static str, TableView>,
+    /// Rollup cells that are not in the serving store yet, oldest first: merge them onto the snapshot.
+    pub hot_rollups: Vec<Arc<dyn HotRollups>>,
+    /// The serving store.
+    pub serving: Arc<dyn ServingSnapshot>,
+}
+
+/// Rollup cells in memory.
+pub trait HotRollups: Send + Sync {
+    /// Keys and values of the cells, to be merged onto stored ones with `sawlog_core::rollup::merge`.
+    fn cells(&self) -> Vec<crate::serving::Cell>;
+}
+
+/// Gives views.
+pub trait ViewSource: Send + Sync {
+    /// The picture as of now.
+    fn view(&self) -> View;
+}

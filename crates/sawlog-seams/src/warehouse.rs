@@ -1,0 +1,173 @@
+//! Tables of events, appended in batches and read as immutable files.
+//!
+//! For: what the pipeline writes and what queries scan. Not for: rows that are still in memory ([`crate::view`]) or
+//! reads by key ([`crate::serving`]).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use sawlog_core::schema::{self, Table};
+
+use crate::event_log::{Disposition, Position};
+
+/// What a warehouse must know of a table to store it.
+#[derive(Clone, Debug)]
+pub struct TableSpec {
+    /// Name in SQL and on disk.
+    pub name: &'static str,
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Column by whose values the table is partitioned, if it is.
+    pub partition: Option<&'static str>,
+    /// Sort order inside a file.
+    pub clustering: &'static [&'static str],
+    /// Columns with a bloom filter in each file.
+    pub bloom: &'static [&'static str],
+}
+
+/// Name of the ledger table.
+pub const LEDGER_TABLE: &str = "sawlog_ledger";
+
+impl TableSpec {
+    /// The tables of every deployment: events, dead letters and the ledger.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut specs: Vec<Self> = Table::ALL.into_iter().map(Self::of).collect();
+        specs.push(Self {
+            name: LEDGER_TABLE,
+            schema: schema::ledger_schema(),
+            partition: None,
+            clustering: &["receive_minute", "source"],
+            bloom: &[],
+        });
+        specs
+    }
+
+    fn of(table: Table) -> Self {
+        Self {
+            name: table.name(),
+            schema: table.schema(),
+            partition: Some(schema::PARTITION_COLUMN),
+            clustering: table.clustering(),
+            bloom: table.bloom_columns(),
+        }
+    }
+}
+
+/// A file of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Path below the table's root.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Value of the partition column, days since the epoch, if the table is partitioned.
+    pub partition_days: Option<i32>,
+}
+
+/// The files of a table at one moment.
+#[derive(Clone, Debug)]
+pub struct StoredTable {
+    /// The table.
+    pub spec: TableSpec,
+    /// Folder of the files; `None` for a warehouse that keeps rows in memory.
+    pub root: Option<PathBuf>,
+    /// The files.
+    pub files: Vec<StoredFile>,
+    /// Rows, for a warehouse that keeps them in memory.
+    pub rows: Vec<RecordBatch>,
+}
+
+/// Why a table could not be written or opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WarehouseError {
+    /// No table of that name.
+    #[error("there is no table {table:?}")]
+    UnknownTable {
+        /// The name.
+        table: String,
+    },
+    /// Space ran out.
+    #[error("disk is full while writing table {table}")]
+    DiskFull {
+        /// The table.
+        table: String,
+    },
+    /// The back end failed.
+    #[error("table {table} cannot be {action}: {problem}")]
+    Backend {
+        /// The table.
+        table: String,
+        /// `written`, `opened`, …
+        action: &'static str,
+        /// What the back end said.
+        problem: String,
+    },
+}
+
+impl WarehouseError {
+    /// What the pipeline does about it: every failure is tried again, since the events are safe in the log.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        Disposition::RetryAfter(std::time::Duration::from_secs(5))
+    }
+}
+
+/// Tables of events.
+///
+/// Once: appending to a table with a position at or below [`Warehouse::committed`] changes nothing and succeeds.
+/// Atomic: the rows of one append appear together. Durable: they survive a crash once `append` returns.
+#[async_trait]
+pub trait Warehouse: Send + Sync {
+    /// Appends rows, which came from the log up to `position`.
+    async fn append(&self, table: &str, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError>;
+    /// The position of the last append to a table; zero if there was none.
+    fn committed(&self, table: &str) -> Position;
+    /// The table as of now.
+    fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError>;
+}
+
+/// A warehouse in memory.
+#[derive(Debug)]
+pub struct MemoryWarehouse {
+    tables: Mutex<HashMap<&'static str, (Position, Arc<StoredTable>)>>,
+}
+
+impl Default for MemoryWarehouse {
+    fn default() -> Self {
+        let empty = |spec: TableSpec| {
+            let stored = StoredTable { spec: spec.clone(), root: None, files: Vec::new(), rows: Vec::new() };
+            (spec.name, (Position::default(), Arc::new(stored)))
+        };
+        Self { tables: Mutex::new(TableSpec::all().into_iter().map(empty).collect()) }
+    }
+}
+
+#[async_trait]
+impl Warehouse for MemoryWarehouse {
+    async fn append(&self, table: &str, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = tables.get_mut(table).ok_or_else(|| WarehouseError::UnknownTable { table: table.to_owned() })?;
+        if position > entry.0 {
+            let mut stored = (*entry.1).clone();
+            stored.rows.extend(rows);
+            *entry = (position, Arc::new(stored));
+        }
+        Ok(())
+    }
+
+    fn committed(&self, table: &str) -> Position {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.get(table).map_or(Position::default(), |entry| entry.0)
+    }
+
+    fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = tables.get(table).ok_or_else(|| WarehouseError::UnknownTable { table: table.to_owned() })?;
+        Ok(Arc::clone(&entry.1))
+    }
+}

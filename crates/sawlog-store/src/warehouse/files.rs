@@ -1,0 +1,188 @@
+//! Writing the Parquet files of one append.
+//!
+//! For: splitting rows by partition, clustering them by the table's key, and compressing them with statistics and
+//! bloom filters. Not for: the commit that makes them part of the table. File names carry the log position, so that a
+//! repeated flush overwrites its own leftovers instead of adding to them.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
+use deltalake_core::kernel::Add;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use sawlog_core::time;
+use sawlog_seams::Position;
+use sawlog_seams::warehouse::TableSpec;
+
+/// Rows in a row group: the unit that statistics and bloom filters can skip.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("arrow: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    #[error("parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Writes the rows below the table's root and returns what the commit must add.
+pub(crate) fn write(
+    spec: &TableSpec,
+    root: &Path,
+    rows: &[RecordBatch],
+    position: Position,
+) -> Result<Vec<Add>, WriteError> {
+    let all = concat_batches(&spec.schema, rows)?;
+    let Some(partition) = spec.partition else {
+        let sorted = sort(spec, &all)?;
+        return Ok(vec![write_file(spec, root, &file_name(position), &sorted, None)?]);
+    };
+    let partition_index = spec.schema.index_of(partition)?;
+    let mut adds = Vec::new();
+    for (days, part) in by_partition(&all, partition_index)? {
+        let mut sorted = sort(spec, &part)?;
+        sorted.remove_column(partition_index);
+        let date = date_text(days);
+        let path = format!("{partition}={date}/{}", file_name(position));
+        adds.push(write_file(spec, root, &path, &sorted, Some((partition, date)))?);
+    }
+    Ok(adds)
+}
+
+/// The partition value of a file path such as `event_date=2026-11-24/….parquet`, days since the epoch.
+pub(crate) fn partition_days(path: &str) -> Option<i32> {
+    let date = path.split('/').next()?.split_once('=')?.1;
+    let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
+    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    time::days_from_civil(year, month, day).and_then(|days| i32::try_from(days).ok())
+}
+
+fn date_text(days: i32) -> String {
+    let (year, month, day) = time::civil_from_days(i64::from(days));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn file_name(position: Position) -> String {
+    format!("part-{:020}.zstd.parquet", position.0)
+}
+
+fn by_partition(rows: &RecordBatch, column: usize) -> Result<Vec<(i32, RecordBatch)>, WriteError> {
+    let days = rows.column(column).as_primitive::<Date32Type>().values();
+    let mut distinct = days.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if let [only] = distinct[..] {
+        return Ok(vec![(only, rows.clone())]);
+    }
+    distinct
+        .into_iter()
+        .map(|wanted| {
+            let indices = days.iter().enumerate().filter(|(_, days)| **days == wanted).map(|(row, _)| row as u32);
+            Ok((wanted, take_record_batch(rows, &UInt32Array::from_iter_values(indices))?))
+        })
+        .collect()
+}
+
+fn sort(spec: &TableSpec, rows: &RecordBatch) -> Result<RecordBatch, WriteError> {
+    let columns: Vec<SortColumn> = spec
+        .clustering
+        .iter()
+        .filter_map(|name| rows.column_by_name(name))
+        .map(|values| SortColumn { values: values.clone(), options: None })
+        .collect();
+    let order = lexsort_to_indices(&columns, None)?;
+    Ok(take_record_batch(rows, &order)?)
+}
+
+fn write_file(
+    spec: &TableSpec,
+    root: &Path,
+    path: &str,
+    rows: &RecordBatch,
+    partition: Option<(&str, String)>,
+) -> Result<Add, WriteError> {
+    let target = root.join(path);
+    let folder = target.parent().unwrap_or(root);
+    fs::create_dir_all(folder)?;
+    let mut writer = ArrowWriter::try_new(File::create(&target)?, rows.schema(), Some(properties(spec)))?;
+    writer.write(rows)?;
+    let file = writer.into_inner()?;
+    file.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    File::open(root)?.sync_all()?;
+    let partition_values = partition.map(|(column, date)| (column.to_owned(), Some(date))).into_iter().collect();
+    Ok(Add {
+        path: path.to_owned(),
+        partition_values,
+        size: file.metadata()?.len() as i64,
+        modification_time: modification_millis(&file)?,
+        data_change: true,
+        stats: Some(statistics(rows)),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    })
+}
+
+fn modification_millis(file: &File) -> std::io::Result<i64> {
+    let modified = file.metadata()?.modified()?;
+    Ok(modified.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+}
+
+/// Row count, and the range of the time columns: what readers prune files by.
+fn statistics(rows: &RecordBatch) -> String {
+    let mut min = serde_json::Map::new();
+    let mut max = serde_json::Map::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
+        let known = || (0..times.len()).filter(|&row| times.is_valid(row)).map(|row| times.value(row));
+        if let (Some(first), Some(last)) = (known().min(), known().max()) {
+            min.insert(field.name().clone(), time::to_rfc3339(first).into());
+            max.insert(field.name().clone(), time::to_rfc3339(last).into());
+        }
+    }
+    serde_json::json!({"numRecords": rows.num_rows(), "minValues": min, "maxValues": max, "nullCount": {}}).to_string()
+}
+
+fn properties(spec: &TableSpec) -> WriterProperties {
+    let level = ZstdLevel::try_new(1).unwrap_or_default();
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(concat!("sawlog ", env!("CARGO_PKG_VERSION")).to_owned());
+    for name in spec.bloom {
+        builder = builder
+            .set_column_bloom_filter_enabled(ColumnPath::from(*name), true)
+            .set_column_dictionary_enabled(ColumnPath::from(*name), false);
+    }
+    for field in spec.schema.fields() {
+        if matches!(field.data_type(), arrow::datatypes::DataType::Timestamp(..)) {
+            builder = builder
+                .set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false)
+                .set_column_encoding(ColumnPath::from(field.name().as_str()), Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partition_values_are_read_from_paths() {
+        assert_eq!(partition_days("event_date=1970-01-02/part.parquet"), Some(1));
+        assert_eq!(partition_days(&format!("event_date={}/x", date_text(20_781))), Some(20_781));
+        assert_eq!(partition_days("part.parquet"), None);
+    }
+}

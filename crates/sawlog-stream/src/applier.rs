@@ -1,0 +1,214 @@
+//! Applying batches in log order: removing repeats, counting, making rows visible.
+//!
+//! For: the one place where order matters. Runs on its own thread, and on the opening thread during recovery.
+//! Deterministic: the same log, applied from the same checkpoint, gives the same rows and counts.
+
+use std::sync::Arc;
+
+use sawlog_core::ledger::Counts;
+use sawlog_core::schema::Table;
+use sawlog_core::transform::{RowId, Transformed};
+use sawlog_seams::Position;
+use sawlog_seams::serving::{Family, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::warehouse::{LEDGER_TABLE, Warehouse};
+use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::dedup::{StoredIds, slot_of};
+use crate::frame::{BatchFrame, NoteFrame};
+use crate::generation::Generation;
+use crate::hot::Hot;
+
+/// How long an idempotency key is remembered, microseconds of receive time.
+pub(crate) const BATCH_KEY_AGE: i64 = 24 * 3_600_000_000;
+
+/// A durable batch or note, in log order.
+pub(crate) struct Applicable {
+    pub(crate) position: Position,
+    pub(crate) next: Position,
+    pub(crate) content: Content,
+}
+
+pub(crate) enum Content {
+    Batch { frame: BatchFrame, transformed: Box<Transformed>, reply: Option<oneshot::Sender<Counts>> },
+    Note(NoteFrame),
+}
+
+pub(crate) struct Applier {
+    hot: Arc<Hot>,
+    warehouse: Arc<dyn Warehouse>,
+    serving: Arc<dyn ServingStore>,
+    /// Length of the dedup window, microseconds of event time.
+    window: i64,
+    is_lake_on: bool,
+}
+
+impl Applier {
+    pub(crate) fn new(
+        hot: Arc<Hot>,
+        warehouse: Arc<dyn Warehouse>,
+        serving: Arc<dyn ServingStore>,
+        window: i64,
+        is_lake_on: bool,
+    ) -> Self {
+        Self { hot, warehouse, serving, window, is_lake_on }
+    }
+
+    /// Applies one batch or note. `stored_ids` are the ids in the serving store.
+    pub(crate) fn apply(&self, item: Applicable, stored_ids: &StoredIds) -> Result<(), ServingError> {
+        match item.content {
+            Content::Note(note) => {
+                let mut state = self.hot.write();
+                if item.position >= self.warehouse.committed(LEDGER_TABLE) {
+                    state.active.count(note.receive_time, &note.source, note.counts);
+                }
+                state.active.end = item.next;
+            }
+            Content::Batch { frame, transformed, reply } => {
+                let counts = self.apply_batch(item.position, item.next, frame, *transformed, stored_ids)?;
+                if let Some(reply) = reply {
+                    // The client may have gone; its batch is stored all the same.
+                    let _ = reply.send(counts);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_batch(
+        &self,
+        position: Position,
+        next: Position,
+        frame: BatchFrame,
+        mut transformed: Transformed,
+        stored_ids: &StoredIds,
+    ) -> Result<Counts, ServingError> {
+        let snapshot = Arc::clone(&self.hot.read().serving);
+        let batch_key = frame.idempotency_key.as_ref().map(|key| xxh3_128(key.as_bytes()));
+        let is_repeat = match batch_key {
+            Some(key) => self.is_repeated_batch(key, &frame, position, snapshot.as_ref())?,
+            None => false,
+        };
+        let refused = Counts { received: frame.rejected, rejected: frame.rejected, ..Counts::default() };
+        let mut counts;
+        if is_repeat {
+            let received = transformed.counts.received;
+            counts = Counts { received, duplicate: received, ..Counts::default() };
+        } else {
+            let repeats = self.repeated_rows(&transformed, position, snapshot.as_ref(), stored_ids)?;
+            transformed
+                .remove_rows(&repeats)
+                .map_err(|error| ServingError { action: "removing repeats", problem: error.to_string() })?;
+            counts = transformed.counts;
+        }
+        counts += refused;
+        debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
+        let mut state = self.hot.write();
+        self.hot.remove_in_flight(frame.receive_time, &frame.source, counts.received);
+        let active = &mut state.active;
+        if position >= self.warehouse.committed(LEDGER_TABLE) {
+            active.count(frame.receive_time, &frame.source, counts);
+        }
+        if !is_repeat {
+            self.add(active, position, frame, &transformed, batch_key);
+        }
+        active.end = next;
+        Ok(counts)
+    }
+
+    fn is_repeated_batch(
+        &self,
+        key: u128,
+        frame: &BatchFrame,
+        position: Position,
+        snapshot: &dyn ServingSnapshot,
+    ) -> Result<bool, ServingError> {
+        let state = self.hot.read();
+        let in_memory = [Some(&state.active), state.frozen.as_deref()]
+            .into_iter()
+            .flatten()
+            .find_map(|one| one.batch_keys.get(&key));
+        if let Some(&(receive_time, first)) = in_memory {
+            return Ok(first != position.0 && frame.receive_time - receive_time < BATCH_KEY_AGE);
+        }
+        drop(state);
+        let stored = snapshot.get(Family::BatchKey, &key.to_be_bytes())?;
+        Ok(stored.and_then(|value| decode_batch_key(&value)).is_some_and(|(receive_time, first)| {
+            first != position.0 && frame.receive_time - receive_time < BATCH_KEY_AGE
+        }))
+    }
+
+    /// Rows whose id was stored by an earlier batch. Ids older than the window are left to batch jobs.
+    fn repeated_rows(
+        &self,
+        transformed: &Transformed,
+        position: Position,
+        snapshot: &dyn ServingSnapshot,
+        stored_ids: &StoredIds,
+    ) -> Result<Vec<RowId>, ServingError> {
+        if transformed.ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let state = self.hot.read();
+        let oldest = state.active.newest_event.saturating_sub(self.window);
+        let mut repeats = Vec::new();
+        for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
+            let in_memory = [Some(&state.active), state.frozen.as_deref()]
+                .into_iter()
+                .flatten()
+                .find_map(|one| one.ids.get(&row_id.id))
+                .map(|(_, first)| *first);
+            let first = match in_memory {
+                Some(first) => Some(first),
+                None => stored_ids.find(snapshot, row_id.id)?,
+            };
+            // During recovery a batch meets the ids that it stored itself.
+            if first.is_some_and(|first| first != position.0) {
+                repeats.push(*row_id);
+            }
+        }
+        Ok(repeats)
+    }
+
+    fn add(
+        &self,
+        active: &mut Generation,
+        position: Position,
+        frame: BatchFrame,
+        transformed: &Transformed,
+        batch_key: Option<u128>,
+    ) {
+        let is_in_serving = position < self.serving.applied();
+        for table in Table::ALL {
+            let rows = &transformed.tables[table as usize];
+            if position >= self.warehouse.committed(table.name()) {
+                active.push_rows(table, rows);
+            }
+            if !is_in_serving {
+                active.rollups.add(table, rows);
+            }
+        }
+        let oldest = active.newest_event.saturating_sub(self.window);
+        for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
+            active.ids.insert(row_id.id, (slot_of(row_id.event_time), position.0));
+            // A clock that runs ahead must not close the window for the others.
+            active.newest_event = active.newest_event.max(row_id.event_time.min(frame.receive_time));
+        }
+        if let Some(key) = batch_key {
+            active.batch_keys.insert(key, (frame.receive_time, position.0));
+        }
+        if self.is_lake_on {
+            active.bytes += frame.body.len();
+            active.bodies.push(Arc::new(frame));
+        }
+    }
+}
+
+pub(crate) fn encode_batch_key(receive_time: i64, position: u64) -> Vec<u8> {
+    [receive_time.to_be_bytes(), position.to_be_bytes()].concat()
+}
+
+pub(crate) fn decode_batch_key(value: &[u8]) -> Option<(i64, u64)> {
+    let (time, position) = value.split_first_chunk::<8>()?;
+    Some((i64::from_be_bytes(*time), u64::from_be_bytes(position.try_into().ok()?)))
+}

@@ -1,0 +1,177 @@
+//! Writing a frozen generation to lake, warehouse and serving store.
+//!
+//! For: a flush that a crash at any step leaves repeatable. Order: note the end in the checkpoint, put raw objects,
+//! commit the tables, apply rollups and ids, swap rows for files in one step, move the checkpoint, let the log go.
+//! Every store remembers the position of its last flush and ignores a repeated one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sawlog_core::rollup;
+use sawlog_core::schema::Table;
+use sawlog_seams::lake::{Lake, LakeError};
+use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::view::HotRollups;
+use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec, Warehouse, WarehouseError};
+use sawlog_seams::{EventLog, Position};
+
+use crate::applier::encode_batch_key;
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
+use crate::dedup::{StoredIds, id_key, slot_of};
+use crate::generation::Generation;
+use crate::hot::{Hot, LedgerRow, ledger_rows};
+use crate::lake_rows;
+
+/// Why a flush did not finish. Nothing is lost: the events are in the log, and the flush is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// The checkpoint could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A raw object could not be written.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A table could not be written.
+    #[error(transparent)]
+    Warehouse(#[from] WarehouseError),
+    /// The serving store could not be written.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// Raw rows could not be encoded.
+    #[error("raw rows cannot be encoded: {0}")]
+    Encode(#[from] parquet::errors::ParquetError),
+    /// A background thread died.
+    #[error("a worker stopped: {0}")]
+    Worker(String),
+}
+
+pub(crate) struct Flusher {
+    pub(crate) hot: Arc<Hot>,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) lake: Option<Arc<dyn Lake>>,
+    pub(crate) warehouse: Arc<dyn Warehouse>,
+    pub(crate) serving: Arc<dyn ServingStore>,
+    pub(crate) checkpoint: CheckpointFile,
+    pub(crate) stored_ids: Arc<Mutex<StoredIds>>,
+    /// Length of the dedup window, microseconds.
+    pub(crate) window: i64,
+}
+
+impl Flusher {
+    /// Writes what is in memory. Returns whether there was anything.
+    pub(crate) async fn flush(&self) -> Result<bool, FlushError> {
+        let Some(generation) = self.freeze() else { return Ok(false) };
+        let end = generation.end;
+        self.checkpoint.write(Checkpoint::new(generation.start, Some(end), generation.newest_event))?;
+        self.write_lake(&generation).await?;
+        for table in Table::ALL {
+            self.warehouse.append(table.name(), generation.tables[table as usize].clone(), end).await?;
+        }
+        let ledger: Vec<LedgerRow> = generation
+            .ledger
+            .iter()
+            .map(|((receive_minute, source), counts)| LedgerRow {
+                receive_minute: *receive_minute,
+                source: source.clone(),
+                counts: *counts,
+            })
+            .collect();
+        self.warehouse.append(LEDGER_TABLE, ledger_rows(&ledger).into_iter().collect(), end).await?;
+        let mutations = self.mutations(&generation)?;
+        self.serving.apply(mutations, end)?;
+        self.swap(&generation)?;
+        self.checkpoint.write(Checkpoint::new(end, None, generation.newest_event))?;
+        if let Err(error) = self.log.release(end) {
+            tracing::warn!(%error, "the event log keeps segments that are no longer needed");
+        }
+        Ok(true)
+    }
+
+    /// The generation to write: one that an earlier try left, else the active one, which is frozen.
+    fn freeze(&self) -> Option<Arc<Generation>> {
+        let mut state = self.hot.write();
+        if let Some(frozen) = &state.frozen {
+            return Some(Arc::clone(frozen));
+        }
+        if state.active.is_empty() {
+            return None;
+        }
+        let next = Generation::starting_at(state.active.end, state.active.newest_event);
+        let frozen = Arc::new(std::mem::replace(&mut state.active, next));
+        state.frozen = Some(Arc::clone(&frozen));
+        Some(frozen)
+    }
+
+    async fn write_lake(&self, generation: &Arc<Generation>) -> Result<(), FlushError> {
+        let Some(lake) = &self.lake else { return Ok(()) };
+        let frozen = Arc::clone(generation);
+        let encoded =
+            tokio::task::spawn_blocking(move || lake_rows::objects(&frozen.bodies, &(frozen.start..frozen.end)));
+        for (key, bytes) in encoded.await.map_err(|error| FlushError::Worker(error.to_string()))?? {
+            lake.put(&key, bytes).await?;
+        }
+        Ok(())
+    }
+
+    fn mutations(&self, generation: &Generation) -> Result<Vec<Mutation>, FlushError> {
+        let snapshot = self.serving.snapshot();
+        let mut mutations = self.rollup_mutations(generation, snapshot.as_ref())?;
+        mutations.extend(generation.ids.iter().map(|(id, (slot, position))| Mutation {
+            family: Family::EventId,
+            key: id_key(*slot, *id),
+            value: Some(position.to_be_bytes().to_vec()),
+        }));
+        mutations.extend(generation.batch_keys.iter().map(|(key, (receive_time, position))| Mutation {
+            family: Family::BatchKey,
+            key: key.to_be_bytes().to_vec(),
+            value: Some(encode_batch_key(*receive_time, *position)),
+        }));
+        let oldest = slot_of(generation.newest_event.saturating_sub(self.window));
+        let mut stored_ids = self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        mutations.extend(stored_ids.expire(snapshot.as_ref(), oldest)?);
+        Ok(mutations)
+    }
+
+    fn rollup_mutations(
+        &self,
+        generation: &Generation,
+        snapshot: &dyn ServingSnapshot,
+    ) -> Result<Vec<Mutation>, FlushError> {
+        let mut mutations = Vec::new();
+        for (key, newer) in generation.rollups.cells() {
+            let value = match snapshot.get(Family::Rollup, &key)? {
+                Some(older) => rollup::merge(&key, &older, &newer)
+                    .map_err(|error| ServingError { action: "merging a rollup", problem: error.to_string() })?,
+                None => newer,
+            };
+            mutations.push(Mutation { family: Family::Rollup, key, value: Some(value) });
+        }
+        Ok(mutations)
+    }
+
+    /// Replaces the frozen rows by the files that hold them, in one step for all readers.
+    fn swap(&self, generation: &Generation) -> Result<(), FlushError> {
+        let stored = stored_tables(self.warehouse.as_ref())?;
+        let serving = self.serving.snapshot();
+        let mut stored_ids = self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, (slot, _)) in &generation.ids {
+            stored_ids.insert(*slot, *id);
+        }
+        let mut state = self.hot.write();
+        state.stored = stored;
+        state.serving = serving;
+        state.frozen = None;
+        Ok(())
+    }
+}
+
+pub(crate) fn stored_tables(
+    warehouse: &dyn Warehouse,
+) -> Result<HashMap<&'static str, Arc<sawlog_seams::warehouse::StoredTable>>, WarehouseError> {
+    TableSpec::all().into_iter().map(|spec| Ok((spec.name, warehouse.stored(spec.name)?))).collect()
+}
+
+/// The checkpoint's end of an interrupted flush, as a position.
+pub(crate) fn interrupted_flush(checkpoint: Checkpoint) -> Option<Position> {
+    checkpoint.flush_to.map(Position)
+}

@@ -1,0 +1,31 @@
+//! The pipeline between receiving and storing.
+//!
+//! For: taking raw bodies from sources, acknowledging them once they are in the event log, transforming, deduplicating
+//! and counting them, keeping them readable in memory and flushing them to lake, warehouse and serving store so that a
+//! crash at any moment loses and repeats nothing. Not for: protocols (`sawlog-server`), file formats of the stores
+//! (`sawlog-store`) or queries.
+//!
+//! The life of a batch: [`Pipeline::submit`] prepares it on the CPU pool (split, transform, encode) and appends it to
+//! the log; the log's thread hands durable batches to the *applier* in log order; the applier removes duplicates,
+//! counts, and adds rows to the active generation; the *flusher* freezes a generation, writes it everywhere under one
+//! log position, and swaps it for files in one step.
+
+mod applier;
+mod checkpoint;
+mod dedup;
+mod flush;
+mod frame;
+mod generation;
+mod hot;
+mod lake_rows;
+mod pipeline;
+mod prepare;
+mod rules_archive;
+
+pub use checkpoint::CheckpointError;
+pub use flush::FlushError;
+pub use frame::FrameError;
+pub use hot::LedgerRow;
+pub use pipeline::{OpenError, Pipeline, PipelineOptions, RecoverySummary, Stores, SubmitError};
+pub use prepare::{AckLevel, Receipt, RecordProblem, Submission};
+pub use rules_archive::{MemoryRulesArchive, RulesArchive};

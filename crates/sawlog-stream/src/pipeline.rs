@@ -1,0 +1,558 @@
+//! The pipeline as its users see it: open, submit, view, flush, close.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use sawlog_core::ledger::Counts;
+use sawlog_core::rules::Rules;
+use sawlog_core::transform::TransformError;
+use sawlog_seams::event_log::Damage;
+use sawlog_seams::lake::Lake;
+use sawlog_seams::serving::{ServingError, ServingStore};
+use sawlog_seams::view::{View, ViewSource};
+use sawlog_seams::warehouse::{Warehouse, WarehouseError};
+use sawlog_seams::{AppendError, Clock, Disk, EventLog, Position, ReplayError};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::applier::{Applicable, Applier, Content};
+use crate::checkpoint::{CheckpointError, CheckpointFile};
+use crate::dedup::StoredIds;
+use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
+use crate::frame::{Frame, FrameError, NoteFrame};
+use crate::generation::Generation;
+use crate::hot::{Hot, LedgerRow};
+use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission};
+use crate::rules_archive::RulesArchive;
+
+/// Settings of the pipeline.
+#[derive(Clone, Debug)]
+pub struct PipelineOptions {
+    /// Folder of the checkpoint.
+    pub folder: PathBuf,
+    /// Memory at which a generation is flushed, bytes of rows and bodies.
+    pub flush_bytes: usize,
+    /// Age at which a generation is flushed.
+    pub flush_interval: Duration,
+    /// Memory at which new batches are refused until a flush has made room.
+    pub memory_bytes_max: usize,
+    /// Submissions that are transformed at the same time.
+    pub workers: NonZeroUsize,
+    /// Length of the dedup window, event time.
+    pub dedup_window: Duration,
+}
+
+/// What the pipeline stands on.
+#[derive(Clone)]
+pub struct Stores {
+    /// Event log.
+    pub log: Arc<dyn EventLog>,
+    /// Raw lake; `None` keeps no raw records.
+    pub lake: Option<Arc<dyn Lake>>,
+    /// Tables.
+    pub warehouse: Arc<dyn Warehouse>,
+    /// Cells by key.
+    pub serving: Arc<dyn ServingStore>,
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Rules by version.
+    pub archive: Arc<dyn RulesArchive>,
+}
+
+/// Why the pipeline did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The checkpoint is unreadable.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The log cannot be replayed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A frame of the log makes no sense.
+    #[error("log record at {position}: {source}")]
+    Frame {
+        /// Where it is.
+        position: Position,
+        /// What is wrong.
+        #[source]
+        source: FrameError,
+    },
+    /// The rules under which a batch was accepted are gone.
+    #[error("log record at {position} was accepted under rules version {version}, which are not there any more")]
+    RulesMissing {
+        /// Where the batch is.
+        position: Position,
+        /// Version of the rules.
+        version: i64,
+    },
+    /// A batch that was accepted once cannot be transformed.
+    #[error("log record at {position} cannot be transformed: {source}")]
+    Transform {
+        /// Where the batch is.
+        position: Position,
+        /// Why.
+        #[source]
+        source: TransformError,
+    },
+    /// The serving store failed.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// The warehouse failed.
+    #[error(transparent)]
+    Warehouse(#[from] WarehouseError),
+    /// Finishing an interrupted flush failed.
+    #[error("the flush that the last run began cannot be finished: {0}")]
+    Flush(#[from] FlushError),
+}
+
+/// What opening recovered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoverySummary {
+    /// Batches and notes replayed from the log.
+    pub replayed_frames: u64,
+    /// Records in them.
+    pub replayed_records: u64,
+    /// Whether a flush was under way when the last run ended.
+    pub finished_flush: bool,
+    /// Damaged places of the log.
+    pub damages: Vec<Damage>,
+}
+
+/// Why a submission was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The body cannot be split into records; nothing is kept.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Too much is waiting; nothing is kept.
+    #[error("too much data is waiting to be stored")]
+    Overloaded,
+    /// The log refused or failed.
+    #[error(transparent)]
+    Log(#[from] AppendError),
+    /// The pipeline has stopped.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+/// The pipeline.
+pub struct Pipeline {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    flush_task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+struct Inner {
+    options: PipelineOptions,
+    stores: Stores,
+    hot: Arc<Hot>,
+    rules: RwLock<Arc<Rules>>,
+    flusher: Flusher,
+    /// One flush at a time.
+    flush_turn: tokio::sync::Mutex<()>,
+    flush_wanted: Notify,
+    stop: AtomicBool,
+    queue: Queue,
+    workers: Semaphore,
+    batch_sequence: AtomicU64,
+}
+
+/// Durable batches on their way from the log's thread to the applier's.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    items: VecDeque<Applicable>,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn push(&self, item: Applicable) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).items.push_back(item);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        self.changed.notify_one();
+    }
+
+    fn take_all(&self) -> Option<VecDeque<Applicable>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.items.is_empty() {
+            if state.is_closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Some(std::mem::take(&mut state.items))
+    }
+}
+
+impl Pipeline {
+    /// Opens the pipeline: replays what the stores do not have yet, finishing a flush that was under way, and starts
+    /// its threads. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When log, checkpoint and stores cannot be brought to one state.
+    pub async fn open(
+        options: PipelineOptions,
+        stores: Stores,
+        rules: Arc<Rules>,
+    ) -> Result<(Self, RecoverySummary), OpenError> {
+        let checkpoint_file = CheckpointFile::new(Arc::clone(&stores.disk), &options.folder);
+        let checkpoint = checkpoint_file.read()?;
+        let window = options.dedup_window.as_micros() as i64;
+        let serving_snapshot = stores.serving.snapshot();
+        let stored_ids = Arc::new(Mutex::new(StoredIds::load(serving_snapshot.as_ref())?));
+        let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
+        let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot));
+        let applier = Applier::new(
+            Arc::clone(&hot),
+            Arc::clone(&stores.warehouse),
+            Arc::clone(&stores.serving),
+            window,
+            stores.lake.is_some(),
+        );
+        let flusher = Flusher {
+            hot: Arc::clone(&hot),
+            log: Arc::clone(&stores.log),
+            lake: stores.lake.clone(),
+            warehouse: Arc::clone(&stores.warehouse),
+            serving: Arc::clone(&stores.serving),
+            checkpoint: checkpoint_file,
+            stored_ids: Arc::clone(&stored_ids),
+            window,
+        };
+        let mut summary = RecoverySummary::default();
+        let mut from = Position(checkpoint.position);
+        if let Some(end) = interrupted_flush(checkpoint) {
+            from = replay(&stores, &applier, &stored_ids, from, Some(end), &mut summary)?;
+            hot.write().active.end = end;
+            flusher.flush().await?;
+            summary.finished_flush = true;
+        }
+        replay(&stores, &applier, &stored_ids, from, None, &mut summary)?;
+        let next = stores.log.next_position();
+        let mut state = hot.write();
+        if state.active.is_empty() {
+            state.active = Generation::starting_at(next, state.active.newest_event);
+        }
+        drop(state);
+        let workers = Semaphore::new(options.workers.get());
+        let inner = Arc::new(Inner {
+            options,
+            stores,
+            hot,
+            rules: RwLock::new(rules),
+            flusher,
+            flush_turn: tokio::sync::Mutex::new(()),
+            flush_wanted: Notify::new(),
+            stop: AtomicBool::new(false),
+            queue: Queue::default(),
+            workers,
+            batch_sequence: AtomicU64::new(0),
+        });
+        let pipeline = Self::start(inner, applier, stored_ids);
+        Ok((pipeline, summary))
+    }
+
+    fn start(inner: Arc<Inner>, applier: Applier, stored_ids: Arc<Mutex<StoredIds>>) -> Self {
+        let applying = Arc::clone(&inner);
+        let thread = thread::Builder::new()
+            .name("sawlog-applier".to_owned())
+            .spawn(move || applying.apply_until_closed(&applier, &stored_ids))
+            .expect("a thread can be started when the process starts");
+        let flushing = Arc::clone(&inner);
+        let flush_task = tokio::spawn(async move { flushing.flush_until_stopped().await });
+        Self { inner, threads: Mutex::new(vec![thread]), flush_task: Mutex::new(Some(flush_task)) }
+    }
+
+    /// Takes in a body and waits for the acknowledgement it asks for.
+    ///
+    /// # Errors
+    /// When nothing of it was kept, and when it is unknown whether it was (a failed sync).
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitError> {
+        let inner = &self.inner;
+        if inner.stop.load(Ordering::Acquire) {
+            return Err(SubmitError::Stopped);
+        }
+        if inner.is_full() {
+            inner.flush_wanted.notify_one();
+            return Err(SubmitError::Overloaded);
+        }
+        let ack = submission.ack;
+        let prepared = inner.prepare(submission).await?;
+        let provisional = prepared.counts();
+        let problems = prepared.problems.clone();
+        let (applied, reply) = oneshot::channel();
+        let answered = inner.append(prepared, applied);
+        if ack == AckLevel::Memory {
+            return Ok(Receipt { ack, counts: provisional, problems });
+        }
+        answered.await.map_err(|_| SubmitError::Stopped)??;
+        let counts = reply.await.map_err(|_| SubmitError::Stopped)?;
+        Ok(Receipt { ack, counts, problems })
+    }
+
+    /// Counts records that were refused before anything was kept.
+    pub fn note_rejected(&self, source: &str, records: u64) {
+        let counts = Counts { received: records, rejected: records, ..Counts::default() };
+        let note = NoteFrame { source: source.to_owned(), receive_time: self.inner.stores.clock.now_micros(), counts };
+        let encoded = Frame::Note(note.clone()).encode();
+        let inner = Arc::clone(&self.inner);
+        self.inner.stores.log.append(
+            encoded,
+            Box::new(move |result| match result {
+                Ok(appended) => inner.queue.push(Applicable {
+                    position: appended.position,
+                    next: appended.next,
+                    content: Content::Note(note),
+                }),
+                Err(error) => tracing::warn!(%error, "a refusal could not be noted in the ledger"),
+            }),
+        );
+    }
+
+    /// Writes everything that is in memory to the stores.
+    ///
+    /// # Errors
+    /// When a store fails; nothing is lost.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        self.inner.flush_once().await.map(drop)
+    }
+
+    /// The rules that new batches are transformed under.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.inner.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the rules for batches from now on. They must be in the archive already.
+    pub fn set_rules(&self, rules: Arc<Rules>) {
+        *self.inner.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// Ledger lines that are not in the warehouse yet.
+    #[must_use]
+    pub fn hot_ledger(&self) -> Vec<LedgerRow> {
+        self.inner.hot.ledger()
+    }
+
+    /// The event log, for its counters.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.inner.stores.log
+    }
+
+    /// Memory of rows and bodies that are not in the stores yet, bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.inner.memory_bytes()
+    }
+
+    /// Stops: no new batches, what was accepted is applied and flushed.
+    ///
+    /// # Errors
+    /// When the last flush fails; the events are in the log and the next start continues.
+    pub async fn close(&self) -> Result<(), FlushError> {
+        if self.inner.stop.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = tokio::task::spawn_blocking(move || {
+            inner.stores.log.close();
+            inner.queue.close();
+            threads.into_iter().for_each(|thread| {
+                let _ = thread.join();
+            });
+        });
+        joined.await.map_err(|error| FlushError::Worker(error.to_string()))?;
+        self.inner.flush_wanted.notify_one();
+        let flush_task = self.flush_task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = flush_task {
+            task.await.map_err(|error| FlushError::Worker(error.to_string()))?;
+        }
+        while self.inner.flush_once().await? {}
+        Ok(())
+    }
+}
+
+impl ViewSource for Pipeline {
+    fn view(&self) -> View {
+        self.inner.hot.view()
+    }
+}
+
+impl Prepared {
+    fn counts(&self) -> Counts {
+        let mut counts = self.transformed.counts;
+        counts += Counts { received: self.frame.rejected, rejected: self.frame.rejected, ..Counts::default() };
+        counts
+    }
+}
+
+impl Inner {
+    fn memory_bytes(&self) -> usize {
+        let state = self.hot.read();
+        state.active.bytes + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+
+    fn is_full(&self) -> bool {
+        self.memory_bytes() >= self.options.memory_bytes_max
+    }
+
+    async fn prepare(&self, submission: Submission) -> Result<Prepared, SubmitError> {
+        let _turn = self.workers.acquire().await.map_err(|_| SubmitError::Stopped)?;
+        let receive_time = self.stores.clock.now_micros();
+        let sequence = self.batch_sequence.fetch_add(1, Ordering::Relaxed);
+        // Receive time and a running number: unique as long as the clock is not set back across a restart by less
+        // than the number wraps; the position in the log is what stores go by.
+        let batch_id = format!("{receive_time:x}{:04x}", sequence & 0xffff);
+        let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare::prepare(submission, batch_id, receive_time, &rules)).await;
+        prepared.map_err(|_| SubmitError::Stopped)?.map_err(|error| SubmitError::Unreadable(error.to_string()))
+    }
+
+    /// Appends to the log; once durable, the batch goes to the applier. Returns the log's answer.
+    fn append(
+        self: &Arc<Self>,
+        prepared: Prepared,
+        applied: oneshot::Sender<Counts>,
+    ) -> oneshot::Receiver<Result<(), AppendError>> {
+        let (answer, answered) = oneshot::channel();
+        let Prepared { frame, encoded, transformed, .. } = prepared;
+        let records = transformed.counts.received + frame.rejected;
+        self.hot.add_in_flight(frame.receive_time, &frame.source, records);
+        let inner = Arc::clone(self);
+        self.stores.log.append(
+            encoded,
+            Box::new(move |result| {
+                let answer_now = match result {
+                    Ok(appended) => {
+                        let content =
+                            Content::Batch { frame, transformed: Box::new(transformed), reply: Some(applied) };
+                        inner.queue.push(Applicable { position: appended.position, next: appended.next, content });
+                        Ok(())
+                    }
+                    Err(error) => {
+                        inner.hot.remove_in_flight(frame.receive_time, &frame.source, records);
+                        Err(error)
+                    }
+                };
+                // At level `memory` nobody waits for the answer.
+                let _ = answer.send(answer_now);
+            }),
+        );
+        answered
+    }
+
+    fn apply_until_closed(&self, applier: &Applier, stored_ids: &Mutex<StoredIds>) {
+        while let Some(items) = self.queue.take_all() {
+            for item in items {
+                let ids = stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = applier.apply(item, &ids) {
+                    // The batch is in the log; a restart applies it. Going on without it would break the ledger.
+                    tracing::error!(%error, "applying a batch failed, ingest stops until a restart");
+                    self.stop.store(true, Ordering::Release);
+                    return;
+                }
+            }
+            if self.hot.read().active.bytes >= self.options.flush_bytes {
+                self.flush_wanted.notify_one();
+            }
+        }
+    }
+
+    async fn flush_until_stopped(&self) {
+        const RETRY: Duration = Duration::from_secs(2);
+        while !self.stop.load(Ordering::Acquire) {
+            // Either is a reason to flush.
+            let _ = tokio::time::timeout(self.options.flush_interval, self.flush_wanted.notified()).await;
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+            if let Err(error) = self.flush_once().await {
+                tracing::error!(%error, "flush failed; it is tried again, the events are safe in the log");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    async fn flush_once(&self) -> Result<bool, FlushError> {
+        let _turn = self.flush_turn.lock().await;
+        self.flusher.flush().await
+    }
+}
+
+/// Applies the log from `from` up to `end` (or its end); returns where it stopped.
+fn replay(
+    stores: &Stores,
+    applier: &Applier,
+    stored_ids: &Mutex<StoredIds>,
+    from: Position,
+    end: Option<Position>,
+    summary: &mut RecoverySummary,
+) -> Result<Position, OpenError> {
+    let mut failure = None;
+    let mut reached = from;
+    let ids = stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
+    let report = stores.log.replay(from, &mut |position, next, bytes| {
+        if end.is_some_and(|end| position >= end) {
+            return ControlFlow::Break(());
+        }
+        let applied = recover(stores, position, next, &bytes)
+            .and_then(|(item, records)| applier.apply(item, &ids).map(|()| records).map_err(OpenError::Serving));
+        match applied {
+            Ok(records) => {
+                summary.replayed_frames += 1;
+                summary.replayed_records += records;
+                reached = next;
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    summary.damages = report.damages;
+    Ok(end.unwrap_or(reached))
+}
+
+fn recover(
+    stores: &Stores,
+    position: Position,
+    next: Position,
+    bytes: &bytes::Bytes,
+) -> Result<(Applicable, u64), OpenError> {
+    let frame = Frame::decode(bytes).map_err(|source| OpenError::Frame { position, source })?;
+    let (content, records) = match frame {
+        Frame::Note(note) => (Content::Note(note), 0),
+        Frame::Batch(frame) => {
+            let version = frame.rules_version;
+            let rules = stores.archive.rules(version).ok_or(OpenError::RulesMissing { position, version })?;
+            let transformed =
+                prepare::run(&frame.raw(), &rules).map_err(|source| OpenError::Transform { position, source })?;
+            let records = transformed.counts.received;
+            (Content::Batch { frame, transformed: Box::new(transformed), reply: None }, records)
+        }
+    };
+    Ok((Applicable { position, next, content }, records))
+}

@@ -1,0 +1,167 @@
+//! The part of a submission that needs no order: checking, splitting, transforming, encoding.
+//!
+//! For: pure CPU work, many submissions at a time. Not for: dedup and counting, which need the log's order.
+
+use bytes::Bytes;
+use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
+use sawlog_core::ledger::Counts;
+use sawlog_core::limits::{PROBLEMS_MAX, RECORD_BYTES_MAX};
+use sawlog_core::rules::Rules;
+use sawlog_core::transform::{self, TransformError, Transformed};
+
+use crate::frame::{BatchFrame, Frame};
+
+/// When a submission is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckLevel {
+    /// When it is parsed and queued; a crash may lose it.
+    Memory,
+    /// When it is in the event log and synced.
+    #[default]
+    Disk,
+}
+
+impl AckLevel {
+    /// The level in headers and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// A body to take in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Name of the source, e.g. `http`.
+    pub source: String,
+    /// Format of the body.
+    pub format: Format,
+    /// Whether the sender declared the format; else lines that do not fit are read as text.
+    pub is_declared: bool,
+    /// Accepted event times.
+    pub age: AgeLimits,
+    /// The records, uncompressed.
+    pub body: Bytes,
+    /// The client's key for this batch: the same key within 24 hours is the same batch.
+    pub idempotency_key: Option<String>,
+    /// When to answer.
+    pub ack: AckLevel,
+}
+
+/// What became of one bad record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordProblem {
+    /// Index of the record in the body, from 0.
+    pub index: usize,
+    /// `dead_lettered` or `rejected`.
+    pub outcome: &'static str,
+    /// Reason code.
+    pub reason: &'static str,
+    /// Field in question, where there is one.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub error: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// The answer to a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Level at which it was acknowledged.
+    pub ack: AckLevel,
+    /// What became of its records. At level `memory` repeats of earlier batches are still counted as stored.
+    pub counts: Counts,
+    /// The first bad records.
+    pub problems: Vec<RecordProblem>,
+}
+
+/// A submission ready for the log.
+pub(crate) struct Prepared {
+    pub(crate) frame: BatchFrame,
+    pub(crate) encoded: Bytes,
+    pub(crate) transformed: Transformed,
+    pub(crate) problems: Vec<RecordProblem>,
+}
+
+/// Prepares a submission. The batch id and the receive time come from the caller.
+pub(crate) fn prepare(
+    submission: Submission,
+    batch_id: String,
+    receive_time: i64,
+    rules: &Rules,
+) -> Result<Prepared, TransformError> {
+    let body = match rules.redact_at_receive(&submission.body) {
+        Some(redacted) if submission.format.is_lines() => Bytes::from(redacted),
+        _ => submission.body,
+    };
+    let (body, kept, mut problems) = without_oversize(submission.format, body)?;
+    let frame = BatchFrame {
+        batch_id,
+        source: submission.source,
+        format: submission.format,
+        is_declared: submission.is_declared,
+        receive_time,
+        age: submission.age,
+        rules_version: rules.version(),
+        rejected: problems.len() as u64,
+        idempotency_key: submission.idempotency_key,
+        body,
+    };
+    let transformed = run(&frame.raw(), rules)?;
+    problems.extend(transformed.problems.iter().map(|problem| RecordProblem {
+        index: kept.as_ref().map_or(problem.record_index, |kept| kept[problem.record_index]),
+        outcome: "dead_lettered",
+        reason: problem.defect.reason.code(),
+        field: problem.defect.field.clone(),
+        error: problem.defect.to_string(),
+        remedy: problem.defect.reason.remedy().to_owned(),
+    }));
+    problems.sort_by_key(|problem| problem.index);
+    problems.truncate(PROBLEMS_MAX);
+    let frame = Frame::Batch(frame);
+    let encoded = frame.encode();
+    let Frame::Batch(frame) = frame else { unreachable!("it was made a batch above") };
+    Ok(Prepared { frame, encoded, transformed, problems })
+}
+
+pub(crate) fn run(raw: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, TransformError> {
+    transform::transform(raw, rules)
+}
+
+type Kept = (Bytes, Option<Vec<usize>>, Vec<RecordProblem>);
+
+/// Takes records over the size limit out of the body; they are refused and nothing of them is kept. Also returns which
+/// of the original records stayed, where that is not all.
+fn without_oversize(format: Format, body: Bytes) -> Result<Kept, TransformError> {
+    if body.len() <= RECORD_BYTES_MAX {
+        return Ok((body, None, Vec::new()));
+    }
+    let spans = batch::split(format, &body)?;
+    if !spans.iter().any(batch::is_oversize) {
+        return Ok((body, None, Vec::new()));
+    }
+    let mut kept_body = Vec::new();
+    let mut kept = Vec::new();
+    let mut problems = Vec::new();
+    for (index, span) in spans.iter().enumerate() {
+        if batch::is_oversize(span) {
+            problems.push(RecordProblem {
+                index,
+                outcome: "rejected",
+                reason: "record_too_large",
+                field: None,
+                error: format!("the record has {} bytes, more than {RECORD_BYTES_MAX}", span.record.len()),
+                remedy: "split the record, or send its large part as an object of its own".to_owned(),
+            });
+        } else {
+            kept.push(index);
+            kept_body.extend_from_slice(&body[span.record.clone()]);
+            kept_body.push(b'\n');
+        }
+    }
+    Ok((Bytes::from(kept_body), Some(kept), problems))
+}
