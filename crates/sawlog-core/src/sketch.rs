@@ -60,6 +60,12 @@ impl Sketch {
         self.zeros + self.buckets.iter().map(|bucket| bucket.1).sum::<u64>()
     }
 
+    /// Memory of the buckets, bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(i32, u64)>()
+    }
+
     /// The value at a quantile in 0..=1, within 1 %; `None` without values.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<f64> {

@@ -1,0 +1,306 @@
+//! Running queries within limits.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::MemTable;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+use sawlog_core::ledger::Counts;
+use sawlog_seams::view::{View, ViewSource};
+use sawlog_seams::warehouse::LEDGER_TABLE;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use crate::functions::{sketch_merge, sketch_quantile};
+use crate::guard;
+use crate::rollup_table::RollupTable;
+use crate::table::SnapshotTable;
+
+/// Limits of every query.
+#[derive(Clone, Debug)]
+pub struct QueryLimits {
+    /// Longest run time.
+    pub time_max: Duration,
+    /// Memory of all queries together, bytes.
+    pub memory_bytes_max: usize,
+    /// Rows of one answer; more are cut off and the answer says so.
+    pub rows_max: usize,
+    /// Queries that run at the same time; more wait.
+    pub concurrent_max: NonZeroUsize,
+    /// Threads that queries run on.
+    pub threads: NonZeroUsize,
+    /// Folder for rows that do not fit into memory.
+    pub spill_folder: PathBuf,
+}
+
+/// Why a query has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text is no SQL.
+    #[error("{0}")]
+    Syntax(String),
+    /// The statement would change something.
+    #[error("only SELECT, EXPLAIN, SHOW TABLES and DESCRIBE are allowed")]
+    NotReadOnly,
+    /// The statement is too large or nested too deep.
+    #[error("the query is too complex: {0}")]
+    TooComplex(String),
+    /// Names or types do not fit.
+    #[error("{0}")]
+    Plan(String),
+    /// It ran longer than allowed.
+    #[error("the query took longer than {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// It needed more memory than allowed.
+    #[error("the query needs more memory than it may use: {0}")]
+    Memory(String),
+    /// It failed while running.
+    #[error("{0}")]
+    Execution(String),
+    /// The engine is shutting down.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+impl QueryError {
+    /// A short code for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "sql_syntax",
+            Self::NotReadOnly => "sql_not_read_only",
+            Self::TooComplex(_) => "sql_too_complex",
+            Self::Plan(_) => "sql_plan",
+            Self::Timeout(_) => "sql_timeout",
+            Self::Memory(_) => "sql_memory",
+            Self::Execution(_) => "sql_execution",
+            Self::Stopped => "stopping",
+        }
+    }
+
+    /// What to do now.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "the dialect is DataFusion's; `SHOW TABLES` lists the tables",
+            Self::NotReadOnly => "change data by sending events; change settings in the configuration",
+            Self::TooComplex(_) => "split the query, or use IN (…) instead of a chain of OR",
+            Self::Plan(_) => "`SHOW TABLES` lists the tables, `DESCRIBE logs` the columns of one",
+            Self::Timeout(_) => "narrow the time range, or raise `query.time-max`",
+            Self::Memory(_) => "narrow the time range or group by fewer values, or raise `query.memory-max`",
+            Self::Execution(_) => "check casts and function arguments; the message names the value",
+            Self::Stopped => "try again when the server is back",
+        }
+    }
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Rows.
+    pub batches: Vec<RecordBatch>,
+    /// Whether rows were cut off.
+    pub is_truncated: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl QueryResult {
+    /// Number of rows.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// Runs queries on threads and memory of their own.
+pub struct QueryEngine {
+    source: Arc<dyn ViewSource>,
+    limits: QueryLimits,
+    environment: Arc<RuntimeEnv>,
+    turns: Arc<Semaphore>,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for QueryEngine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A runtime must not be waited for where others run on it.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Stack of a query thread: planning deep expressions takes far more than the default.
+const STACK_BYTES: usize = 32 << 20;
+
+impl QueryEngine {
+    /// Makes an engine over what `source` shows.
+    ///
+    /// # Errors
+    /// When threads or the spill folder cannot be had.
+    pub fn new(source: Arc<dyn ViewSource>, limits: QueryLimits) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&limits.spill_folder)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(limits.threads.get())
+            .thread_name("sawlog-query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        let pool = FairSpillPool::new(limits.memory_bytes_max);
+        let top_consumers = NonZeroUsize::MIN.saturating_add(2);
+        let disk =
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![limits.spill_folder.clone()]));
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, top_consumers)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(std::io::Error::other)?;
+        let turns = Arc::new(Semaphore::new(limits.concurrent_max.get()));
+        Ok(Self { source, limits, environment, turns, runtime: Some(runtime) })
+    }
+
+    /// Runs one SELECT, EXPLAIN, SHOW or DESCRIBE. Dropping the future stops the query.
+    ///
+    /// # Errors
+    /// When the text is refused, does not plan, or exceeds a limit.
+    pub async fn run(&self, sql: &str) -> Result<QueryResult, QueryError> {
+        let started = Instant::now();
+        let _turn = tokio::time::timeout(self.limits.time_max, self.turns.acquire())
+            .await
+            .map_err(|_| QueryError::Timeout(self.limits.time_max))?
+            .map_err(|_| QueryError::Stopped)?;
+        let view = self.source.view();
+        let environment = Arc::clone(&self.environment);
+        let (sql, rows_max, threads) = (sql.to_owned(), self.limits.rows_max, self.limits.threads.get());
+        let runtime = self.runtime.as_ref().ok_or(QueryError::Stopped)?;
+        let task = runtime.spawn(async move { execute(&sql, &view, environment, rows_max, threads).await });
+        let mut task = AbortOnDrop(task);
+        let finished = tokio::time::timeout(self.limits.time_max, &mut task.0).await;
+        let (schema, batches, is_truncated) = match finished {
+            Err(_) => return Err(QueryError::Timeout(self.limits.time_max)),
+            Ok(Err(error)) if error.is_panic() => {
+                tracing::error!("a query panicked");
+                return Err(QueryError::Execution("the query met a defect of the engine".to_owned()));
+            }
+            Ok(Err(_)) => return Err(QueryError::Stopped),
+            Ok(Ok(result)) => result?,
+        };
+        Ok(QueryResult { schema, batches, is_truncated, elapsed: started.elapsed() })
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Answer = (SchemaRef, Vec<RecordBatch>, bool);
+
+async fn execute(
+    sql: &str,
+    view: &View,
+    environment: Arc<RuntimeEnv>,
+    rows_max: usize,
+    threads: usize,
+) -> Result<Answer, QueryError> {
+    let statement = guard::parse(sql)?;
+    let context = context(view, environment, threads).map_err(explain)?;
+    let plan = context.state().statement_to_plan(statement).await.map_err(explain)?;
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(&plan).map_err(|_| QueryError::NotReadOnly)?;
+    let frame = context.execute_logical_plan(plan).await.map_err(explain)?;
+    let mut stream = frame.execute_stream().await.map_err(explain)?;
+    let schema = stream.schema();
+    let mut batches = Vec::new();
+    let mut room = rows_max;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(explain)?;
+        if batch.num_rows() > room {
+            batches.push(batch.slice(0, room));
+            return Ok((schema, batches, true));
+        }
+        room -= batch.num_rows();
+        if batch.num_rows() > 0 {
+            batches.push(batch);
+        }
+    }
+    Ok((schema, batches, false))
+}
+
+fn explain(error: DataFusionError) -> QueryError {
+    let root = error.find_root();
+    let text = root.strip_backtrace();
+    match root {
+        DataFusionError::SQL(..) => QueryError::Syntax(text),
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
+            QueryError::Plan(text)
+        }
+        DataFusionError::Diagnostic(..) => QueryError::Plan(text),
+        DataFusionError::ResourcesExhausted(_) => QueryError::Memory(text),
+        _ => QueryError::Execution(text),
+    }
+}
+
+/// A context that knows the tables of the view and nothing else.
+fn context(view: &View, environment: Arc<RuntimeEnv>, threads: usize) -> datafusion::common::Result<SessionContext> {
+    let config = SessionConfig::new()
+        .with_target_partitions(threads)
+        .with_information_schema(true)
+        .with_default_catalog_and_schema("sawlog", "public")
+        .set_str("datafusion.sql_parser.enable_ident_normalization", "true")
+        .set_str("datafusion.execution.time_zone", "UTC");
+    let state =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features().build();
+    let context = SessionContext::new_with_state(state);
+    context.register_udaf(sketch_merge());
+    context.register_udf(sketch_quantile());
+    for (name, table) in &view.tables {
+        let table = Arc::new(SnapshotTable::new(table.clone()));
+        if *name == LEDGER_TABLE {
+            let ledger = context.read_table(table)?.aggregate(
+                vec![ident("receive_minute"), ident("source")],
+                Counts::NAMES.iter().map(|count| sum(ident(*count)).alias(*count)).collect(),
+            )?;
+            context.register_table(LEDGER_TABLE, ledger.into_view())?;
+        } else {
+            context.register_table(*name, table)?;
+        }
+    }
+    if view.tables.contains_key("logs") {
+        register_severity_split(&context)?;
+    }
+    for rollup in RollupTable::ALL {
+        let table = MemTable::try_new(rollup.schema(), vec![vec![rollup.rows(view)?]])?;
+        context.register_table(rollup.name(), Arc::new(table))?;
+    }
+    Ok(context)
+}
+
+/// `logs_error` and `logs_info`: the severity split.
+fn register_severity_split(context: &SessionContext) -> datafusion::common::Result<()> {
+    let logs = futures::executor::block_on(context.table("logs"))?;
+    let is_error: Expr = ident("severity_class").eq(lit("error"));
+    context.register_table("logs_error", logs.clone().filter(is_error.clone())?.into_view())?;
+    context.register_table("logs_info", logs.filter(!is_error)?.into_view())?;
+    Ok(())
+}

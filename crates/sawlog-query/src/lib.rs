@@ -1,0 +1,15 @@
+//! SQL over everything the server holds, as one consistent picture.
+//!
+//! For: planning and running SELECTs over rows in memory, Delta files and rollup cells, within limits, on threads and
+//! memory of their own, so that no query stops ingest. Not for: HTTP or wire protocols (`sawlog-server`) or writing
+//! files (`sawlog-store`). It is the one crate that knows DataFusion.
+
+mod engine;
+mod functions;
+mod guard;
+mod output;
+mod rollup_table;
+mod table;
+
+pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
+pub use output::{OutputFormat, encode};

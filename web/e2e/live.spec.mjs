@@ -1,0 +1,262 @@
+// End-to-end test of the web UI against a running sawlog that holds recent data.
+//
+//   node web/e2e/live.spec.mjs http://localhost:7070 [--screenshot DIR] [--browser PATH] [--timeout SECONDS]
+//
+// It sends three logs of its own (with a marker to search for, and hostile text), then only reads.
+// Last line: "N passed, M failed"; exit code 0 only without failures.
+
+import { mkdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+
+import axe from 'axe-core';
+import { chromium } from 'playwright-core';
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { screenshot: { type: 'string' }, browser: { type: 'string' }, timeout: { type: 'string', default: '60' } },
+});
+const baseUrl = (positionals[0] ?? 'http://localhost:7070').replace(/\/+$/, '');
+const timeoutMs = Number(options.timeout) * 1000;
+const browserPath = options.browser ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) => existsSync(file));
+
+const BROWSER_ARGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+const PANELS = ['Events', 'User activity', 'Errors by service', 'Latency', 'Host CPU', 'Host memory', 'Host disk', 'Logs'];
+
+let passed = 0;
+let failed = 0;
+
+async function check(name, run) {
+  try {
+    await run();
+    passed += 1;
+    console.log(`ok      ${name}`);
+  } catch (failure) {
+    failed += 1;
+    console.log(`FAILED  ${name}\n        ${String(failure?.message ?? failure).split('\n').slice(0, 12).join('\n        ')}`);
+  }
+}
+
+function assert(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+async function eventually(what, probe) {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const found = await probe();
+    if (found) return found;
+    if (Date.now() > deadline) throw new Error(`waited ${options.timeout} s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+  }
+}
+
+const marker = `e2e${Date.now().toString(36)}`;
+const HOSTILE = [
+  `<script>window.__pwned = 1</script> ${marker}`,
+  `<img src=x onerror="window.__pwned = 2"> ${marker}`,
+  `"><svg onload=window.__pwned=3> javascript:window.__pwned=4 ${marker}`,
+];
+
+async function sendLogs() {
+  const events = HOSTILE.map((message, index) => ({
+    timestamp: new Date().toISOString(),
+    severity: index === 0 ? 'ERROR' : 'INFO',
+    message,
+    service: 'e2e-<b>web</b>',
+    insert_id: `${marker}-${index}`,
+    labels: { html: '<img src=x onerror="window.__pwned = 5">', nested: '{"a":{"b":[1,2]}}' },
+  }));
+  const response = await fetch(`${baseUrl}/v1/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson', 'x-sawlog-ack': 'disk' },
+    body: events.map((event) => `${JSON.stringify(event)}\n`).join(''),
+  });
+  assert(response.ok, `POST /v1/events answered ${response.status}: ${await response.text()}`);
+}
+
+/** A page on which everything that must not happen is written down. */
+async function openPage(browser, scheme, url) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: scheme, reducedMotion: 'reduce' });
+  const page = await context.newPage();
+  const trouble = [];
+  page.on('console', (message) => message.type() === 'error' && trouble.push(`console: ${message.text()}`));
+  page.on('pageerror', (error) => trouble.push(`page error: ${error.message}`));
+  page.on('dialog', (dialog) => (trouble.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
+  page.on('request', (request) => {
+    const target = new URL(request.url());
+    if (target.origin !== new URL(baseUrl).origin && !['data:', 'blob:'].includes(target.protocol)) trouble.push(`external request: ${request.url()}`);
+  });
+  await page.addInitScript(() => {
+    window.__violations = [];
+    document.addEventListener('securitypolicyviolation', (event) => window.__violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+  });
+  const response = await page.goto(`${baseUrl}${url}`);
+  const settle = async () => [...trouble, ...(await page.evaluate(() => window.__violations)).map((text) => `CSP: ${text}`)];
+  return { context, page, response, settle };
+}
+
+async function checkAxe(page, what) {
+  await check(`axe finds nothing serious: ${what}`, async () => {
+    await page.evaluate(axe.source);
+    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+    const grave = violations.filter((violation) => violation.impact === 'serious' || violation.impact === 'critical');
+    const lines = grave.map((violation) => `${violation.id}: ${violation.help} (${violation.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(' | ')})`);
+    assert(grave.length === 0, lines.join('\n'));
+  });
+}
+
+async function shoot(page, name) {
+  if (options.screenshot === undefined) return;
+  await mkdir(options.screenshot, { recursive: true });
+  await page.evaluate(() => window.scrollTo(0, 0));
+  await page.screenshot({ path: path.join(options.screenshot, `${name}.png`), fullPage: true });
+}
+
+const panel = (page, title) => page.locator('section.panel').filter({ has: page.getByRole('heading', { name: title, exact: true }) });
+const rows = (page) => page.getByTestId('log-row');
+const messages = (page) => rows(page).locator('.message').allInnerTexts();
+
+async function checkLive(browser, scheme) {
+  const { context, page, response, settle } = await openPage(browser, scheme, '/?range=15m');
+
+  await check(`[${scheme}] the page opens with a strict CSP`, async () => {
+    assert(response?.ok(), `status ${response?.status()}`);
+    const policy = response.headers()['content-security-policy'] ?? '';
+    assert(/default-src 'self'/.test(policy) && !/unsafe-(inline|eval)/.test(policy), `policy is "${policy}"`);
+    assert((await page.title()).includes('Sawlog'), 'title');
+    await eventually('the theme', async () => (await page.evaluate(() => document.documentElement.dataset.theme)) === scheme);
+  });
+  for (const title of PANELS) {
+    await check(`[${scheme}] panel "${title}" shows data`, () =>
+      eventually(`"${title}" to be ready`, async () => (await panel(page, title).getAttribute('data-state')) === 'ready'));
+  }
+  await check(`[${scheme}] the ledger closes`, () => eventually('"closes"', () => page.getByText('closes ✓').isVisible()));
+  await check(`[${scheme}] health is shown`, () => eventually('"ready"', () => page.getByRole('status').filter({ hasText: 'ready' }).isVisible()));
+  await check(`[${scheme}] log rows are shown`, () => eventually('rows', async () => (await rows(page).count()) > 0));
+  await shoot(page, `live-${scheme}`);
+  await checkAxe(page, `live, ${scheme}`);
+
+  await check(`[${scheme}] "/" leads to the search, which filters the rows and the URL`, async () => {
+    await page.keyboard.press('/');
+    await page.keyboard.type(marker);
+    await eventually('only marked rows', async () => {
+      const texts = await messages(page);
+      return texts.length === HOSTILE.length && texts.every((text) => text.includes(marker));
+    });
+    assert(new URL(page.url()).searchParams.get('q') === marker, page.url());
+    assert((await rows(page).locator('mark').count()) >= HOSTILE.length, 'no highlighting');
+    await page.keyboard.press('Escape');
+    assert(await page.evaluate(() => document.activeElement === document.body), 'Esc does not leave the search box');
+  });
+  await check(`[${scheme}] a row opens to all its fields`, async () => {
+    await page.keyboard.press('j');
+    await page.keyboard.press('x');
+    const detail = page.getByTestId('log-detail');
+    await eventually('the fields', () => detail.isVisible());
+    const text = await detail.innerText();
+    for (const expected of ['event_time', 'severity_class', 'attributes.', marker]) assert(text.includes(expected), `no ${expected} in: ${text.slice(0, 400)}`);
+  });
+  await check(`[${scheme}] hostile text stays text`, async () => {
+    const texts = (await messages(page)).join('\n');
+    for (const message of HOSTILE) assert(texts.includes(message), `not shown literally: ${message}`);
+    const made = await page.evaluate(() => document.querySelectorAll('[data-testid=log-rows] :is(script, img, iframe, b), [data-testid=log-rows] svg[onload]').length);
+    assert(made === 0, `${made} elements were made from log text`);
+    assert((await page.evaluate(() => window.__pwned)) === undefined, 'log text was executed');
+  });
+  await shoot(page, `logs-${scheme}`);
+  await checkAxe(page, `open log, ${scheme}`);
+
+  await check(`[${scheme}] severity chips include and exclude`, async () => {
+    const chip = page.getByRole('group', { name: 'Severity' }).getByRole('button', { name: /error/ });
+    await chip.click();
+    await eventually('one row', async () => (await rows(page).count()) === 1);
+    assert(page.url().includes('is=severity_class%3Aerror'), page.url());
+    await chip.click();
+    await chip.click({ modifiers: ['Shift'] });
+    await eventually('the other rows', async () => (await rows(page).count()) === HOSTILE.length - 1);
+    await page.getByRole('button', { name: 'Clear all' }).click();
+    await eventually('more rows', async () => (await rows(page).count()) > 0 && !page.url().includes('q='));
+  });
+  await check(`[${scheme}] a chart can be read as a table`, async () => {
+    const button = page.getByRole('button', { name: 'Show Events as a table' });
+    await eventually('the button', () => button.isVisible());
+    await button.click();
+    await eventually('table rows', async () => (await panel(page, 'Events').locator('tbody tr').count()) > 5);
+    await button.click();
+  });
+  await check(`[${scheme}] dragging over a chart zooms, the range can be left again`, async () => {
+    const plot = panel(page, 'Events').locator('.u-over');
+    await plot.scrollIntoViewIfNeeded();
+    const box = await eventually('the plot', () => plot.boundingBox());
+    await page.mouse.move(box.x + box.width * 0.6, box.y + box.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.9, box.y + box.height / 2, { steps: 5 });
+    await page.mouse.up();
+    await eventually('from and to in the URL', () => /from=.*to=/.test(page.url()));
+    await page.getByRole('button', { name: /leave this range/ }).click();
+    await eventually('the live range', () => page.url().includes('range=15m'));
+  });
+  await check(`[${scheme}] no console error, CSP violation or external request`, async () => {
+    const trouble = await settle();
+    assert(trouble.length === 0, trouble.join('\n'));
+  });
+  await context.close();
+}
+
+async function checkOtherPages(browser, scheme) {
+  const { context, page, settle } = await openPage(browser, scheme, '/?view=sql');
+  await check(`[${scheme}] the SQL page runs a query with Ctrl-Enter`, async () => {
+    await page.getByLabel('SQL query').fill('SELECT count(*) AS n FROM logs');
+    await page.keyboard.press('Control+Enter');
+    await eventually('a result', () => page.getByTestId('sql-result').isVisible());
+    assert((await page.getByTestId('sql-result').locator('tbody td').innerText()).trim() !== '0', 'no logs');
+  });
+  await shoot(page, `sql-${scheme}`);
+  await checkAxe(page, `SQL, ${scheme}`);
+  await check(`[${scheme}] links change the page without a reload`, async () => {
+    await page.evaluate(() => (window.__sameDocument = true));
+    await page.getByRole('link', { name: 'Dead letters', exact: true }).first().click();
+    await eventually('the dead letters', async () => ['ready', 'empty'].includes((await panel(page, 'Dead letters').getAttribute('data-state')) ?? ''));
+    assert(await page.evaluate(() => window.__sameDocument === true), 'the page was loaded again');
+  });
+  await shoot(page, `dead-letters-${scheme}`);
+  await checkAxe(page, `dead letters, ${scheme}`);
+  await check(`[${scheme}] the other pages cause no trouble`, async () => {
+    const trouble = await settle();
+    assert(trouble.length === 0, trouble.join('\n'));
+  });
+  await context.close();
+}
+
+async function checkFailures(browser) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const page = await context.newPage();
+  const body = JSON.stringify({ error: { code: 'query_memory', message: 'the query needs more memory than it may use', hint: 'choose a shorter range' } });
+  await page.route('**/v1/sql', (route) => route.fulfill({ status: 503, contentType: 'application/json', body }));
+  await page.goto(`${baseUrl}/`);
+  await check('a failing query shows its message and hint in each panel, never a blank page', async () => {
+    await eventually('errors', async () => (await page.getByRole('alert').filter({ hasText: 'choose a shorter range' }).count()) >= PANELS.length);
+    assert(await page.getByRole('navigation').isVisible(), 'the navigation is gone');
+  });
+  await context.close();
+}
+
+assert(browserPath !== undefined, 'no Chromium found: pass --browser PATH');
+const browser = await chromium.launch({ executablePath: browserPath, args: BROWSER_ARGS });
+try {
+  await check('logs can be sent', sendLogs);
+  for (const scheme of ['light', 'dark']) {
+    await checkLive(browser, scheme);
+    await checkOtherPages(browser, scheme);
+  }
+  await checkFailures(browser);
+} finally {
+  await browser.close();
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;

@@ -1,0 +1,111 @@
+// State of the log list: the newest logs, older pages, and what is expanded.
+//
+// Invariant: while the reader has scrolled down, loaded older logs or opened a row, new logs are counted but not
+// inserted, so the list does not move under the eyes.
+
+import { untrack } from 'svelte';
+
+import { toApiError, type ApiError } from '../../api/errors';
+import type { Dashboard } from '../../state/dashboard.svelte';
+import { LiveQuery } from '../../state/live_query.svelte';
+import { LOG_PAGE_ROWS, loadLogs, type LogEntry, type LogSelection } from './queries';
+
+/** Older pages stop here: a reader who gets this far needs a filter, not a longer list. */
+export const LOG_LIST_ROWS_MAX = 1_000;
+
+export class LogList {
+  readonly query: LiveQuery<readonly LogEntry[]>;
+  entries: readonly LogEntry[] = $state.raw([]);
+  hasOlder = $state(false);
+  isLoadingOlder = $state(false);
+  olderError: ApiError | undefined = $state.raw();
+  newCount = $state(0);
+  isScrolled = $state(false);
+  /** Keys of expanded rows. */
+  expanded: ReadonlySet<string> = $state.raw(new Set<string>());
+
+  readonly #dashboard: Dashboard;
+  readonly #key: string = $derived.by(() => this.#currentKey());
+  #shownKey: string | undefined;
+  #newest: readonly LogEntry[] = [];
+  #olderPages = 0;
+  #olderAbort = new AbortController();
+  readonly #isHeld: boolean = $derived(this.isScrolled || this.expanded.size > 0);
+
+  constructor(dashboard: Dashboard) {
+    this.#dashboard = dashboard;
+    this.query = new LiveQuery({
+      dashboard,
+      key: () => this.#key,
+      load: async (signal) => loadLogs(await this.#selection(signal), signal),
+      intervalMs: 2_500,
+    });
+    $effect(() => {
+      const newest = this.query.data;
+      if (newest !== undefined) untrack(() => this.#take(newest));
+    });
+    $effect(() => () => this.#olderAbort.abort());
+  }
+
+  /** Puts the newest logs on screen and forgets older pages and expanded rows. */
+  showNewest(): void {
+    this.expanded = new Set();
+    this.#show(this.#newest);
+  }
+
+  toggle(key: string): void {
+    const expanded = new Set(this.expanded);
+    if (!expanded.delete(key)) expanded.add(key);
+    this.expanded = expanded;
+  }
+
+  async loadOlder(): Promise<void> {
+    const last = this.entries.at(-1);
+    if (last === undefined || this.isLoadingOlder) return;
+    this.#olderAbort = new AbortController();
+    const { signal } = this.#olderAbort;
+    this.isLoadingOlder = true;
+    try {
+      const older = await loadLogs(await this.#selection(signal), signal, last);
+      if (signal.aborted) return;
+      this.#olderPages += 1;
+      this.entries = [...this.entries, ...older];
+      this.hasOlder = older.length === LOG_PAGE_ROWS && this.entries.length < LOG_LIST_ROWS_MAX;
+      this.olderError = undefined;
+    } catch (failure) {
+      if (!signal.aborted) this.olderError = toApiError(failure);
+    } finally {
+      this.isLoadingOlder = false;
+    }
+  }
+
+  #take(newest: readonly LogEntry[]): void {
+    this.#newest = newest;
+    const isNewQuestion = this.#key !== this.#shownKey;
+    if (isNewQuestion) this.expanded = new Set();
+    if (isNewQuestion || (!this.#isHeld && this.#olderPages === 0)) return this.#show(newest);
+    const shownFirst = this.entries[0]?.key;
+    const known = newest.findIndex((entry) => entry.key === shownFirst);
+    this.newCount = known < 0 ? newest.length : known;
+  }
+
+  #show(newest: readonly LogEntry[]): void {
+    this.#olderAbort.abort();
+    this.#olderPages = 0;
+    this.#shownKey = this.#key;
+    this.entries = newest;
+    this.newCount = 0;
+    this.olderError = undefined;
+    this.hasOlder = newest.length === LOG_PAGE_ROWS;
+  }
+
+  #currentKey(): string {
+    const { filters, search } = this.#dashboard.location;
+    return JSON.stringify([this.#dashboard.rangeKey, filters, search]);
+  }
+
+  async #selection(signal: AbortSignal): Promise<LogSelection> {
+    const { filters, search } = this.#dashboard.location;
+    return { window: await this.#dashboard.resolveWindow(signal), filters, search };
+  }
+}

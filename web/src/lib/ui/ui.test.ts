@@ -1,0 +1,38 @@
+import { describe, expect, test } from 'vitest';
+
+import { stack, timeLabel, toPlotData } from './chart_options';
+import { formatMicros, formatPercent, formatShort, formatSpan, formatTime, fromInputTime, toInputTime } from './format';
+import { splitByTerms } from './highlight';
+
+describe('format', () => {
+  test.each([[null, '–'], [0, '0'], [0.523, '0.52'], [12.34, '12.3'], [9999, '9,999'], [12_345, '12.3k'], [4_560_000, '4.56M'], [1000.4, '1,000']])('short %s', (value, text) => expect(formatShort(value)).toBe(text));
+  test.each([[null, '–'], [0, '0'], [850, '850 µs'], [12_300, '12.3 ms'], [1_500_000, '1.5 s'], [180e6, '3 min']])('micros %s', (value, text) => expect(formatMicros(value)).toBe(text));
+  test.each([[null, '–'], [0, '0 %'], [0.00001, '<0.01 %'], [0.0042, '0.42 %'], [0.256, '25.6 %'], [1, '100 %']])('percent %s', (value, text) => expect(formatPercent(value)).toBe(text));
+  test('spans', () => expect([30, 60, 7200, 86400].map(formatSpan)).toEqual(['30 s', '1 min', '2 h', '1 d']));
+  test('times and inputs in UTC', () => {
+    const timeMs = Date.UTC(2026, 10, 24, 3, 4, 5, 678);
+    expect(formatTime(timeMs, 'utc')).toBe('2026-11-24 03:04:05.678');
+    expect(fromInputTime(toInputTime(timeMs, 'utc'), 'utc')).toBe(timeMs - 678);
+    expect(timeLabel(Date.UTC(2026, 10, 24) / 1000, 3600, 'utc')).toBe('24 Nov');
+    expect(timeLabel(timeMs / 1000, 300, 'utc')).toBe('03:04');
+  });
+});
+
+describe('charts', () => {
+  const series = [{ label: 'a', color: '--x', values: [1, null] }, { label: 'b', color: '--y', values: [2, 3] }];
+  test('a stack is summed upwards and painted downwards', () => {
+    expect(stack(series.map((one) => one.values))).toEqual([[1, 0], [3, 3]]);
+    expect(toPlotData([0, 1], series, () => false, true)).toEqual([[0, 1], [3, 3], [1, 0]]);
+  });
+  test('lines keep their gaps', () => expect(toPlotData([0, 1], series, () => false, false)).toEqual([[0, 1], [1, null], [2, 3]]));
+  test('a hidden series takes no place in the stack', () => expect(toPlotData([0, 1], series, (label) => label === 'a', true)).toEqual([[0, 1], [2, 3], [0, 0]]));
+});
+
+describe('highlight', () => {
+  const check = (text: string, terms: string[], marked: string): void =>
+    expect(splitByTerms(text, terms).map((part) => (part.isHit ? `[${part.text}]` : part.text)).join('')).toBe(marked);
+  test('case is ignored', () => check('Timeout and TIMEOUT', ['timeout'], '[Timeout] and [TIMEOUT]'));
+  test('special characters are literal', () => check('a.b (c)', ['.', '(c)'], 'a[.]b [(c)]'));
+  test('the longest term wins', () => check('timeout', ['time', 'timeout'], '[timeout]'));
+  test('markup stays text', () => check('<b>x</b>', ['<b>'], '[<b>]x</b>'));
+});
