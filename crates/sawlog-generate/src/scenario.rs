@@ -90,7 +90,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Logs only, about 500 B each with 12 fields or more, a nested object and a label map, no defects, steady rate:
+    /// Logs only, about 600 B each with 12 fields or more, a nested object and a label map, no defects, steady rate:
     /// what the benches read.
     #[must_use]
     pub const fn bench() -> Self {
