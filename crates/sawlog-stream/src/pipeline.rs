@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -16,7 +16,7 @@ use sawlog_seams::event_log::Damage;
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{ServingError, ServingStore};
 use sawlog_seams::view::{View, ViewSource};
-use sawlog_seams::warehouse::{Warehouse, WarehouseError};
+use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, Clock, Disk, EventLog, Position, ReplayError};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -201,6 +201,23 @@ impl Queue {
 }
 
 impl Pipeline {
+    /// Where the log must go on at the earliest: everything before it is in the stores already. To be given to the log
+    /// when it is opened, so that it never hands out a position twice even if its files were lost.
+    ///
+    /// # Errors
+    /// When the checkpoint is unreadable.
+    pub fn resume_position(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        warehouse: &dyn Warehouse,
+        serving: &dyn ServingStore,
+    ) -> Result<Position, CheckpointError> {
+        let checkpoint = CheckpointFile::new(Arc::clone(disk), folder).read()?;
+        let tables = TableSpec::all().into_iter().map(|spec| warehouse.committed(spec.name));
+        let reached = [Position(checkpoint.position), serving.applied()].into_iter().chain(tables).max();
+        Ok(reached.unwrap_or_default())
+    }
+
     /// Opens the pipeline: replays what the stores do not have yet, finishing a flush that was under way, and starts
     /// its threads. Must be called within a Tokio runtime.
     ///

@@ -1,1 +1,10 @@
+//! Names of Sawlog's own metrics, and its log output.
 //!
+//! For: one place where a metric's name, unit and labels are fixed. Not for: events that users send. Names follow
+//! Prometheus: subsystem, what, base unit, `total` for counters. Label values come from bounded sets.
+
+mod logging;
+mod metrics;
+
+pub use logging::{LogFormat, init_logging};
+pub use metrics::{Metrics, Outcome};

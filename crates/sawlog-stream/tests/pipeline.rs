@@ -1,0 +1,298 @@
+//! The pipeline over in-memory stores: what is counted, what is stored once, and what survives a crash at any step of a
+//! flush.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use sawlog_core::batch::{AgeLimits, Format};
+use sawlog_core::ledger::Counts;
+use sawlog_core::rules::Rules;
+use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
+use sawlog_seams::serving::{MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::view::ViewSource;
+use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
+use sawlog_seams::{ManualClock, MemoryEventLog, Position, SimDisk};
+use sawlog_stream::{AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission};
+
+const NOW: i64 = 1_795_489_200_000_000;
+
+/// Fails the n-th write of a flush, wherever it goes.
+#[derive(Default)]
+struct Fault {
+    writes: AtomicUsize,
+    fails_at: AtomicUsize,
+}
+
+impl Fault {
+    fn hits(&self) -> bool {
+        let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
+        write == self.fails_at.load(Ordering::SeqCst)
+    }
+}
+
+/// Stores whose writes can fail after the write was done, as a crash between write and answer looks.
+struct Faulty<T> {
+    inner: T,
+    fault: Arc<Fault>,
+}
+
+#[async_trait::async_trait]
+impl Lake for Faulty<Arc<MemoryLake>> {
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<Put, LakeError> {
+        let put = self.inner.put(key, bytes).await?;
+        match self.fault.hits() {
+            true => Err(LakeError::Backend { key: key.to_owned(), problem: "injected".to_owned() }),
+            false => Ok(put),
+        }
+    }
+    async fn get(&self, key: &str) -> Result<Bytes, LakeError> {
+        self.inner.get(key).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, LakeError> {
+        self.inner.list(prefix).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Warehouse for Faulty<Arc<MemoryWarehouse>> {
+    async fn append(&self, table: &str, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError> {
+        self.inner.append(table, rows, position).await?;
+        match self.fault.hits() {
+            true => Err(WarehouseError::DiskFull { table: table.to_owned() }),
+            false => Ok(()),
+        }
+    }
+    fn committed(&self, table: &str) -> Position {
+        self.inner.committed(table)
+    }
+    fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError> {
+        self.inner.stored(table)
+    }
+}
+
+impl ServingStore for Faulty<Arc<MemoryServing>> {
+    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+        self.inner.apply(mutations, position)?;
+        match self.fault.hits() {
+            true => Err(ServingError { action: "writing", problem: "injected".to_owned() }),
+            false => Ok(()),
+        }
+    }
+    fn applied(&self) -> Position {
+        self.inner.applied()
+    }
+    fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
+        self.inner.snapshot()
+    }
+}
+
+/// What outlives a process.
+struct World {
+    log: MemoryEventLog,
+    lake: Arc<MemoryLake>,
+    warehouse: Arc<MemoryWarehouse>,
+    serving: Arc<MemoryServing>,
+    disk: SimDisk,
+    fault: Arc<Fault>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            log: MemoryEventLog::new(),
+            lake: Arc::default(),
+            warehouse: Arc::default(),
+            serving: Arc::default(),
+            disk: SimDisk::new(1),
+            fault: Arc::default(),
+        }
+    }
+
+    /// The world as the next process finds it.
+    fn after_kill(&self) -> Self {
+        Self {
+            log: self.log.reopen(),
+            lake: Arc::clone(&self.lake),
+            warehouse: Arc::clone(&self.warehouse),
+            serving: Arc::clone(&self.serving),
+            disk: self.disk.kill(),
+            fault: Arc::default(),
+        }
+    }
+
+    async fn open(&self) -> Pipeline {
+        let rules = Arc::new(Rules::none());
+        let archive = MemoryRulesArchive::default();
+        archive.insert(Arc::clone(&rules));
+        let stores = Stores {
+            log: Arc::new(self.log.reopen()),
+            lake: Some(Arc::new(Faulty { inner: Arc::clone(&self.lake), fault: Arc::clone(&self.fault) })),
+            warehouse: Arc::new(Faulty { inner: Arc::clone(&self.warehouse), fault: Arc::clone(&self.fault) }),
+            serving: Arc::new(Faulty { inner: Arc::clone(&self.serving), fault: Arc::clone(&self.fault) }),
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::new(ManualClock::at_micros(NOW)),
+            archive: Arc::new(archive),
+        };
+        let folder = PathBuf::from("/data");
+        sawlog_seams::Disk::create_dir_all(&self.disk, &folder).expect("a folder");
+        let options = PipelineOptions {
+            folder,
+            flush_bytes: usize::MAX,
+            flush_interval: Duration::from_secs(3600),
+            memory_bytes_max: usize::MAX,
+            workers: NonZeroUsize::MIN,
+            dedup_window: Duration::from_secs(3600),
+        };
+        Pipeline::open(options, stores, rules).await.expect("the pipeline opens").0
+    }
+}
+
+async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
+    let submission = Submission {
+        source: "test".to_owned(),
+        format: Format::Json,
+        is_declared: true,
+        age: AgeLimits::default(),
+        body: Bytes::from(body.to_owned()),
+        idempotency_key: key.map(str::to_owned),
+        ack: AckLevel::Disk,
+    };
+    pipeline.submit(submission).await.expect("the batch is taken")
+}
+
+fn event(id: &str, message: &str) -> String {
+    format!("{{\"insert_id\":\"{id}\",\"message\":\"{message}\",\"level\":\"error\",\"service\":\"a\"}}\n")
+}
+
+/// All rows of a table, hot and stored.
+fn rows(pipeline: &Pipeline, table: &str) -> Vec<RecordBatch> {
+    let view = pipeline.view();
+    let table = &view.tables[table];
+    table.stored.rows.iter().chain(&table.hot).cloned().collect()
+}
+
+fn messages(pipeline: &Pipeline) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for batch in rows(pipeline, "logs") {
+        let column = batch.column_by_name("message").expect("a column").as_string::<i32>().clone();
+        for message in column.iter().flatten() {
+            *found.entry(message.to_owned()).or_default() += 1;
+        }
+    }
+    found
+}
+
+fn ledger(pipeline: &Pipeline) -> Counts {
+    let mut total = Counts::default();
+    for batch in rows(pipeline, LEDGER_TABLE) {
+        for row in 0..batch.num_rows() {
+            let count = |name: &str| batch.column_by_name(name).expect("a column").as_primitive::<Int64Type>().value(row) as u64;
+            total += Counts::from_values(Counts::NAMES.map(count));
+        }
+    }
+    total
+}
+
+fn rollup_count(pipeline: &Pipeline) -> u64 {
+    let view = pipeline.view();
+    let (start, end) = sawlog_core::rowkey::range_of(sawlog_core::rowkey::KeyKind::Requests);
+    let stored = view.serving.scan(sawlog_seams::serving::Family::Rollup, &start, Some(&end)).expect("cells");
+    let hot = view.hot_rollups.iter().flat_map(|hot| hot.cells()).filter(|(key, _)| key.first() == start.first());
+    stored
+        .into_iter()
+        .chain(hot)
+        .map(|(_, value)| sawlog_core::rollup::Requests::from_bytes(&value).expect("a cell").count)
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_record_has_one_outcome_and_the_ledger_closes() {
+    let pipeline = World::new().open().await;
+    let body = [event("1", "one"), event("2", "two"), "{broken\n".to_owned(), event("1", "one")].concat();
+    let receipt = submit(&pipeline, &body, None).await;
+    assert_eq!((receipt.counts.stored, receipt.counts.duplicate, receipt.counts.dead_lettered), (2, 1, 1));
+    assert_eq!(receipt.problems[0].index, 2);
+    pipeline.note_rejected("test", 1);
+    pipeline.close().await.expect("closes");
+    let total = ledger(&pipeline);
+    assert!(total.closes(), "{total:?}");
+    assert_eq!((total.received, total.rejected, total.in_flight), (5, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_are_found_in_memory_after_a_flush_and_after_a_restart() {
+    let world = World::new();
+    let pipeline = world.open().await;
+    assert_eq!(submit(&pipeline, &event("1", "one"), Some("k1")).await.counts.stored, 1);
+    assert_eq!(submit(&pipeline, &event("1", "one"), None).await.counts.duplicate, 1);
+    assert_eq!(submit(&pipeline, &event("9", "other"), Some("k1")).await.counts.duplicate, 1);
+    pipeline.flush().await.expect("flushed");
+    assert_eq!(submit(&pipeline, &event("1", "one"), None).await.counts.duplicate, 1);
+    assert_eq!(submit(&pipeline, &event("9", "other"), Some("k1")).await.counts.duplicate, 1);
+    let pipeline = world.after_kill().open().await;
+    assert_eq!(submit(&pipeline, &event("1", "one"), None).await.counts.duplicate, 1);
+    assert_eq!(submit(&pipeline, &event("9", "other"), Some("k1")).await.counts.duplicate, 1);
+    assert_eq!(submit(&pipeline, &event("9", "other"), Some("k2")).await.counts.stored, 1);
+    assert_eq!(messages(&pipeline), BTreeMap::from([("one".to_owned(), 1), ("other".to_owned(), 1)]));
+    let total = ledger(&pipeline);
+    assert!(total.closes() && total.received == 8, "{total:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_step_of_a_flush_loses_and_repeats_nothing() {
+    // Writes of one flush: one lake object, five tables, the serving store.
+    for fails_at in 0..=8 {
+        let mut world = World::new();
+        let pipeline = world.open().await;
+        submit(&pipeline, &[event("1", "one"), "{broken\n".to_owned()].concat(), Some("k1")).await;
+        submit(&pipeline, &event("2", "two"), None).await;
+        world.fault.fails_at.store(fails_at, Ordering::SeqCst);
+        let flushed = pipeline.flush().await;
+        assert_eq!(flushed.is_err(), (1..=7).contains(&fails_at), "write {fails_at}: {flushed:?}");
+        // What arrives after the failed flush is in the next one.
+        submit(&pipeline, &event("3", "three"), None).await;
+        world = world.after_kill();
+        let pipeline = world.open().await;
+        let expected = ["one", "three", "two"].map(|message| (message.to_owned(), 1));
+        assert_eq!(messages(&pipeline), BTreeMap::from(expected), "write {fails_at}");
+        let total = ledger(&pipeline);
+        assert!(total.closes(), "write {fails_at}: {total:?}");
+        assert_eq!((total.received, total.stored, total.dead_lettered), (4, 3, 1), "write {fails_at}");
+        assert_eq!(rollup_count(&pipeline), 3, "write {fails_at}");
+        assert_eq!(submit(&pipeline, &event("1", "one"), Some("k1")).await.counts.duplicate, 1, "write {fails_at}");
+        let total = ledger(&world.after_kill().open().await);
+        assert!(total.closes() && total.received == 5, "write {fails_at}: {total:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lake_keeps_every_record_of_the_log_once() {
+    let world = World::new();
+    let pipeline = world.open().await;
+    submit(&pipeline, &[event("1", "one"), "{broken\n".to_owned()].concat(), None).await;
+    pipeline.flush().await.expect("flushed");
+    submit(&pipeline, &event("2", "two"), None).await;
+    pipeline.close().await.expect("closed");
+    let keys = world.lake.list("raw").await.expect("keys");
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    let mut payloads = Vec::new();
+    for key in keys {
+        assert!(key.starts_with("raw/receive_date=2026-11-24/receive_hour=03/"), "{key}");
+        let bytes = world.lake.get(&key).await.expect("an object");
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
+        for batch in reader.build().expect("readable") {
+            let batch = batch.expect("rows");
+            let column = batch.column_by_name("payload").expect("a column").as_binary::<i32>().clone();
+            payloads.extend((0..column.len()).map(|row| String::from_utf8_lossy(column.value(row)).into_owned()));
+        }
+    }
+    assert_eq!(payloads.len(), 3);
+    assert_eq!(payloads[1], "{broken");
+}

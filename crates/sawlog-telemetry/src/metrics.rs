@@ -1,0 +1,148 @@
+//! The metrics that `/metrics` shows.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// What became of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the outcomes are those of the ledger, where they are explained")]
+pub enum Outcome {
+    Stored,
+    Duplicate,
+    Filtered,
+    DeadLettered,
+    Rejected,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecordLabels {
+    source: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    status: u16,
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    records: Family<RecordLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    acknowledge_seconds: Histogram,
+    query_seconds: Histogram,
+    wal_records: Counter<u64, AtomicU64>,
+    wal_bytes: Counter<u64, AtomicU64>,
+    wal_syncs: Counter<u64, AtomicU64>,
+    wal_segments: Gauge<i64, AtomicI64>,
+    memory_bytes: Gauge<i64, AtomicI64>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 0.5 ms … 16 s in doubling steps.
+        let latency = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("sawlog"),
+            records: Family::default(),
+            requests: Family::default(),
+            acknowledge_seconds: latency(),
+            query_seconds: latency(),
+            wal_records: Counter::default(),
+            wal_bytes: Counter::default(),
+            wal_syncs: Counter::default(),
+            wal_segments: Gauge::default(),
+            memory_bytes: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
+        registry.register("http_requests", "HTTP requests by route and status", metrics.requests.clone());
+        let acknowledge = metrics.acknowledge_seconds.clone();
+        registry.register("ingest_acknowledge_seconds", "Time from a whole body to its acknowledgement", acknowledge);
+        registry.register("query_seconds", "Run time of queries", metrics.query_seconds.clone());
+        registry.register("wal_records", "Records appended to the event log", metrics.wal_records.clone());
+        registry.register("wal_appended_bytes", "Bytes appended to the event log", metrics.wal_bytes.clone());
+        registry.register("wal_syncs", "Syncs of the event log", metrics.wal_syncs.clone());
+        registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
+        registry.register("hot_bytes", "Memory of rows and bodies that are not in files yet", metrics.memory_bytes.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Counts records.
+    pub fn add_records(&self, source: &str, outcome: Outcome, records: u64) {
+        if records > 0 {
+            self.records.get_or_create(&RecordLabels { source: source.to_owned(), outcome }).inc_by(records);
+        }
+    }
+
+    /// Counts one HTTP request. The route is a template, never a path as sent.
+    pub fn add_request(&self, route: &'static str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { route, status }).inc();
+    }
+
+    /// Notes how long an acknowledgement took, seconds.
+    pub fn observe_acknowledge(&self, seconds: f64) {
+        self.acknowledge_seconds.observe(seconds);
+    }
+
+    /// Notes how long a query ran, seconds.
+    pub fn observe_query(&self, seconds: f64) {
+        self.query_seconds.observe(seconds);
+    }
+
+    /// Takes over the event log's own counters.
+    pub fn set_log(&self, records: u64, bytes: u64, syncs: u64, segments: usize) {
+        let raise = |counter: &Counter<u64, AtomicU64>, to: u64| drop(counter.inc_by(to.saturating_sub(counter.get())));
+        raise(&self.wal_records, records);
+        raise(&self.wal_bytes, bytes);
+        raise(&self.wal_syncs, syncs);
+        self.wal_segments.set(segments as i64);
+    }
+
+    /// Sets the memory of what is not in files yet.
+    pub fn set_hot_bytes(&self, bytes: usize) {
+        self.memory_bytes.set(bytes as i64);
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_have_their_unit_and_labels() {
+        let metrics = Metrics::default();
+        metrics.add_records("http", Outcome::DeadLettered, 3);
+        metrics.set_log(5, 100, 2, 1);
+        metrics.set_log(5, 100, 2, 1);
+        let text = metrics.to_text();
+        assert!(text.contains("sawlog_ingest_records_total{source=\"http\",outcome=\"DeadLettered\"} 3"), "{text}");
+        assert!(text.contains("sawlog_wal_records_total 5"), "{text}");
+    }
+}
