@@ -2,13 +2,12 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawlog/target
 SAWLOG = $(CARGO_TARGET_DIR)/debug/sawlog
 
-.PHONY: help demo demo-clean test bench build
+.PHONY: help demo demo-clean test build
 
 help:
 	@echo "make demo        build, load real logs, show the page; Ctrl-C stops"
 	@echo "make demo-clean  remove what the demo stored"
 	@echo "make test        every check: format, lints, Rust, web and end-to-end tests"
-	@echo "make bench       our figures and a peer's, from one run on this machine"
 	@echo "make build       an optimized binary: $(CARGO_TARGET_DIR)/release/sawlog"
 
 tools:
@@ -18,7 +17,7 @@ demo: tools
 	@cargo xtask demo-tools
 	@echo "building (a first build takes about 20 minutes on 2 cores, later ones seconds) …"
 	@cargo xtask web
-	@cargo build --quiet --package sawlog
+	@cargo build --workspace --bins
 	@$(SAWLOG) demo --data sawlog-data/demo
 
 demo-clean:
@@ -29,4 +28,4 @@ test: tools
 
 build: tools
 	@cargo xtask web
-	@cargo build --release --package sawlog
+	@cargo build --release --workspace --bins

@@ -18,7 +18,7 @@ pub(crate) fn test() -> Result<bool, String> {
     run.commands("format", vec![cargo(&["fmt", "--all", "--check"])]);
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     run.commands("clippy", vec![cargo(&clippy)]);
-    run.commands("rust tests", vec![cargo(&["build", "--quiet", "--package", "sawlog"]), cargo(&["test", "--workspace"])]);
+    run.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
     run.commands("end-to-end tests", end_to_end_commands());
     Ok(run.finish())
 }
@@ -42,21 +42,19 @@ fn web_commands(scripts: &[&str]) -> Vec<Step> {
         .collect()
 }
 
-/// The end-to-end tests run in one locked Python environment, made by uv, which is itself installed into a
-/// virtual environment of the checkout.
+/// The end-to-end tests run in one locked Python environment of the checkout, kept in step with its lock file by uv.
 fn end_to_end_commands() -> Vec<Step> {
-    let folder = root().join("tests/e2e");
-    let tools = root().join(".venv");
-    let uv = tools.join("bin/uv").display().to_string();
+    let root = root();
+    let in_environment = |program: &str| root.join(".venv/bin").join(program).display().to_string();
+    let (python, uv) = (in_environment("python"), in_environment("uv"));
     let mut steps = Vec::new();
     if !Path::new(&uv).exists() {
-        let venv = tools.display().to_string();
-        steps.push(Step::new(&root(), "python3", &["-m", "venv", &venv]));
-        let python = tools.join("bin/python").display().to_string();
-        steps.push(Step::new(&root(), &python, &["-m", "pip", "install", "--quiet", "uv"]));
+        steps.push(Step::new(&root, "python3", &["-m", "venv", ".venv"]));
+        steps.push(Step::new(&root, &python, &["-m", "pip", "install", "--quiet", "uv"]));
     }
-    steps.push(Step::new(&folder, &uv, &["sync", "--locked", "--quiet"]));
-    steps.push(Step::new(&folder, &uv, &["run", "--locked", "pytest", "-q", "--color=no", "-rfE"]));
+    let sync = ["pip", "sync", "--quiet", "--python", &python, "tests/e2e/requirements.txt"];
+    steps.push(Step::new(&root, &uv, &sync));
+    steps.push(Step::new(&root.join("tests/e2e"), &python, &["-m", "pytest", "-q", "--color=no", "-rfE"]));
     steps
 }
 

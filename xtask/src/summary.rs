@@ -25,7 +25,8 @@ impl Counts {
         if !is_closing {
             return None;
         }
-        let words: Vec<&str> = plain.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            plain.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
         let before = |name: &str| {
             let pair = words.windows(2).find(|pair| pair[1] == name)?;
             pair[0].parse::<u64>().ok()
@@ -64,7 +65,10 @@ mod tests {
         let counts = |passed, failed| Some(Counts { passed, failed });
         assert_eq!(Counts::of_line("test result: ok. 39 passed; 1 failed; 0 ignored"), counts(39, 1));
         assert_eq!(Counts::of_line("===== 2 failed, 10 passed in 3.01s ====="), counts(10, 2));
-        assert_eq!(Counts::of_line("\u{1b}[2m      Tests \u{1b}[22m \u{1b}[1m\u{1b}[32m100 passed\u{1b}[39m (100)"), counts(100, 0));
+        assert_eq!(
+            Counts::of_line("\u{1b}[2m      Tests \u{1b}[22m \u{1b}[1m\u{1b}[32m100 passed\u{1b}[39m (100)"),
+            counts(100, 0)
+        );
         assert_eq!(Counts::of_line("54 passed, 0 failed"), counts(54, 0));
         assert_eq!(Counts::of_line("the 3 passed, and so on"), None);
     }

@@ -78,7 +78,9 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()
     }
     let line_count = text.lines().count();
     if line_count > FILE_LINES_MAX {
-        findings.push(format!("{name} has {line_count} lines, more than {FILE_LINES_MAX}: look for a second responsibility"));
+        findings.push(format!(
+            "{name} has {line_count} lines, more than {FILE_LINES_MAX}: look for a second responsibility"
+        ));
     }
     let mark = ["TO", "DO"].concat();
     for (index, line) in text.lines().enumerate() {

@@ -23,8 +23,9 @@ const BUILD_TOOLS: [Tool; 3] = [
 ];
 
 fn is_there(program: &str) -> bool {
-    let probe = Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    { probe }.status().is_ok()
+    let mut probe = Command::new(program);
+    probe.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().is_ok()
 }
 
 /// Checks what the demo needs.
@@ -50,7 +51,8 @@ pub(crate) fn for_tests() -> Result<(), String> {
         return Ok(());
     }
     eprintln!("installing for the tests: {}", wanted.join(" "));
-    let steps = [vec!["update", "-qq"], [vec!["install", "-y", "-qq", "--no-install-recommends"], wanted.clone()].concat()];
+    let steps =
+        [vec!["update", "-qq"], [vec!["install", "-y", "-qq", "--no-install-recommends"], wanted.clone()].concat()];
     for arguments in steps {
         let mut command = Command::new("apt-get");
         command.args(&arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());

@@ -20,7 +20,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use sawlog_core::schema::PARTITION_COLUMN;
@@ -48,7 +48,10 @@ impl SnapshotTable {
         };
         let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
         let predicate = state.create_physical_expr(filter, &schema)?;
-        let pruning = PruningPredicate::try_new(predicate, Arc::clone(&self.schema))?;
+        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema));
+        let Some(pruning) = builder.build(predicate) else {
+            return Ok(files.iter().collect());
+        };
         let may_match = pruning.prune(&Days { files })?;
         Ok(files.iter().zip(may_match).filter_map(|(file, may_match)| may_match.then_some(file)).collect())
     }
@@ -66,7 +69,7 @@ impl SnapshotTable {
         let (in_files, by_path): (Vec<_>, Vec<_>) =
             self.schema.fields().iter().cloned().partition(|field| Some(field.name().as_str()) != partition);
         let file_schema = Arc::new(arrow::datatypes::Schema::new(in_files));
-        let table_schema = TableSchema::new(file_schema, by_path);
+        let table_schema = TableSchema::builder(file_schema).with_table_partition_cols(by_path).build();
         let mut options = state.table_options().parquet.clone();
         options.global.pushdown_filters = true;
         options.global.reorder_filters = true;

@@ -28,8 +28,7 @@ impl FjallServing {
     /// When the folder cannot be opened or its files are damaged.
     pub fn open(folder: &Path) -> Result<Self, ServingError> {
         let database = Database::builder(folder).open().map_err(explain("opening"))?;
-        let keyspace =
-            |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(explain("opening"));
+        let keyspace = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(explain("opening"));
         let families = Family::ALL
             .into_iter()
             .map(|family| Ok((family, keyspace(family.name())?)))

@@ -79,10 +79,7 @@ fn rows(frame: &BatchFrame) -> Result<Option<RecordBatch>, ParquetError> {
         source.append_value(&frame.source);
         format.append_value(frame.format.name());
         match &span.context {
-            Some(around) => {
-                let parts = [&frame.body[around.resource.clone()], &frame.body[around.scope.clone()]];
-                context.append_value(parts.concat());
-            }
+            Some(around) => context.append_value(batch::context_bytes(frame.format, &frame.body, around)),
             None => context.append_null(),
         }
         payload.append_value(&frame.body[span.record.clone()]);

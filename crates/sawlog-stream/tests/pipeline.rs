@@ -193,7 +193,9 @@ fn ledger(pipeline: &Pipeline) -> Counts {
     let mut total = Counts::default();
     for batch in rows(pipeline, LEDGER_TABLE) {
         for row in 0..batch.num_rows() {
-            let count = |name: &str| batch.column_by_name(name).expect("a column").as_primitive::<Int64Type>().value(row) as u64;
+            let count = |name: &str| {
+                batch.column_by_name(name).expect("a column").as_primitive::<Int64Type>().value(row) as u64
+            };
             total += Counts::from_values(Counts::NAMES.map(count));
         }
     }

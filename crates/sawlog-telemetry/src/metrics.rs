@@ -80,7 +80,11 @@ impl Default for Metrics {
         registry.register("wal_appended_bytes", "Bytes appended to the event log", metrics.wal_bytes.clone());
         registry.register("wal_syncs", "Syncs of the event log", metrics.wal_syncs.clone());
         registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
-        registry.register("hot_bytes", "Memory of rows and bodies that are not in files yet", metrics.memory_bytes.clone());
+        registry.register(
+            "hot_bytes",
+            "Memory of rows and bodies that are not in files yet",
+            metrics.memory_bytes.clone(),
+        );
         metrics
     }
 }
@@ -110,7 +114,9 @@ impl Metrics {
 
     /// Takes over the event log's own counters.
     pub fn set_log(&self, records: u64, bytes: u64, syncs: u64, segments: usize) {
-        let raise = |counter: &Counter<u64, AtomicU64>, to: u64| drop(counter.inc_by(to.saturating_sub(counter.get())));
+        let raise = |counter: &Counter<u64, AtomicU64>, to: u64| {
+            counter.inc_by(to.saturating_sub(counter.get()));
+        };
         raise(&self.wal_records, records);
         raise(&self.wal_bytes, bytes);
         raise(&self.wal_syncs, syncs);

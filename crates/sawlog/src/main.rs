@@ -1,1 +1,17 @@
-fn main() {}
+//! The `sawlog` program: one binary that receives, stores, queries and shows logs, metrics and user activity.
+//!
+//! For: the command line and for joining the parts; the only place where they meet. Not for: anything the parts do.
+
+mod cli;
+mod client;
+mod config;
+mod data_dir;
+mod host_metrics;
+mod rules_files;
+mod wiring;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

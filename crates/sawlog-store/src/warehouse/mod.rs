@@ -78,14 +78,11 @@ impl Warehouse for DeltaWarehouse {
 impl OpenTable {
     async fn open(spec: TableSpec, folder: &Path) -> Result<Self, WarehouseError> {
         let root = folder.join(spec.name);
-        let fail = |problem: String| WarehouseError::Backend {
-            table: spec.name.to_owned(),
-            action: "opened",
-            problem,
-        };
+        let fail = |problem: String| WarehouseError::Backend { table: spec.name.to_owned(), action: "opened", problem };
         std::fs::create_dir_all(&root).map_err(|error| fail(error.to_string()))?;
         let root = root.canonicalize().map_err(|error| fail(error.to_string()))?;
-        let url = Url::from_directory_path(&root).map_err(|()| fail(format!("{} is no absolute path", root.display())))?;
+        let url =
+            Url::from_directory_path(&root).map_err(|()| fail(format!("{} is no absolute path", root.display())))?;
         let mut delta = DeltaTable::try_from_url(url).await.map_err(|error| fail(error.to_string()))?;
         if delta.version().is_none() {
             delta = create(&delta, &spec).await.map_err(|error| fail(error.to_string()))?;
@@ -102,11 +99,8 @@ impl OpenTable {
         if rows.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(());
         }
-        let fail = |problem: String| WarehouseError::Backend {
-            table: self.spec.name.to_owned(),
-            action: "written",
-            problem,
-        };
+        let fail =
+            |problem: String| WarehouseError::Backend { table: self.spec.name.to_owned(), action: "written", problem };
         let (spec, root) = (self.spec.clone(), self.root.clone());
         let written = tokio::task::spawn_blocking(move || files::write(&spec, &root, &rows, position))
             .await
@@ -175,7 +169,6 @@ async fn read_state(
             partition_days: spec.partition.and_then(|_| files::partition_days(&file.path())),
         })
         .collect();
-    let stored =
-        StoredTable { spec: spec.clone(), root: Some(root.to_path_buf()), files, rows: Vec::new() };
+    let stored = StoredTable { spec: spec.clone(), root: Some(root.to_path_buf()), files, rows: Vec::new() };
     Ok((Position(position as u64), Arc::new(stored)))
 }

@@ -1,0 +1,224 @@
+//! `POST /v1/events`: NDJSON or a JSON array of logs, metrics and activity events in one body.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use sawlog_core::batch::Format;
+use sawlog_core::ledger::Counts;
+use sawlog_stream::{AckLevel, Receipt, Submission};
+use sawlog_telemetry::Outcome;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::auth::Scope;
+use crate::error::ApiError;
+use crate::receive::body::{BodyError, decompress};
+use crate::serve::authorize;
+use crate::state::ServerState;
+
+const SOURCE: &str = "http";
+/// Source of files that a person loads; they may be of any age.
+const FILES_SOURCE: &str = "files";
+const SOURCE_BYTES_MAX: usize = 64;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const ACK: HeaderName = HeaderName::from_static("x-sawlog-ack");
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// What a loader may say about the body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsQuery {
+    /// Format of the records; JSON unless said otherwise.
+    #[serde(default)]
+    format: Option<String>,
+    /// `false` when the format was guessed: lines that do not fit are then read as text.
+    #[serde(default)]
+    declared: Option<bool>,
+    /// Name of the source in the ledger.
+    #[serde(default)]
+    source: Option<String>,
+}
+
+pub(crate) async fn post_events(
+    State(state): State<Arc<ServerState>>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => {
+            let hint = "the parameters are format, declared and source";
+            return ApiError::new(StatusCode::BAD_REQUEST, "parameter_invalid", error.body_text(), hint)
+                .into_response();
+        }
+    };
+    match take(&state, query, &headers, body).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
+    if let Err(error) = authorize(state, headers, Scope::Ingest) {
+        state.pipeline.note_rejected(SOURCE, 1);
+        return Err(error);
+    }
+    let source = source_name(query.source)?;
+    let format = format(query.format.as_deref())?;
+    let ack = ack_level(headers)?;
+    let idempotency_key = idempotency_key(headers)?;
+    let _turn = state.bodies.acquire().await.map_err(|_| ApiError::from(sawlog_stream::SubmitError::Stopped))?;
+    let body = match read(state, headers, body).await {
+        Ok(body) => body,
+        Err(error) => {
+            state.pipeline.note_rejected(&source, 1);
+            state.metrics.add_records(&source, Outcome::Rejected, 1);
+            return Err(error);
+        }
+    };
+    let started = Instant::now();
+    let age = if source == FILES_SOURCE { state.files_age } else { state.age };
+    let is_declared = query.declared.unwrap_or(true);
+    let submission = Submission { source: source.clone(), format, is_declared, age, body, idempotency_key, ack };
+    let receipt = state.pipeline.submit(submission).await?;
+    state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
+    count(state, &source, receipt.counts);
+    Ok(answer(&receipt))
+}
+
+/// Adds a receipt's counts to the metrics.
+pub(crate) fn count(state: &ServerState, source: &str, counts: Counts) {
+    for (outcome, records) in [
+        (Outcome::Stored, counts.stored),
+        (Outcome::Duplicate, counts.duplicate),
+        (Outcome::Filtered, counts.filtered),
+        (Outcome::DeadLettered, counts.dead_lettered),
+        (Outcome::Rejected, counts.rejected),
+    ] {
+        state.metrics.add_records(source, outcome, records);
+    }
+}
+
+/// Source names become labels and ledger keys: few characters, no paths.
+fn source_name(source: Option<String>) -> Result<String, ApiError> {
+    let Some(source) = source else { return Ok(SOURCE.to_owned()) };
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    if source.is_empty() || source.len() > SOURCE_BYTES_MAX || !source.bytes().all(is_allowed) {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "source_invalid",
+            "the parameter source is no source name",
+            "use 1 to 64 of the characters a-z, 0-9, _ and -",
+        ));
+    }
+    Ok(source)
+}
+
+fn format(name: Option<&str>) -> Result<Format, ApiError> {
+    match name.map(Format::from_name) {
+        None => Ok(Format::Json),
+        Some(Some(format)) if format.is_lines() => Ok(format),
+        Some(_) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "format_unknown",
+            "the parameter format is unknown",
+            "use json, access, syslog or text; OTLP has its own ports",
+        )),
+    }
+}
+
+fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
+    match headers.get(ACK).map(HeaderValue::as_bytes) {
+        None | Some(b"disk") => Ok(AckLevel::Disk),
+        Some(b"memory") => Ok(AckLevel::Memory),
+        Some(_) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "ack_level_unknown",
+            "the header X-Sawlog-Ack has an unknown level",
+            "use `disk` (default) or `memory`",
+        )),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency_key_invalid",
+            format!("the header Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters"),
+            "send a UUID or a hash of the batch",
+        )),
+    }
+}
+
+/// Reads the body whole, within the limit, and undoes its compression.
+async fn read(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let limit = state.body_bytes_max;
+    let raw = axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let is_length =
+            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
+        if is_length {
+            body_error(&BodyError::TooLarge { limit, when: "as sent" })
+        } else {
+            ApiError::new(StatusCode::BAD_REQUEST, "body_cut_short", "the body ended early", "send it again")
+        }
+    })?;
+    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
+    if encoding.is_none() {
+        return Ok(raw);
+    }
+    let decompressed = tokio::task::spawn_blocking(move || decompress(encoding.as_deref(), raw, limit)).await;
+    decompressed.map_err(|_| ApiError::from(sawlog_stream::SubmitError::Stopped))?.map_err(|error| body_error(&error))
+}
+
+fn body_error(error: &BodyError) -> ApiError {
+    let (status, code) = match error {
+        BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        BodyError::Undecodable { .. } => (StatusCode::BAD_REQUEST, "body_undecodable"),
+        BodyError::UnknownEncoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_unknown"),
+    };
+    ApiError::new(status, code, error.to_string(), error.hint())
+}
+
+fn answer(receipt: &Receipt) -> Response {
+    let counts = receipt.counts;
+    let problems: Vec<Value> = receipt
+        .problems
+        .iter()
+        .map(|problem| {
+            json!({
+                "index": problem.index,
+                "outcome": problem.outcome,
+                "field": problem.field,
+                "reason": problem.reason,
+                "error": problem.error,
+                "remedy": problem.remedy,
+            })
+        })
+        .collect();
+    let body = json!({
+        "ack": receipt.ack.name(),
+        "received": counts.received,
+        "stored": counts.stored,
+        "duplicate": counts.duplicate,
+        "filtered": counts.filtered,
+        "dead_lettered": counts.dead_lettered,
+        "rejected": counts.rejected,
+        "problems": problems,
+    });
+    let is_refused = counts.received > 0 && counts.rejected == counts.received;
+    let status = if is_refused { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::OK };
+    let mut response = (status, Json(body)).into_response();
+    response.headers_mut().insert(ACK, HeaderValue::from_static(receipt.ack.name()));
+    response
+}

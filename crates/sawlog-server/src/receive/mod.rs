@@ -1,0 +1,4 @@
+//! Receiving events: HTTP JSON and OTLP.
+
+pub mod body;
+pub(crate) mod events;

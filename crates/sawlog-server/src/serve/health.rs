@@ -1,0 +1,40 @@
+//! Health and metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::auth::Scope;
+use crate::serve::authorize;
+use crate::state::ServerState;
+
+/// Says that the process is alive.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Says whether the server takes events and answers queries.
+pub(crate) async fn readyz(State(state): State<Arc<ServerState>>) -> Response {
+    if !state.readiness.get() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response();
+    }
+    if state.pipeline.log().stats().is_failed {
+        let reason = "the event log failed to sync; nothing is acknowledged until a restart, queries go on\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+    }
+    "ready\n".into_response()
+}
+
+/// Sawlog's own metrics, in the OpenMetrics text format.
+pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: HeaderMap) -> Response {
+    if let Err(error) = authorize(&state, &headers, Scope::Query) {
+        return error.into_response();
+    }
+    let log = state.pipeline.log().stats();
+    state.metrics.set_log(log.appended_records, log.appended_bytes, log.syncs, log.segments as usize);
+    state.metrics.set_hot_bytes(state.pipeline.memory_bytes());
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], state.metrics.to_text()).into_response()
+}

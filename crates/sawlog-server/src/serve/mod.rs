@@ -1,0 +1,92 @@
+//! Serving answers: SQL, health, metrics and the web page.
+
+mod health;
+mod sql;
+mod web;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::auth::{AuthError, Scope};
+use crate::error::ApiError;
+use crate::receive::events;
+use crate::state::ServerState;
+
+/// The routes of the main port.
+pub fn router(state: Arc<ServerState>) -> Router {
+    Router::new()
+        .route("/v1/events", post(events::post_events))
+        .route("/v1/sql", post(sql::post_sql))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/{*path}", axum::routing::any(unknown_path))
+        .fallback(get(web::asset))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
+        .with_state(state)
+}
+
+/// Counts the request and adds the headers that keep a browser from running what events say.
+async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
+    let route = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        Some("/v1/events") => "/v1/events",
+        Some("/v1/sql") => "/v1/sql",
+        Some("/healthz") => "/healthz",
+        Some("/readyz") => "/readyz",
+        Some("/metrics") => "/metrics",
+        _ => "other",
+    };
+    let mut response = next.run(request).await;
+    state.metrics.add_request(route, response.status().as_u16());
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn unknown_path() -> Response {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "path_unknown",
+        "there is no such path",
+        "events go to POST /v1/events, queries to POST /v1/sql, OTLP to the ports 4317 and 4318",
+    )
+    .into_response()
+}
+
+/// Checks the request's key for a scope.
+pub(crate) fn authorize(state: &ServerState, headers: &HeaderMap, scope: Scope) -> Result<(), ApiError> {
+    let value = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or(""));
+    match state.auth.check(value, scope) {
+        Ok(_) => Ok(()),
+        Err(AuthError::Scope { .. }) => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "key_lacks_scope",
+            "the API key does not allow this",
+            "make a key with the right scope: `sawlog key create --name NAME --scope SCOPE`",
+        )),
+        Err(error) => Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "key_needed",
+            error.to_string(),
+            "send `Authorization: Bearer KEY`; make a key with `sawlog key create`",
+        )),
+    }
+}

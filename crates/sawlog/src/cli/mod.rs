@@ -1,0 +1,142 @@
+//! The command line: data on standard output, messages on standard error, exit code 0 fine, 1 failed, 2 misused.
+
+mod config;
+mod demo;
+mod generate;
+mod ingest;
+mod key;
+mod query;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigProblem, ConfigSources};
+
+/// Real-time log analytics in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "sawlog", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive, store and serve until stopped.
+    Serve(serve::ServeArgs),
+    /// Load files (or standard input) into a data folder or a running server.
+    Ingest(ingest::IngestArgs),
+    /// Run one SQL query on a data folder or a running server.
+    Query(query::QueryArgs),
+    /// Make realistic events at a set pace.
+    Generate(generate::GenerateArgs),
+    /// Show what it does: a server with this machine's logs and a generated stream.
+    Demo(demo::DemoArgs),
+    /// Check and show the configuration.
+    Config(config::ConfigArgs),
+    /// Make, list and revoke API keys.
+    Key(key::KeyArgs),
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SettingsArgs {
+    /// Data folder [default: ./sawlog-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Configuration file [default: ./sawlog.toml where there is one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One setting, e.g. `--set pipeline.flush-interval=10s`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl SettingsArgs {
+    /// Loads the configuration; on mistakes reports all of them.
+    pub(crate) fn load(&self) -> Result<Config, ExitCode> {
+        let sources = match self.sources() {
+            Ok(sources) => sources,
+            Err(problem) => {
+                eprintln!("error: {problem}");
+                return Err(ExitCode::from(2));
+            }
+        };
+        Config::load(&sources).map(|loaded| loaded.config).map_err(|problems| report(&problems))
+    }
+
+    /// The layers that these arguments name.
+    pub(crate) fn sources(&self) -> Result<ConfigSources, String> {
+        let mut flags = Vec::new();
+        if let Some(folder) = &self.data {
+            flags.push(("data.folder".to_owned(), folder.display().to_string()));
+        }
+        for assignment in &self.set {
+            let (key, value) = assignment
+                .split_once('=')
+                .ok_or_else(|| format!("`--set {assignment}` has no `=`; write `--set KEY=VALUE`"))?;
+            flags.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+        Ok(ConfigSources::from_process(self.config.clone(), flags))
+    }
+}
+
+fn report(problems: &[ConfigProblem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::from(2)
+}
+
+/// Runs the program.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not mistakes.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        None => {
+            print!("{}", welcome());
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Ingest(args)) => ingest::run(&args),
+        Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Generate(args)) => generate::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Key(args)) => key::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn welcome() -> &'static str {
+    "Sawlog: real-time log analytics in one binary.
+
+Start it:        sawlog serve
+Load a file:     sawlog ingest /var/log/*.log
+Send events:     curl -d '{\"message\":\"hello\",\"level\":\"info\",\"service\":\"demo\"}' http://localhost:7070/v1/events
+Ask:             sawlog query \"SELECT service, count(*) FROM logs GROUP BY service\"
+Try with data:   sawlog generate --rate 100 --url http://localhost:7070
+Look:            http://localhost:7070
+
+`ingest` and `query` work on the data folder alone, or through a running server with --url.
+All commands: sawlog --help
+"
+}
+
+/// A runtime for a command.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

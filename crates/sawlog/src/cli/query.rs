@@ -1,0 +1,123 @@
+//! `sawlog query`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use sawlog_query::{OutputFormat, QueryError, QueryResult, encode};
+
+use crate::cli::{SettingsArgs, runtime};
+use crate::client::{Client, ClientError};
+use crate::wiring::Node;
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// One SELECT (or EXPLAIN, SHOW TABLES, DESCRIBE).
+    sql: String,
+    /// Form of the answer [default: table].
+    #[arg(long, value_enum, default_value = "table")]
+    format: Form,
+    /// Ask a running server instead of opening the data folder.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// API key for the server.
+    #[arg(long, env = "SAWLOG_API_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Table,
+    Json,
+    Ndjson,
+    Csv,
+}
+
+impl Form {
+    const fn output(self) -> Option<OutputFormat> {
+        match self {
+            Self::Table => None,
+            Self::Json => Some(OutputFormat::Json),
+            Self::Ndjson => Some(OutputFormat::Ndjson),
+            Self::Csv => Some(OutputFormat::Csv),
+        }
+    }
+}
+
+pub(crate) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
+    let config = match args.settings.load() {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let bytes = runtime()?.block_on(async {
+        if let Some(url) = &args.url {
+            return through_server(args, url).await;
+        }
+        let node = Node::open(&config).await?;
+        let result = node.queries.run(&args.sql).await;
+        node.close().await?;
+        result.map_err(|error| explain(&error)).and_then(|result| render(&result, args.format))
+    })?;
+    let mut out = std::io::stdout();
+    match out.write_all(&bytes).and_then(|()| out.flush()) {
+        // The reader (`head`, a pager) has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => written.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+    }
+}
+
+fn explain(error: &QueryError) -> anyhow::Error {
+    anyhow::anyhow!("{error}\n  hint: {}", error.hint())
+}
+
+async fn through_server(args: &QueryArgs, url: &str) -> anyhow::Result<Vec<u8>> {
+    let client = Client::new(url, args.key.as_deref())?;
+    let accept = args.format.output().unwrap_or(OutputFormat::ArrowStream).content_type();
+    let body = serde_json::json!({"query": args.sql}).to_string().into_bytes();
+    let answer = client.post("/v1/sql", &[("content-type", "application/json"), ("accept", accept)], body.into()).await;
+    let bytes = answer.map_err(|error: ClientError| anyhow::anyhow!("{error}"))?;
+    if args.format != Form::Table {
+        return Ok(bytes.to_vec());
+    }
+    let reader = arrow::ipc::reader::StreamReader::try_new(bytes.as_ref(), None)?;
+    let schema = reader.schema();
+    let batches = reader.collect::<Result<Vec<_>, _>>()?;
+    let result = QueryResult { schema, batches, is_truncated: false, elapsed: std::time::Duration::ZERO };
+    render(&result, Form::Table)
+}
+
+fn render(result: &QueryResult, form: Form) -> anyhow::Result<Vec<u8>> {
+    if let Some(format) = form.output() {
+        let mut bytes = encode(result, format)?;
+        if form == Form::Json {
+            bytes.push(b'\n');
+        }
+        return Ok(bytes);
+    }
+    let mut text = table(result)?;
+    if result.is_truncated {
+        eprintln!("the answer was cut off at {} rows", result.row_count());
+    }
+    if std::io::stdout().is_terminal() {
+        text = without_escapes(&text);
+    }
+    Ok(text.into_bytes())
+}
+
+/// The answer as a table for people.
+pub(super) fn table(result: &QueryResult) -> anyhow::Result<String> {
+    let schema = result.schema.clone();
+    let table = arrow::util::pretty::pretty_format_batches_with_schema(schema, &result.batches)?;
+    Ok(format!("{table}\n"))
+}
+
+/// Replaces control characters, which could steer the terminal: log text is written by others.
+fn without_escapes(text: &str) -> String {
+    let is_harmful = |character: char| {
+        (character.is_control() && character != '\n')
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|character| if is_harmful(character) { '\u{fffd}' } else { character }).collect()
+}

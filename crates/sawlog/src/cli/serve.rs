@@ -1,0 +1,178 @@
+//! `sawlog serve`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use sawlog_query::QueryEngine;
+use sawlog_server::auth::{AuthPolicy, KeyStore};
+use sawlog_server::{Readiness, ServerState};
+use sawlog_stream::Pipeline;
+use sawlog_telemetry::{LogFormat, Metrics, init_logging};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::cli::{SettingsArgs, runtime};
+use crate::config::Config;
+use crate::host_metrics;
+use crate::wiring::{Node, age_limits};
+
+/// Bodies that are in memory at the same time; more requests wait.
+const BODIES_MAX: usize = 16;
+/// How long a stop may take before open requests are cut off.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    run_with(&args.settings, |_, _, _| std::future::pending())
+}
+
+/// Serves, and runs `beside` next to the server once it is ready. When `beside` ends, the server goes on.
+pub(super) fn run_with<F, R>(settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
+where
+    F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
+    R: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    let format = if config.log.format.is_json() { LogFormat::Json } else { LogFormat::Text };
+    init_logging(&config.log.level, format).map_err(anyhow::Error::msg)?;
+    runtime()?.block_on(serve(&config, beside))
+}
+
+async fn serve<F, R>(config: &Config, beside: F) -> anyhow::Result<ExitCode>
+where
+    F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
+    R: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let listeners = Listeners::bind(config).await?;
+    let node = Node::open(config).await?;
+    let auth = auth_policy(config, &node)?;
+    let readiness = Arc::new(Readiness::default());
+    let state = Arc::new(ServerState {
+        pipeline: Arc::clone(&node.pipeline),
+        queries: Arc::clone(&node.queries),
+        auth: Arc::clone(&auth),
+        metrics: Arc::new(Metrics::default()),
+        readiness: Arc::clone(&readiness),
+        body_bytes_max: config.server.body_size_max.bytes() as usize,
+        age: age_limits(&config.sources.http),
+        files_age: age_limits(&config.sources.files),
+        bodies: Semaphore::new(BODIES_MAX),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = tokio::task::JoinSet::new();
+    listeners.announce();
+    let address = listeners.http.local_addr()?.to_string();
+    tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
+    if config.host_metrics.enabled {
+        let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
+        let folder = node.folder.path().to_path_buf();
+        tasks.spawn(async move {
+            host_metrics::run(pipeline, folder, interval, stopped).await;
+            Ok(())
+        });
+    }
+    readiness.set(true);
+    tracing::info!("ready");
+    let beside = tokio::spawn(beside(Arc::clone(&node.pipeline), Arc::clone(&node.queries), address));
+    let ended_early = tokio::select! {
+        () = stop_signal() => None,
+        Some(ended) = tasks.join_next() => Some(ended),
+    };
+    readiness.set(false);
+    beside.abort();
+    tracing::info!("stopping: finishing requests, then flushing");
+    stop.send_replace(true);
+    let finished = tokio::time::timeout(STOP_TIME_MAX, async { while tasks.join_next().await.is_some() {} }).await;
+    if finished.is_err() {
+        tracing::warn!("some requests were still open and were cut off");
+        tasks.abort_all();
+    }
+    node.close().await?;
+    tracing::info!("stopped");
+    match ended_early {
+        Some(Ok(Err(error))) => Err(error),
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+struct Listeners {
+    http: TcpListener,
+    otlp_http: TcpListener,
+    otlp_grpc: TcpListener,
+}
+
+impl Listeners {
+    /// Ports are taken before the data folder is opened: a port in use is the most common mistake.
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let server = &config.server;
+        Ok(Self {
+            http: bind(server.listen, "server.listen").await?,
+            otlp_http: bind(server.otlp_http_listen, "server.otlp-http-listen").await?,
+            otlp_grpc: bind(server.otlp_grpc_listen, "server.otlp-grpc-listen").await?,
+        })
+    }
+
+    /// Prints the addresses in use, one a line, for people and for programs that start Sawlog on port 0.
+    fn announce(&self) {
+        let address =
+            |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        println!("sawlog listens on http://{}", address(&self.http));
+        println!("OTLP/gRPC on {}, OTLP/HTTP on http://{}", address(&self.otlp_grpc), address(&self.otlp_http));
+    }
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; stop what uses the port or set `{setting}`"))
+}
+
+/// A non-loopback address without a key would let anyone in: refuse it.
+fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> {
+    let keys = KeyStore::open(&node.folder.keys())?;
+    let server = &config.server;
+    let exposed = [server.listen, server.otlp_grpc_listen, server.otlp_http_listen]
+        .into_iter()
+        .find(|address| !address.ip().is_loopback());
+    if let Some(address) = exposed
+        && keys.is_empty()
+    {
+        anyhow::bail!(
+            "{address} can be reached from other machines, but there is no API key; \
+             make one with `sawlog key create --name NAME --scope ingest --data {}`, or listen on 127.0.0.1",
+            node.folder.path().display()
+        );
+    }
+    Ok(Arc::new(AuthPolicy::new(keys, exposed.is_none())))
+}
+
+async fn serve_http(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await.context("the HTTP server failed")
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("signal handlers can be set when the process starts");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

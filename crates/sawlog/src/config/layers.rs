@@ -1,0 +1,228 @@
+//! The layers of the configuration, merged key by key.
+//!
+//! For: finding out which layer sets a key, where exactly, and what an unknown key was probably meant to be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::config::ConfigProblem;
+
+const DEFAULTS: &str = include_str!("../../../../config/default.toml");
+const FILE_NAME: &str = "sawlog.toml";
+const ENVIRONMENT_PREFIX: &str = "SAWLOG__";
+/// The section that is typed by the core and checked as a whole.
+pub(crate) const RULES: &str = "rules";
+
+/// What the layers above the defaults are read from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfigSources {
+    /// Path and text of the file, or why it cannot be read.
+    pub(crate) file: Option<Result<(PathBuf, String), (PathBuf, String)>>,
+    /// Environment variables.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Keys and values of flags.
+    pub(crate) flags: Vec<(String, String)>,
+}
+
+impl ConfigSources {
+    /// The sources of this process: the named file or `./sawlog.toml`, and the environment.
+    pub(crate) fn from_process(file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
+        let file = file.or_else(|| Path::new(FILE_NAME).exists().then(|| PathBuf::from(FILE_NAME)));
+        let file = file.map(|path| match std::fs::read_to_string(&path) {
+            Ok(text) => Ok((path, text)),
+            Err(error) => Err((path, error.to_string())),
+        });
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        Self { file, environment, flags }
+    }
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    File(PathBuf, usize),
+    Environment(String),
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, 0) => write!(f, "{}", path.display()),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(key) => write!(f, "flag for {key}"),
+        }
+    }
+}
+
+/// One setting.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+}
+
+/// All layers merged.
+#[derive(Debug)]
+pub(crate) struct Layered {
+    pub(crate) settings: BTreeMap<String, Setting>,
+    pub(crate) rules: Value,
+    pub(crate) rules_origin: Origin,
+    pub(crate) problems: Vec<ConfigProblem>,
+    defaults: BTreeMap<String, Value>,
+}
+
+impl Layered {
+    pub(crate) fn load(sources: &ConfigSources) -> Self {
+        let table: Table = DEFAULTS.parse().expect("the built-in defaults are valid TOML, which a test checks");
+        let mut defaults = BTreeMap::new();
+        flatten("", &table, &mut defaults);
+        let as_default = |value: &Value| Setting { value: value.clone(), origin: Origin::Default };
+        let mut layered = Self {
+            settings: defaults.iter().map(|(key, value)| (key.clone(), as_default(value))).collect(),
+            rules: Value::Table(Table::new()),
+            rules_origin: Origin::Default,
+            problems: Vec::new(),
+            defaults,
+        };
+        match &sources.file {
+            Some(Ok((path, text))) => layered.add_file(path, text),
+            Some(Err((path, error))) => {
+                let hint = "give the path of a readable TOML file";
+                layered.note(Origin::File(path.clone(), 0), "", &format!("it cannot be read: {error}"), hint);
+            }
+            None => {}
+        }
+        for (name, value) in &sources.environment {
+            let key = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase().replace("__", ".").replace('_', "-");
+            layered.set(&key, Value::String(value.clone()), Origin::Environment(name.clone()));
+        }
+        for (key, value) in &sources.flags {
+            layered.set(key, Value::String(value.clone()), Origin::Flag(key.clone()));
+        }
+        layered
+    }
+
+    fn add_file(&mut self, path: &Path, text: &str) {
+        let table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => {
+                let problem = error.to_string().trim().to_owned();
+                self.note(Origin::File(path.to_path_buf(), 0), "", &problem, "correct the TOML syntax");
+                return;
+            }
+        };
+        let lines = lines_of_keys(text);
+        let mut found = BTreeMap::new();
+        flatten("", &table, &mut found);
+        for (key, value) in found {
+            let line = lines.get(&key).copied().unwrap_or(0);
+            self.set(&key, value, Origin::File(path.to_path_buf(), line));
+        }
+        if let Some(rules) = table.get(RULES) {
+            self.rules = rules.clone();
+            self.rules_origin = Origin::File(path.to_path_buf(), 0);
+        }
+    }
+
+    fn set(&mut self, key: &str, value: Value, origin: Origin) {
+        match self.settings.get_mut(key) {
+            Some(setting) => *setting = Setting { value, origin },
+            None => {
+                let hint = match self.nearest(key) {
+                    Some(known) => format!("did you mean `{known}`?"),
+                    None => "`sawlog config show` lists all settings".to_owned(),
+                };
+                self.note(origin, key, "there is no such setting", &hint);
+            }
+        }
+    }
+
+    fn note(&mut self, origin: Origin, key: &str, problem: &str, hint: &str) {
+        self.problems.push(ConfigProblem {
+            origin: origin.to_string(),
+            key: key.to_owned(),
+            problem: problem.to_owned(),
+            hint: hint.to_owned(),
+        });
+    }
+
+    /// The known key that is most like this one, if any is alike at all.
+    fn nearest(&self, key: &str) -> Option<&str> {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let same_name = self.settings.keys().find(|known| last(known) == last(key));
+        let (distance, nearest) =
+            self.settings.keys().map(|known| (edit_distance(key, known), known.as_str())).min()?;
+        if distance <= 4 { Some(nearest) } else { same_name.map(String::as_str) }
+    }
+
+    pub(crate) fn default_of(&self, key: &str) -> String {
+        self.defaults.get(key).map(ToString::to_string).unwrap_or_default()
+    }
+
+    pub(crate) fn shown(&self) -> BTreeMap<String, (String, Origin)> {
+        let show =
+            |(key, setting): (&String, &Setting)| (key.clone(), (setting.value.to_string(), setting.origin.clone()));
+        self.settings.iter().map(show).collect()
+    }
+}
+
+/// Dotted keys of all values but the rules.
+fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        if prefix.is_empty() && name == RULES {
+            continue;
+        }
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => flatten(&key, inner, out),
+            value => {
+                out.insert(key, value.clone());
+            }
+        }
+    }
+}
+
+/// Line of each `key = value` of a TOML text, by dotted key.
+fn lines_of_keys(text: &str) -> BTreeMap<String, usize> {
+    let mut section = String::new();
+    let mut lines = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            section = name.trim_matches('[').trim().to_owned();
+        } else if let Some((name, _)) = line.split_once('=')
+            && !line.starts_with('#')
+        {
+            let name = name.trim();
+            let key = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+            lines.insert(key, index + 1);
+        }
+    }
+    lines
+}
+
+/// Levenshtein distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,367 @@
+//! The configuration: typed, layered, and checked as a whole.
+//!
+//! For: merging defaults, file, environment and flags, and reporting all mistakes at once with their place and remedy.
+//! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
+
+mod layers;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sawlog_core::rules::RulesConfig;
+
+pub(crate) use layers::{ConfigSources, Origin};
+pub(crate) use values::{ByteSize, HumanDuration};
+
+use layers::{Layered, RULES};
+use values::FromSetting;
+
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+const GIB: u64 = 1 << 30;
+/// A body and its envelope must fit into one record of the event log.
+const BODY_MAX: u64 = 64 << 20;
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data: DataConfig,
+    pub(crate) server: ServerConfig,
+    pub(crate) wal: WalConfig,
+    pub(crate) pipeline: PipelineConfig,
+    pub(crate) lake: LakeConfig,
+    pub(crate) query: QueryConfig,
+    pub(crate) sources: SourcesConfig,
+    pub(crate) host_metrics: HostMetricsConfig,
+    pub(crate) log: LogConfig,
+    pub(crate) rules: RulesConfig,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DataConfig {
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServerConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) otlp_grpc_listen: SocketAddr,
+    pub(crate) otlp_http_listen: SocketAddr,
+    pub(crate) body_size_max: ByteSize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct WalConfig {
+    pub(crate) segment_size: ByteSize,
+    pub(crate) queue_size: ByteSize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PipelineConfig {
+    pub(crate) flush_size: ByteSize,
+    pub(crate) flush_interval: HumanDuration,
+    pub(crate) memory_max: ByteSize,
+    /// 0: one for each core.
+    pub(crate) workers: usize,
+    pub(crate) dedup_window: HumanDuration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LakeConfig {
+    pub(crate) enabled: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct QueryConfig {
+    pub(crate) time_max: HumanDuration,
+    pub(crate) memory_max: ByteSize,
+    pub(crate) rows_max: usize,
+    /// 0: one for each core.
+    pub(crate) concurrent_max: usize,
+    /// 0: one for each core.
+    pub(crate) threads: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SourcesConfig {
+    pub(crate) http: SourceConfig,
+    pub(crate) otlp: SourceConfig,
+    pub(crate) files: SourceConfig,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SourceConfig {
+    /// `None`: any past.
+    pub(crate) past_max: Option<HumanDuration>,
+    pub(crate) future_max: HumanDuration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct HostMetricsConfig {
+    pub(crate) enabled: bool,
+    pub(crate) interval: HumanDuration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LogConfig {
+    pub(crate) level: String,
+    pub(crate) format: LogForm,
+}
+
+/// Form of Sawlog's own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogForm {
+    Text,
+    Json,
+}
+
+impl LogForm {
+    pub(crate) fn is_json(self) -> bool {
+        self == Self::Json
+    }
+}
+
+/// A mistake in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigProblem {
+    /// Where the setting comes from.
+    pub(crate) origin: String,
+    /// Dotted key; empty when a whole file is concerned.
+    pub(crate) key: String,
+    /// What is wrong.
+    pub(crate) problem: String,
+    /// What to do about it.
+    pub(crate) hint: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, "`{}`: ", self.key)?;
+        }
+        write!(f, "{}\n  hint: {}", self.problem, self.hint)
+    }
+}
+
+/// A configuration and where each setting comes from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// Key → value as text, and its origin.
+    pub(crate) settings: BTreeMap<String, (String, Origin)>,
+}
+
+impl Config {
+    /// Loads all layers.
+    pub(crate) fn load(sources: &ConfigSources) -> Result<Loaded, Vec<ConfigProblem>> {
+        let mut reader = Reader { layered: Layered::load(sources), problems: Vec::new() };
+        let config = reader.config();
+        let mut problems = std::mem::take(&mut reader.layered.problems);
+        problems.append(&mut reader.problems);
+        match config.filter(|_| problems.is_empty()) {
+            Some(config) => Ok(Loaded { config, settings: reader.layered.shown() }),
+            None => Err(problems),
+        }
+    }
+}
+
+struct Reader {
+    layered: Layered,
+    problems: Vec<ConfigProblem>,
+}
+
+impl Reader {
+    /// The typed value of a key; a value that does not fit is noted as a problem.
+    fn get<T: FromSetting>(&mut self, key: &str) -> Option<T> {
+        let setting = self.layered.settings.get(key)?;
+        match T::from_setting(&setting.value) {
+            Ok(value) => Some(value),
+            Err(expected) => {
+                self.problems.push(ConfigProblem {
+                    origin: setting.origin.to_string(),
+                    key: key.to_owned(),
+                    problem: format!("{} is no {expected}", setting.value),
+                    hint: format!("write it like the default, {}", self.layered.default_of(key)),
+                });
+                None
+            }
+        }
+    }
+
+    /// All settings are read before any is missed, so that every mistake is reported.
+    fn config(&mut self) -> Option<Config> {
+        let data = self.get("data.folder").map(|folder| DataConfig { folder });
+        let server = self.server();
+        let wal = (self.get("wal.segment-size"), self.get("wal.queue-size"));
+        let pipeline = self.pipeline();
+        let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
+        let query = self.query();
+        let sources = (self.source("http"), self.source("otlp"), self.source("files"));
+        let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
+        let log = (self.get("log.level"), self.get("log.format"));
+        let rules = self.rules();
+        self.check_ranges();
+        Some(Config {
+            data: data?,
+            server: server?,
+            wal: WalConfig { segment_size: wal.0?, queue_size: wal.1? },
+            pipeline: pipeline?,
+            lake: lake?,
+            query: query?,
+            sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2? },
+            host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
+            log: LogConfig { level: log.0?, format: log.1? },
+            rules: rules?,
+        })
+    }
+
+    /// Values that fit their type and would still stop the server or make it spin.
+    fn check_ranges(&mut self) {
+        for key in ["pipeline.flush-interval", "host-metrics.interval", "query.time-max"] {
+            let is_short = self.quiet::<HumanDuration>(key).is_some_and(|value| value.duration() < INTERVAL_MIN);
+            if is_short {
+                self.note(key, "it is shorter than 10 ms", "give at least 10ms");
+            }
+        }
+        for (key, max) in [("wal.segment-size", GIB), ("wal.queue-size", GIB), ("server.body-size-max", BODY_MAX)] {
+            let is_outside = self.quiet::<ByteSize>(key).is_some_and(|value| !(1024..=max).contains(&value.bytes()));
+            if is_outside {
+                self.note(key, "it is out of range", &format!("give from 1KiB to {}MiB", max >> 20));
+            }
+        }
+    }
+
+    /// A value whose mistakes were reported before.
+    fn quiet<T: FromSetting>(&self, key: &str) -> Option<T> {
+        T::from_setting(&self.layered.settings.get(key)?.value).ok()
+    }
+
+    fn server(&mut self) -> Option<ServerConfig> {
+        let addresses = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"];
+        let found: Vec<Option<SocketAddr>> = addresses.iter().map(|key| self.get(key)).collect();
+        let body_size_max = self.get("server.body-size-max");
+        let (listen, otlp_grpc_listen, otlp_http_listen) = (found[0]?, found[1]?, found[2]?);
+        for (index, key) in addresses.iter().enumerate().skip(1) {
+            let is_taken =
+                found[..index].contains(&found[index]) && found[index].is_some_and(|address| address.port() != 0);
+            if is_taken {
+                self.note(key, "another listener has the same address", "give each listener a port of its own");
+            }
+        }
+        Some(ServerConfig { listen, otlp_grpc_listen, otlp_http_listen, body_size_max: body_size_max? })
+    }
+
+    fn pipeline(&mut self) -> Option<PipelineConfig> {
+        let sizes = (self.get::<ByteSize>("pipeline.flush-size"), self.get::<ByteSize>("pipeline.memory-max"));
+        let times = (self.get("pipeline.flush-interval"), self.get("pipeline.dedup-window"));
+        let workers = self.get("pipeline.workers");
+        let (flush_size, memory_max) = (sizes.0?, sizes.1?);
+        if memory_max.bytes() < 2 * flush_size.bytes() {
+            let problem = "it is smaller than twice pipeline.flush-size, so that ingest would wait for every flush";
+            self.note("pipeline.memory-max", problem, "raise it, or lower pipeline.flush-size");
+        }
+        Some(PipelineConfig {
+            flush_size,
+            flush_interval: times.0?,
+            memory_max,
+            workers: workers?,
+            dedup_window: times.1?,
+        })
+    }
+
+    fn query(&mut self) -> Option<QueryConfig> {
+        let (time_max, memory_max) = (self.get("query.time-max"), self.get("query.memory-max"));
+        let (rows_max, concurrent_max, threads) =
+            (self.get("query.rows-max"), self.get("query.concurrent-max"), self.get("query.threads"));
+        Some(QueryConfig {
+            time_max: time_max?,
+            memory_max: memory_max?,
+            rows_max: rows_max?,
+            concurrent_max: concurrent_max?,
+            threads: threads?,
+        })
+    }
+
+    fn source(&mut self, name: &str) -> Option<SourceConfig> {
+        let past = self.get::<values::Past>(&format!("sources.{name}.past-max"));
+        let future = self.get(&format!("sources.{name}.future-max"));
+        Some(SourceConfig { past_max: past?.0, future_max: future? })
+    }
+
+    fn rules(&mut self) -> Option<RulesConfig> {
+        match self.layered.rules.clone().try_into() {
+            Ok(rules) => Some(rules),
+            Err(error) => {
+                let hint = "the rules are described in docs/guides/rules.md";
+                self.problems.push(ConfigProblem {
+                    origin: self.layered.rules_origin.to_string(),
+                    key: RULES.to_owned(),
+                    problem: error.to_string().trim().replace('\n', " "),
+                    hint: hint.to_owned(),
+                });
+                None
+            }
+        }
+    }
+
+    fn note(&mut self, key: &str, problem: &str, hint: &str) {
+        let origin = self.layered.settings.get(key).map_or(String::new(), |setting| setting.origin.to_string());
+        let (problem, hint) = (problem.to_owned(), hint.to_owned());
+        self.problems.push(ConfigProblem { origin, key: key.to_owned(), problem, hint });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, Vec<ConfigProblem>> {
+        let own = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Vec<_>>()
+        };
+        let file = (PathBuf::from("test.toml"), file.to_owned());
+        Config::load(&ConfigSources { file: Some(Ok(file)), environment: own(environment), flags: own(flags) })
+    }
+
+    #[test]
+    fn later_layers_win_and_say_so() {
+        let file = "[wal]\nsegment-size = \"1MiB\"\nqueue-size = \"2MiB\"\n[query]\nrows-max = 7\n";
+        let environment = [("SAWLOG__WAL__QUEUE_SIZE", "3MiB"), ("SAWLOG__LAKE__ENABLED", "false")];
+        let loaded = load(file, &environment, &[("query.rows-max", "9")]).expect("a configuration");
+        assert_eq!(loaded.config.wal.segment_size.bytes(), 1 << 20);
+        assert_eq!(loaded.config.wal.queue_size.bytes(), 3 << 20);
+        assert!(!loaded.config.lake.enabled);
+        assert_eq!(loaded.config.query.rows_max, 9);
+        assert_eq!(loaded.settings["wal.segment-size"].1.to_string(), "test.toml:2");
+        assert_eq!(loaded.settings["wal.queue-size"].1.to_string(), "SAWLOG__WAL__QUEUE_SIZE");
+        assert_eq!(loaded.settings["query.time-max"].1.to_string(), "default");
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_a_suggestion() {
+        let file = "[wal]\nsegmentsize = \"1MiB\"\n[query]\ntime-max = \"soon\"\n";
+        let problems =
+            load(file, &[("SAWLOG__SERVR__LISTEN", "x")], &[("lake.enabled", "maybe")]).expect_err("mistakes");
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 4, "{text:#?}");
+        assert!(text.iter().any(|line| line.contains("test.toml:2") && line.contains("wal.segment-size")), "{text:#?}");
+        assert!(text.iter().any(|line| line.contains("server.listen")), "{text:#?}");
+    }
+
+    #[test]
+    fn memory_must_hold_two_flushes() {
+        let problems = load("", &[], &[("pipeline.memory-max", "64MiB")]).expect_err("a mistake");
+        assert_eq!(problems[0].key, "pipeline.memory-max");
+    }
+
+    #[test]
+    fn rules_are_typed_and_unknown_keys_in_them_are_mistakes() {
+        let rules = "[[rules.redact]]\nname = \"e\"\npattern = \"email\"\nat = \"receive\"\n";
+        assert_eq!(load(rules, &[], &[]).expect("rules").config.rules.redact.len(), 1);
+        assert!(load("[[rules.redact]]\nnam = \"e\"\n", &[], &[]).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! Joining the parts: which implementation stands behind which seam.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sawlog_core::batch::AgeLimits;
+use sawlog_query::{QueryEngine, QueryLimits};
+use sawlog_seams::lake::Lake;
+use sawlog_seams::serving::ServingStore;
+use sawlog_seams::view::ViewSource;
+use sawlog_seams::warehouse::Warehouse;
+use sawlog_seams::{Clock, Disk, EventLog, RealDisk, SystemClock};
+use sawlog_store::{DeltaWarehouse, FjallServing, LocalLake};
+use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, Stores};
+use sawlog_wal::{Wal, WalOptions};
+
+use crate::config::{Config, SourceConfig};
+use crate::data_dir::DataDir;
+use crate::rules_files::RulesFiles;
+
+/// A data folder in use: the pipeline over its stores, and queries over the pipeline.
+pub(crate) struct Node {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) queries: Arc<QueryEngine>,
+    /// Holds the lock of the folder.
+    pub(crate) folder: DataDir,
+}
+
+impl Node {
+    /// Opens the data folder of the configuration and recovers what the last run left.
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let folder = DataDir::open(&config.data.folder)?;
+        let archive = Arc::new(RulesFiles::open(&folder.rules())?);
+        let rules = archive.save(&config.rules).context("the rules cannot be used")?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let warehouse: Arc<dyn Warehouse> = Arc::new(DeltaWarehouse::open(&folder.tables()).await?);
+        let serving: Arc<dyn ServingStore> = Arc::new(FjallServing::open(&folder.serving())?);
+        let lake: Option<Arc<dyn Lake>> = match config.lake.enabled {
+            true => Some(Arc::new(LocalLake::open(&folder.lake()).context("the lake folder cannot be opened")?)),
+            false => None,
+        };
+        let resume = Pipeline::resume_position(&disk, folder.path(), warehouse.as_ref(), serving.as_ref())?;
+        let mut wal_options = WalOptions::new(folder.wal());
+        wal_options.segment_bytes_max = config.wal.segment_size.bytes();
+        wal_options.queue_bytes_max = config.wal.queue_size.bytes();
+        wal_options.position_min = resume;
+        let (wal, log_recovery) = Wal::open(wal_options, Arc::clone(&disk), Arc::clone(&clock))?;
+        for loss in log_recovery.losses() {
+            tracing::error!(position = loss.position.0, bytes = loss.bytes, cause = ?loss.cause, "part of the event log is lost");
+        }
+        let log: Arc<dyn EventLog> = Arc::new(wal);
+        let stores = Stores { log, lake, warehouse, serving, disk, clock, archive };
+        let (pipeline, summary) = Pipeline::open(pipeline_options(config, folder.path()), stores, rules).await?;
+        log_recovery_summary(&summary);
+        let pipeline = Arc::new(pipeline);
+        let source: Arc<dyn ViewSource> = Arc::clone(&pipeline) as Arc<dyn ViewSource>;
+        let queries =
+            QueryEngine::new(source, query_limits(config, &folder)).context("the query engine cannot start")?;
+        Ok(Self { pipeline, queries: Arc::new(queries), folder })
+    }
+
+    /// Flushes and closes.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        self.pipeline.close().await?;
+        Ok(())
+    }
+}
+
+fn log_recovery_summary(summary: &RecoverySummary) {
+    if summary.replayed_frames > 0 || summary.finished_flush {
+        tracing::info!(
+            batches = summary.replayed_frames,
+            records = summary.replayed_records,
+            finished_flush = summary.finished_flush,
+            "recovered from the event log"
+        );
+    }
+}
+
+fn count_or_cores(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
+    let pipeline = &config.pipeline;
+    PipelineOptions {
+        folder: folder.to_path_buf(),
+        flush_bytes: pipeline.flush_size.bytes() as usize,
+        flush_interval: pipeline.flush_interval.duration(),
+        memory_bytes_max: pipeline.memory_max.bytes() as usize,
+        workers: count_or_cores(pipeline.workers),
+        dedup_window: pipeline.dedup_window.duration(),
+    }
+}
+
+fn query_limits(config: &Config, folder: &DataDir) -> QueryLimits {
+    let query = &config.query;
+    QueryLimits {
+        time_max: query.time_max.duration(),
+        memory_bytes_max: query.memory_max.bytes() as usize,
+        rows_max: query.rows_max,
+        concurrent_max: count_or_cores(query.concurrent_max),
+        threads: count_or_cores(query.threads),
+        spill_folder: folder.spill(),
+    }
+}
+
+/// Accepted event times of a source.
+pub(crate) fn age_limits(source: &SourceConfig) -> AgeLimits {
+    AgeLimits {
+        past: source.past_max.as_ref().map(|past| past.duration().as_micros() as i64),
+        future: source.future_max.duration().as_micros() as i64,
+    }
+}

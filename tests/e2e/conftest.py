@@ -1,0 +1,137 @@
+"""The real binary on free ports and a folder of its own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def binary() -> str:
+    target = os.environ.get("CARGO_TARGET_DIR") or str(Path.home() / ".cache/sawlog/target")
+    path = Path(target) / "debug" / "sawlog"
+    assert path.exists(), f"{path} is missing: run `make test`, which builds it"
+    return str(path)
+
+
+def test_data() -> Path:
+    folder = Path(os.environ.get("SAWLOG_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.fail(f"SAWLOG_TEST_DATA names no folder with test data, and {folder} is none")
+    return folder
+
+
+test_data.__test__ = False
+
+
+def sawlog(*arguments: str, stdin: bytes | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
+    return subprocess.run([binary(), *arguments], input=stdin, capture_output=True, timeout=timeout, check=False)
+
+
+class Server:
+    """One `sawlog serve` process."""
+
+    def __init__(self, data: Path, *settings: str):
+        self.data = data
+        self.settings = settings
+        self.process: subprocess.Popen | None = None
+        self.url = ""
+        self.grpc = ""
+        self.otlp_http = ""
+
+    def start(self) -> "Server":
+        ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"]
+        flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
+        flags += [flag for setting in self.settings for flag in ("--set", setting)]
+        log = open(self.data.parent / f"{self.data.name}.log", "ab")
+        self.process = subprocess.Popen(
+            [binary(), "serve", "--data", str(self.data), *flags], stdout=subprocess.PIPE, stderr=log
+        )
+        first = self.process.stdout.readline().decode()
+        second = self.process.stdout.readline().decode()
+        found = re.search(r"http://(\S+)", first)
+        assert found, f"no address in {first!r}; the log is {log.name}: {Path(log.name).read_text()[-2000:]}"
+        self.url = f"http://{found[1]}"
+        grpc = re.search(r"gRPC on ([\d.:]+)", second)
+        otlp_http = re.search(r"HTTP on http://(\S+)", second)
+        self.grpc = grpc[1] if grpc else ""
+        self.otlp_http = f"http://{otlp_http[1]}" if otlp_http else ""
+        self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        wait_for(lambda: self.get("/readyz")[0] == 200, "the server is ready")
+
+    def get(self, path: str, headers: dict | None = None) -> tuple[int, bytes, dict]:
+        return request("GET", self.url + path, None, headers)
+
+    def post(self, path: str, body: bytes | str, headers: dict | None = None) -> tuple[int, bytes, dict]:
+        return request("POST", self.url + path, body.encode() if isinstance(body, str) else body, headers)
+
+    def events(self, body: bytes | str, **headers: str) -> dict:
+        names = {"idempotency_key": "Idempotency-Key", "ack": "X-Sawlog-Ack", "encoding": "Content-Encoding"}
+        status, answer, _ = self.post("/v1/events", body, {names[name]: value for name, value in headers.items()})
+        assert status == 200, answer
+        return json.loads(answer)
+
+    def sql(self, query: str) -> list[list]:
+        status, answer, _ = self.post("/v1/sql", json.dumps({"query": query}), {"Content-Type": "application/json"})
+        assert status == 200, answer
+        return json.loads(answer)["rows"]
+
+    def value(self, query: str):
+        return self.sql(query)[0][0]
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> float:
+        started = time.monotonic()
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=30)
+        return time.monotonic() - started
+
+
+def request(method: str, url: str, body: bytes | None, headers: dict | None) -> tuple[int, bytes, dict]:
+    made = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(made, timeout=60) as answer:
+            return answer.status, answer.read(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), dict(error.headers)
+    except (urllib.error.URLError, ConnectionError):
+        return 0, b"", {}
+
+
+def wait_for(condition, what: str, seconds: float = 30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {seconds} s in vain until {what}")
+
+
+@pytest.fixture
+def data(tmp_path: Path):
+    yield tmp_path / "data"
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def server(data: Path):
+    running = Server(data, "host-metrics.enabled=false").start()
+    yield running
+    running.stop()

@@ -1,0 +1,96 @@
+"""The command line: ingest, query, config, keys, folder lock."""
+
+import gzip
+import json
+from pathlib import Path
+
+from conftest import Server, sawlog, test_data
+
+LOGHUB = ["Apache", "BGL", "HDFS", "HPC", "Hadoop", "Linux", "OpenSSH", "Proxifier", "Spark", "Zookeeper"]
+
+
+def rows(data: Path, sql: str) -> list[list]:
+    done = sawlog("query", sql, "--data", str(data), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["rows"]
+
+
+def test_bare_sawlog_says_what_to_do_next():
+    done = sawlog()
+    assert done.returncode == 0 and b"sawlog serve" in done.stdout
+
+
+def test_real_files_are_loaded_whole_and_only_once(data: Path):
+    files = [str(test_data() / "access/apache_combined.log")]
+    files += [str(test_data() / f"loghub/{name}_2k.log") for name in LOGHUB]
+    done = sawlog("ingest", *files, "--data", str(data), "--json")
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert counts["received"] == 30_000 and counts["stored"] + counts["dead_lettered"] == 30_000
+    again = json.loads(sawlog("ingest", *files, "--data", str(data), "--json").stdout)
+    assert again["duplicate"] == 30_000
+    assert rows(data, "SELECT count(*) FROM logs")[0][0] == counts["stored"]
+    formats = rows(data, "SELECT format, count(*) FROM logs GROUP BY format ORDER BY format")
+    assert formats == [["access", 10_000], ["syslog", 4_000], ["text", 16_000]]
+    top = rows(data, "SELECT http_status, count(*) FROM logs WHERE format = 'access' GROUP BY 1 ORDER BY 2 DESC LIMIT 2")
+    assert top == [[200, 9126], [304, 445]]
+
+
+def test_standard_input_and_compression_are_read(data: Path):
+    lines = b'{"message":"one"}\n{"message":"two"}\n'
+    done = sawlog("ingest", "--data", str(data), stdin=gzip.compress(lines))
+    assert done.returncode == 0 and b"2 received, 2 stored" in done.stdout, done
+
+
+def test_a_300_mb_line_is_refused_with_bounded_memory(data: Path, tmp_path: Path):
+    path = tmp_path / "long.log"
+    with open(path, "wb") as file:
+        file.write(b'{"message":"before"}\n')
+        for _ in range(300):
+            file.write(b"x" * (1 << 20))
+        file.write(b'\n{"message":"after"}\n')
+    done = sawlog("ingest", str(path), "--data", str(data), "--json")
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["stored"], counts["rejected"]) == (2, 1)
+
+
+def test_ingest_and_query_work_through_a_server(server: Server):
+    path = str(test_data() / "loghub/Apache_2k.log")
+    counts = json.loads(sawlog("ingest", path, "--url", server.url, "--json").stdout)
+    assert counts["stored"] == 2_000
+    done = sawlog("query", "SELECT severity_class, count(*) AS n FROM logs GROUP BY 1 ORDER BY 1", "--url", server.url)
+    assert b"| error          | 595  |" in done.stdout, done.stdout
+
+
+def test_a_second_process_is_told_who_holds_the_folder(server: Server):
+    done = sawlog("query", "SELECT 1", "--data", str(server.data))
+    assert done.returncode == 1
+    assert str(server.process.pid).encode() in done.stderr and b"--url" in done.stderr
+
+
+def test_configuration_mistakes_are_all_reported_with_place_and_suggestion(tmp_path: Path):
+    path = tmp_path / "bad.toml"
+    path.write_text('[wal]\nsegmentsize = "1MiB"\n\n[query]\ntime-max = "soon"\n')
+    done = sawlog("config", "check", "--config", str(path))
+    assert done.returncode == 2
+    text = done.stderr.decode()
+    assert "bad.toml:2" in text and "did you mean `wal.segment-size`" in text and "bad.toml:5" in text
+    shown = sawlog("config", "show", "--origin", "--set", "query.rows-max=5").stdout.decode()
+    assert 'query.rows-max = "5"  # flag for query.rows-max' in shown
+
+
+def test_an_open_port_needs_a_key_and_keys_have_scopes(data: Path):
+    ports = ["--set", "server.otlp-grpc-listen=127.0.0.1:0", "--set", "server.otlp-http-listen=127.0.0.1:0"]
+    done = sawlog("serve", "--data", str(data), "--set", "server.listen=0.0.0.0:0", *ports)
+    assert done.returncode == 1 and b"sawlog key create" in done.stderr
+    made = sawlog("key", "create", "--name", "agent", "--scope", "ingest", "--data", str(data))
+    key = made.stdout.decode().strip()
+    server = Server(data, "host-metrics.enabled=false").start()
+    bearer = {"Authorization": f"Bearer {key}"}
+    assert server.post("/v1/events", '{"message":"x"}')[0] == 401
+    assert server.post("/v1/events", '{"message":"x"}', {"Authorization": "Bearer "})[0] == 401
+    assert server.post("/v1/events", '{"message":"x"}', bearer)[0] == 200
+    assert server.post("/v1/sql", "SELECT 1", bearer)[0] == 403
+    assert key not in (data / "keys.json").read_text()
+    server.stop()
