@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pyarrow.ipc
 
@@ -28,7 +29,8 @@ def test_only_reading_statements_run(server: Server):
         assert error(server, sql)[0] == 400, sql
 
 
-def test_a_query_that_would_exhaust_the_server_is_stopped(server: Server):
+def test_a_query_that_would_exhaust_the_server_is_stopped(data: Path):
+    server = Server(data, "host-metrics.enabled=false", "query.time-max=3s").start()
     for sql in [
         "SELECT " + "1+" * 2_000 + "1",
         "SELECT 1 WHERE " + "1=1 OR " * 9_000 + "true",
@@ -39,6 +41,7 @@ def test_a_query_that_would_exhaust_the_server_is_stopped(server: Server):
     status, code = error(server, "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1,1000) c")
     assert (status, code) in [(408, "sql_timeout"), (422, "sql_memory")], (status, code)
     assert server.value("SELECT 1") == 1
+    server.stop()
 
 
 def test_answers_come_as_json_ndjson_csv_and_arrow(server: Server):
@@ -55,7 +58,7 @@ def test_answers_come_as_json_ndjson_csv_and_arrow(server: Server):
 def test_tables_views_and_rollups_agree(server: Server):
     lines = [{"service": "a", "level": level, "path": f"/u/{n}", "duration_ms": n} for n, level in enumerate(["error", "info", "info"])]
     server.events("\n".join(map(json.dumps, lines)))
-    assert server.sql("SELECT (SELECT count(*) FROM logs_error), (SELECT count(*) FROM logs_info)") == [[1, 2]]
+    assert server.sql("SELECT (SELECT count(*) FROM logs_error) AS e, (SELECT count(*) FROM logs_info) AS i") == [[1, 2]]
     rollup = "SELECT sum(count), sum(error_count), sketch_quantile(sketch_merge(latency), 1.0) FROM rollup_requests_1m"
     count, errors, slowest = server.sql(rollup)[0]
     assert (count, errors) == (3, 1) and abs(slowest - 2000) < 20

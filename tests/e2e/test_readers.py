@@ -15,7 +15,7 @@ def test_delta_readers_open_the_tables_and_every_row_names_its_raw_record(server
     server.stop()
     table = DeltaTable(str(server.data / "tables/logs"))
     logs = table.to_pyarrow_dataset()
-    count, errors = duckdb.sql("SELECT count(*), count(*) FILTER (severity_class = 'error') FROM logs").fetchone()
+    count, errors = duckdb.sql("SELECT count(*), count(*) FILTER (severity_class = 'error') FROM logs").fetchall()[0]
     assert (count, errors) == (100, 66)
     assert table.metadata().partition_columns == ["event_date"]
     lake = pyarrow.dataset.dataset(str(server.data / "lake/raw"), format="parquet", partitioning="hive")
@@ -26,4 +26,4 @@ def test_delta_readers_open_the_tables_and_every_row_names_its_raw_record(server
     assert all(json.loads(payload)["message"] == message for message, payload in joined)
     assert lake.count_rows() == 101
     ledger = DeltaTable(str(server.data / "tables/sawlog_ledger")).to_pyarrow_dataset()
-    assert duckdb.sql("SELECT sum(received), sum(stored), sum(dead_lettered) FROM ledger").fetchone() == (101, 100, 1)
+    assert duckdb.sql("SELECT sum(received), sum(stored), sum(dead_lettered) FROM ledger").fetchall() == [(101, 100, 1)]

@@ -5,8 +5,10 @@
 //! records with the same indices, so that a row can name its raw record.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::limits::RECORD_BYTES_MAX;
+use crate::otlp_split;
 
 /// Input format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +69,11 @@ impl Format {
     #[must_use]
     pub const fn is_lines(self) -> bool {
         matches!(self, Self::Json | Self::Access | Self::Syslog | Self::Text)
+    }
+
+    /// Whether it is OTLP in JSON.
+    pub(crate) const fn is_otlp_json(self) -> bool {
+        matches!(self, Self::OtlpLogsJson | Self::OtlpMetricsJson)
     }
 }
 
@@ -135,17 +142,77 @@ pub struct RawBatch<'a> {
 pub struct RecordSpan {
     /// The record itself.
     pub record: Range<usize>,
-    /// For OTLP: the resource and the scope (and metric) around it, each as a range of the body.
-    pub context: Option<Context>,
+    /// For OTLP: what is around it. Neighbours share it.
+    pub context: Option<Arc<Context>>,
 }
 
-/// What surrounds an OTLP record, as ranges of the body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What surrounds an OTLP record: the enclosing messages, each without its children (the scopes of a resource, the
+/// records of a scope, the data of a metric). Each is a list of ranges of the body. In protobuf a range holds whole
+/// fields, and the ranges joined are a message; in JSON a range is one member of the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
-    /// The resource message with its schema URL, without its scopes.
-    pub resource: Range<usize>,
-    /// The scope message; empty where there is none.
-    pub scope: Range<usize>,
+    /// `ResourceLogs` or `ResourceMetrics`: the resource and its schema URL.
+    pub resource: Vec<Range<usize>>,
+    /// `ScopeLogs` or `ScopeMetrics`: the scope and its schema URL.
+    pub scope: Vec<Range<usize>>,
+    /// `Metric`: name, description, unit and metadata; empty for logs.
+    pub metric: Vec<Range<usize>>,
+    /// `Gauge`, `Sum` and the like: temporality and monotonicity; empty for logs.
+    pub data: Vec<Range<usize>>,
+    /// Which of them it is; `None` for logs.
+    pub metric_kind: Option<MetricKind>,
+}
+
+/// Kind of an OTLP metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// A value at a time.
+    Gauge,
+    /// A sum over time.
+    Sum,
+    /// A histogram with explicit bounds.
+    Histogram,
+    /// A histogram with exponential buckets.
+    ExponentialHistogram,
+    /// Quantiles that the sender computed.
+    Summary,
+}
+
+impl MetricKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Gauge, Self::Sum, Self::Histogram, Self::ExponentialHistogram, Self::Summary];
+
+    /// The kind in the `metric_type` column.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Sum => "sum",
+            Self::Histogram => "histogram",
+            Self::ExponentialHistogram => "exponential_histogram",
+            Self::Summary => "summary",
+        }
+    }
+
+    /// The field of OTLP's `Metric` that holds data of this kind.
+    #[must_use]
+    pub const fn field_number(self) -> u32 {
+        match self {
+            Self::Gauge => 5,
+            Self::Sum => 7,
+            Self::Histogram => 9,
+            Self::ExponentialHistogram => 10,
+            Self::Summary => 11,
+        }
+    }
+
+    /// The member of the JSON object, in camel and in snake case.
+    pub(crate) const fn json_names(self) -> [&'static [u8]; 2] {
+        match self {
+            Self::ExponentialHistogram => [b"exponentialHistogram", b"exponential_histogram"],
+            _ => [self.name().as_bytes(), self.name().as_bytes()],
+        }
+    }
 }
 
 /// Why a body cannot be split.
@@ -173,7 +240,10 @@ pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError>
             Some(start) if body[start] == b'[' => array_elements(body, start + 1),
             _ => lines(body),
         },
-        _ => lines(body),
+        Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson => {
+            return otlp_split::split(format, body);
+        }
+        Format::Access | Format::Syslog | Format::Text => lines(body),
     };
     Ok(ranges.into_iter().map(|record| RecordSpan { record, context: None }).collect())
 }
@@ -182,6 +252,36 @@ pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError>
 #[must_use]
 pub fn is_oversize(span: &RecordSpan) -> bool {
     span.record.len() > RECORD_BYTES_MAX
+}
+
+/// A body that holds the given records of a body and nothing else, each in its context.
+#[must_use]
+pub fn body_of(format: Format, body: &[u8], spans: &[RecordSpan]) -> Vec<u8> {
+    let records = spans.iter().map(|span| &body[span.record.clone()]);
+    match format {
+        Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson => {
+            otlp_split::request_of(format, body, spans)
+        }
+        // Elements of an array may stretch over lines. The end stays open, since the last element may be broken.
+        Format::Json if body.trim_ascii_start().first() == Some(&b'[') => {
+            [&b"["[..], &records.collect::<Vec<_>>().join(&b',')].concat()
+        }
+        Format::Json | Format::Access | Format::Syslog | Format::Text => records.collect::<Vec<_>>().join(&b'\n'),
+    }
+}
+
+/// The context of a record as the lake keeps it ([`crate::schema::lake_schema`]).
+#[must_use]
+pub fn context_bytes(format: Format, body: &[u8], context: &Context) -> Vec<u8> {
+    let mut out = vec![context.metric_kind.map_or(0, |kind| kind.field_number() as u8)];
+    let parts = [&context.resource, &context.scope, &context.metric, &context.data];
+    let count = if context.metric_kind.is_some() { parts.len() } else { 2 };
+    for ranges in &parts[..count] {
+        let message = Context::message(format, body, ranges);
+        out.extend_from_slice(&(message.len() as u32).to_le_bytes());
+        out.extend_from_slice(&message);
+    }
+    out
 }
 
 fn lines(body: &[u8]) -> Vec<Range<usize>> {
@@ -227,7 +327,7 @@ fn array_elements(body: &[u8], start: usize) -> Vec<Range<usize>> {
 }
 
 /// End of the element that starts at `start`: its matching bracket, or the next comma or `]`.
-fn element_end(body: &[u8], start: usize) -> usize {
+pub(crate) fn element_end(body: &[u8], start: usize) -> usize {
     let mut depth = 0usize;
     let mut at = start;
     while let Some(&byte) = body.get(at) {

@@ -125,15 +125,18 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"trace_id" | b"traceId" | b"trace.id" | b"traceID" | b"trace" => Target::Text(Text::TraceId),
         b"span_id" | b"spanId" | b"span.id" | b"spanID" => Target::Text(Text::SpanId),
         b"trace_flags" | b"traceFlags" => Target::Int(Int::TraceFlags),
-        b"insert_id" | b"insertId" | b"event_id" | b"eventId" | b"event.id" => Target::Text(Text::InsertId),
+        b"insert_id" | b"insertId" | b"event_id" | b"eventId" | b"event.id" | b"log.record.uid" => {
+            Target::Text(Text::InsertId)
+        }
         b"user_id" | b"userId" | b"user.id" | b"uid" | b"enduser.id" | b"distinct_id" => Target::Text(Text::UserId),
         b"session_id" | b"sessionId" | b"session.id" => Target::Text(Text::SessionId),
         b"device" | b"device.type" | b"device_type" => Target::Text(Text::Device),
-        _ => return http_target(key).or_else(|| metric_target(key)),
+        _ => return http_text(key).or_else(|| http_number(key)).or_else(|| metric_target(key)),
     })
 }
 
-fn http_target(key: &[u8]) -> Option<Target> {
+/// Names of texts in a request or its answer.
+fn http_text(key: &[u8]) -> Option<Target> {
     Some(match key {
         b"http.method"
         | b"method"
@@ -155,14 +158,6 @@ fn http_target(key: &[u8]) -> Option<Target> {
         | b"url.full"
         | b"httpRequest.requestUrl" => Target::Text(Text::HttpPath),
         b"http.route" | b"route" | b"http_route" => Target::Text(Text::HttpRoute),
-        b"http.status"
-        | b"status"
-        | b"http.status_code"
-        | b"http.response.status_code"
-        | b"status_code"
-        | b"http_status"
-        | b"httpRequest.status"
-        | b"statusCode" => Target::Int(Int::HttpStatus),
         b"http.user_agent"
         | b"user_agent"
         | b"user_agent.original"
@@ -186,6 +181,21 @@ fn http_target(key: &[u8]) -> Option<Target> {
         | b"http.referer"
         | b"http.request.header.referer"
         | b"httpRequest.referer" => Target::Text(Text::Referrer),
+        _ => return None,
+    })
+}
+
+/// Names of status, sizes and durations of a request.
+fn http_number(key: &[u8]) -> Option<Target> {
+    Some(match key {
+        b"http.status"
+        | b"status"
+        | b"http.status_code"
+        | b"http.response.status_code"
+        | b"status_code"
+        | b"http_status"
+        | b"httpRequest.status"
+        | b"statusCode" => Target::Int(Int::HttpStatus),
         b"http.request_bytes"
         | b"request_bytes"
         | b"http.request.body.size"
@@ -246,6 +256,66 @@ pub(crate) fn assign(
         add(record, payload, key_span, value);
     }
     Ok(())
+}
+
+/// Where an OTLP attribute stands: what it may mean follows from that. Times, kinds and metric values have fields of
+/// their own in OTLP, so that an attribute of such a name is only an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The resource.
+    Resource,
+    /// A log record.
+    LogRecord,
+    /// A data point of a metric.
+    DataPoint,
+    /// Scopes and the like, whose attributes fill no slots.
+    Other,
+}
+
+impl Place {
+    fn takes(self, found: Target, key: &[u8]) -> bool {
+        use Text::{Environment, Host, InsertId, Message, MetricName, Region, Service, ServiceVersion, Unit};
+        match (self, found) {
+            (Self::Resource | Self::DataPoint, Target::Text(slot)) => {
+                matches!(slot, Environment | Host | Region | Service | ServiceVersion)
+            }
+            // Other ids of events name a kind of event, not the one event; taking them would remove rows as repeats.
+            (Self::LogRecord, Target::Text(InsertId)) => matches!(key, b"log.record.uid" | b"event.id"),
+            (Self::LogRecord, Target::Text(slot)) => !matches!(slot, Message | MetricName | Unit),
+            (Self::LogRecord, Target::Int(_) | Target::Size(_) | Target::Duration(_) | Target::Severity) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Puts an OTLP attribute where it belongs. Its type was given, so that words such as `none` stay what they are.
+pub(crate) fn assign_typed(record: &mut Record, payload: &[u8], place: Place, key_span: Span, value: Value) {
+    let key = record.bytes(payload, key_span);
+    let found = target(key).filter(|found| place.takes(*found, key));
+    let says_nothing = value.kind == AttributeType::Null || value::is_null_word(record.bytes(payload, value.text));
+    let fits = match found {
+        Some(found) if !says_nothing => fill(record, payload, found, value, 0).unwrap_or(false),
+        _ => false,
+    };
+    if !fits {
+        let add = if place == Place::Resource { Record::add_resource } else { Record::add_attribute };
+        add(record, payload, key_span, value);
+    }
+}
+
+/// Derives the severity number of a record that has only a severity text.
+pub(crate) fn derive_severity_number(record: &mut Record, payload: &[u8]) {
+    if let Some(text) = record.text(Text::SeverityText) {
+        let number = severity_number(record.bytes(payload, text));
+        set_if_free(record, Int::SeverityNumber, number);
+    }
+}
+
+fn severity_number(text: &[u8]) -> Option<i64> {
+    match value::whole_number(text) {
+        Some(level) => severity::number_of_level(level, true),
+        None => severity::number_of_word(text.trim_ascii()),
+    }
 }
 
 fn as_null_if_null_word(record: &Record, payload: &[u8], value: Value) -> Value {
@@ -374,15 +444,9 @@ fn fill_severity(record: &mut Record, payload: &[u8], value: Value) -> bool {
     if record.text(Text::SeverityText).is_some() {
         return false;
     }
-    let bytes = record.bytes(payload, value.text);
-    let number = match value::whole_number(bytes) {
-        Some(level) => severity::number_of_level(level, true),
-        None => severity::number_of_word(bytes.trim_ascii()),
-    };
+    let number = severity_number(record.bytes(payload, value.text));
     record.set_text(Text::SeverityText, value.text);
-    if let Some(number) = number {
-        set_if_free(record, Int::SeverityNumber, Some(number));
-    }
+    set_if_free(record, Int::SeverityNumber, number);
     true
 }
 

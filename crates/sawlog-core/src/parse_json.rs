@@ -1,7 +1,7 @@
 //! Reading a JSON object into a record in one pass.
 //!
 //! For: NDJSON lines and array elements of `POST /v1/events` and `sawlog ingest`. Not for: OTLP/JSON, whose shape is
-//! its own ([`crate::parse_otlp_json`]). Grammar: RFC 8259, but control characters inside strings are let through,
+//! its own ([`crate::otlp_json`]). Grammar: RFC 8259, but control characters inside strings are let through,
 //! since keeping an event beats refusing it. Nested objects become dotted names; arrays are kept as JSON text.
 //! Invariant: recursion and work are bounded by [`NESTING_MAX`] and [`FIELDS_MAX`].
 
@@ -187,7 +187,7 @@ impl Cursor<'_> {
     }
 
     /// Skips a string from its opening quote; returns the place of the closing quote and whether it has escapes.
-    fn skip_string(&mut self) -> Result<(usize, bool), Defect> {
+    pub(crate) fn skip_string(&mut self) -> Result<(usize, bool), Defect> {
         let start = self.at;
         self.at += 1;
         let mut has_escapes = false;

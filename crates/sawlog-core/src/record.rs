@@ -180,6 +180,8 @@ pub struct Record {
     pub(crate) claimed_kind: Option<i64>,
     /// The `value` field as written, should the record turn out to be no metric.
     pub(crate) metric_value: Option<Value>,
+    /// Whether a metric point says outright that it has no finite value.
+    pub(crate) is_without_value: bool,
 }
 
 impl Default for Record {
@@ -196,6 +198,7 @@ impl Default for Record {
             resource: Attributes::default(),
             claimed_kind: None,
             metric_value: None,
+            is_without_value: false,
         }
     }
 }
@@ -214,6 +217,23 @@ impl Record {
         self.resource.entries.clear();
         self.claimed_kind = None;
         self.metric_value = None;
+        self.is_without_value = false;
+    }
+
+    /// Takes over all values of another record, none of which may lie in a payload.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.scratch.clone_from(&other.scratch);
+        self.text = other.text;
+        self.int = other.int;
+        self.float = other.float;
+        self.time = other.time;
+        self.i64_lists.clone_from(&other.i64_lists);
+        self.f64_lists.clone_from(&other.f64_lists);
+        self.attributes.entries.clone_from(&other.attributes.entries);
+        self.resource.entries.clone_from(&other.resource.entries);
+        self.claimed_kind = other.claimed_kind;
+        self.metric_value = other.metric_value;
+        self.is_without_value = other.is_without_value;
     }
 
     /// The bytes of a span.
@@ -297,6 +317,11 @@ impl Record {
     /// Fills a floating-point slot.
     pub fn set_float(&mut self, slot: Float, value: f64) {
         self.float[slot as usize] = Some(value);
+    }
+
+    /// Empties a floating-point slot.
+    pub(crate) fn clear_float(&mut self, slot: Float) {
+        self.float[slot as usize] = None;
     }
 
     /// The time in a time slot, microseconds since the epoch.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use regex::bytes::{Regex, RegexBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::enrich::is_missing;
@@ -15,7 +15,7 @@ use crate::schema::{Source, Table};
 use crate::value;
 
 /// Rules as written in the configuration.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RulesConfig {
     /// Records to drop. A record is dropped when all conditions of one filter hold.
@@ -29,7 +29,7 @@ pub struct RulesConfig {
 }
 
 /// A filter: drops the records for which all conditions hold.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FilterConfig {
     /// Name for messages and counts.
@@ -40,7 +40,7 @@ pub struct FilterConfig {
 }
 
 /// One condition on a column or attribute. Exactly one test must be given.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ConditionConfig {
     /// Column name, else attribute name.
@@ -65,7 +65,7 @@ pub struct ConditionConfig {
 }
 
 /// Where a redaction applies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedactAt {
     /// On the payload as received, before anything is written.
@@ -76,7 +76,7 @@ pub enum RedactAt {
 }
 
 /// A redaction.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RedactConfig {
     /// Name for messages; also what stands in place of the text, in brackets, unless `replace` is set.
@@ -91,7 +91,7 @@ pub struct RedactConfig {
 }
 
 /// Values for records that lack them.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DefaultsConfig {
     /// For the column `service`.
@@ -103,7 +103,7 @@ pub struct DefaultsConfig {
 }
 
 /// A lookup table: rows of a CSV file, found by one key column, add attributes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LookupConfig {
     /// Name for messages and prefix of the added attributes.
@@ -554,7 +554,7 @@ fn passes_luhn(text: &[u8]) -> bool {
             (_, doubled) => doubled / 10 + doubled % 10,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -371,6 +371,13 @@ const DEAD_LETTERS: &[Column] = &[
 ];
 
 /// Schema of the raw lake: one row for each record as received.
+///
+/// `context` holds what surrounds an OTLP record, so that the row can be read on its own; it is null for other formats.
+/// Layout: one byte, 0 for a log record or the number of the field of OTLP's `Metric` that holds the point (5 gauge,
+/// 7 sum, 9 histogram, 10 exponential histogram, 11 summary); then parts, each a length (32 bits, little-endian) and
+/// as many bytes. The parts are the enclosing messages, each without its children: `ResourceLogs` and `ScopeLogs`, or
+/// `ResourceMetrics`, `ScopeMetrics`, `Metric` and the message of the point's kind (`Gauge`, `Sum`, …). They are encoded
+/// as the payload is: protobuf messages, or JSON objects in the JSON formats.
 #[must_use]
 pub fn lake_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

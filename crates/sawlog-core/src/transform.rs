@@ -16,6 +16,7 @@ use crate::ledger::Counts;
 use crate::limits::PROBLEMS_MAX;
 use crate::parse_access::parse_access;
 use crate::parse_json::parse_json;
+use crate::parse_otlp::OtlpReader;
 use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
 use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
@@ -105,6 +106,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         batch,
         rules,
         enricher: Enricher::default(),
+        otlp: OtlpReader::default(),
         record: Record::default(),
         rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
         counts: Counts::default(),
@@ -121,6 +123,7 @@ struct Run<'a> {
     batch: &'a RawBatch<'a>,
     rules: &'a Rules,
     enricher: Enricher,
+    otlp: OtlpReader,
     record: Record,
     rows: [Rows; 4],
     counts: Counts,
@@ -179,16 +182,19 @@ impl Run<'_> {
         Outcome::Row(kind, event_time)
     }
 
-    fn parse(&mut self, payload: &[u8], _span: &RecordSpan) -> Result<(), Defect> {
+    fn parse(&mut self, payload: &[u8], span: &RecordSpan) -> Result<(), Defect> {
         let receive_time = self.batch.receive_time;
         let record = &mut self.record;
         let parsed = match self.batch.format {
             Format::Json => return parse_json(payload, receive_time, record),
             Format::Access => parse_access(payload, receive_time, record),
             Format::Syslog => parse_syslog(payload, receive_time, record),
-            _ => {
+            Format::Text => {
                 parse_text(payload, receive_time, record);
                 Ok(())
+            }
+            format @ (Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson) => {
+                return self.otlp.read(format, self.batch.body, span, record);
             }
         };
         match parsed {
@@ -254,7 +260,7 @@ impl Run<'_> {
 /// name and a user or session and no message.
 fn classify(payload: &[u8], record: &mut Record) -> Result<Kind, Defect> {
     let has = |record: &Record, slot| record.text(slot).is_some();
-    let has_value = record.float(Float::Value).is_some() || record.int(Int::Count).is_some();
+    let has_value = record.float(Float::Value).is_some() || record.int(Int::Count).is_some() || record.is_without_value;
     let kind = match record.claimed_kind {
         Some(fields::KIND_SLOT_METRIC) => Kind::Metric,
         Some(fields::KIND_SLOT_ACTIVITY) => Kind::Activity,
@@ -295,7 +301,7 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
         [(Text::MetricName, b"metric"), (Text::MetricType, b"type"), (Text::Unit, b"unit")];
     const LOG_ONLY: [(Text, &[u8]); 2] = [(Text::Message, b"message"), (Text::SeverityText, b"severity")];
     const HTTP: [(Text, &[u8]); 2] = [(Text::HttpMethod, b"http.method"), (Text::Device, b"device")];
-    const VISIT: [(Text, &[u8]); 9] = [
+    const VISIT: [(Text, &[u8]); 10] = [
         (Text::EventName, b"event"),
         (Text::UserId, b"user_id"),
         (Text::SessionId, b"session_id"),
@@ -305,6 +311,7 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
         (Text::UserAgent, b"user_agent"),
         (Text::ClientAddress, b"client_address"),
         (Text::TraceId, b"trace_id"),
+        (Text::SpanId, b"span_id"),
     ];
     let mut keep = |slots: &[(Text, &[u8])]| {
         for (slot, name) in slots {
@@ -328,12 +335,29 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
             keep(&METRIC_SLOTS);
             keep(&LOG_ONLY);
             keep(&HTTP[..1]);
+            keep(&[(Text::Logger, b"logger")]);
         }
     }
     if kind != Kind::Metric
         && let Some(value) = record.metric_value.take()
     {
         add_text(payload, record, b"value", value.text, value.kind);
+    }
+    keep_numbers(payload, record, kind);
+}
+
+/// The part of [`keep_what_has_no_column`] for numbers and times.
+fn keep_numbers(payload: &[u8], record: &mut Record, kind: Kind) {
+    let lost_times: &[(Time, &[u8])] = match kind {
+        Kind::Log => &[(Time::Start, b"start_time")],
+        Kind::Metric => &[(Time::Observed, b"observed_time")],
+        Kind::Activity => &[(Time::Start, b"start_time"), (Time::Observed, b"observed_time")],
+    };
+    for (slot, name) in lost_times {
+        if let Some(micros) = record.time(*slot) {
+            let text = record.keep(crate::time::to_rfc3339(micros).as_bytes());
+            add_text(payload, record, name, text, AttributeType::Text);
+        }
     }
     let lost_ints: &[(Int, &[u8])] = match kind {
         Kind::Log => &[],
@@ -342,11 +366,15 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
             (Int::DurationUs, b"duration_us"),
             (Int::RequestBytes, b"request_bytes"),
             (Int::ResponseBytes, b"response_bytes"),
+            (Int::SeverityNumber, b"severity_number"),
+            (Int::TraceFlags, b"trace_flags"),
         ],
         Kind::Activity => &[
             (Int::HttpStatus, b"http.status"),
             (Int::RequestBytes, b"request_bytes"),
             (Int::ResponseBytes, b"response_bytes"),
+            (Int::SeverityNumber, b"severity_number"),
+            (Int::TraceFlags, b"trace_flags"),
         ],
     };
     for (slot, name) in lost_ints {

@@ -54,7 +54,9 @@ fn times(rows: &Transformed) -> Vec<String> {
 
 fn texts(rows: &Transformed, name: &str) -> Vec<String> {
     let column = logs(rows).column_by_name(name).expect("a column").as_string::<i32>();
-    (0..column.len()).map(|row| if column.is_null(row) { String::new() } else { column.value(row).to_owned() }).collect()
+    (0..column.len())
+        .map(|row| if column.is_null(row) { String::new() } else { column.value(row).to_owned() })
+        .collect()
 }
 
 /// Rows of a hand-parsed file: a column as its header names it.

@@ -2,3 +2,4 @@
 
 pub mod body;
 pub(crate) mod events;
+pub mod otlp;

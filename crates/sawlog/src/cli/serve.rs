@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
-use sawlog_server::auth::{AuthPolicy, KeyStore};
+use sawlog_server::auth::{AuthPolicy, KeyStore, Scope};
+use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
 use sawlog_server::{Readiness, ServerState};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
@@ -70,11 +71,19 @@ where
         files_age: age_limits(&config.sources.files),
         bodies: Semaphore::new(BODIES_MAX),
     });
+    let otlp = Arc::new(OtlpState {
+        pipeline: Arc::clone(&node.pipeline),
+        auth: Arc::new(move |header: Option<&str>| auth.check(header, Scope::Ingest).is_ok()),
+        body_bytes_max: state.body_bytes_max,
+        age: age_limits(&config.sources.otlp),
+    });
     let (stop, stopped) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
     tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
+    tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
+    tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();
@@ -161,6 +170,20 @@ fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> 
 
 async fn serve_http(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await.context("the HTTP server failed")
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    state: Arc<OtlpState>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    tonic::transport::Server::builder()
+        .add_service(LogsServer::new(Arc::clone(&state)))
+        .add_service(MetricsServer::new(state))
+        .serve_with_incoming_shutdown(incoming, until(stopped))
+        .await
+        .context("the gRPC server failed")
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
