@@ -144,7 +144,7 @@ fn without_oversize(format: Format, body: Bytes) -> Result<Kept, TransformError>
     if !spans.iter().any(batch::is_oversize) {
         return Ok((body, None, Vec::new()));
     }
-    let mut kept_body = Vec::new();
+    let mut kept_spans = Vec::new();
     let mut kept = Vec::new();
     let mut problems = Vec::new();
     for (index, span) in spans.iter().enumerate() {
@@ -159,9 +159,9 @@ fn without_oversize(format: Format, body: Bytes) -> Result<Kept, TransformError>
             });
         } else {
             kept.push(index);
-            kept_body.extend_from_slice(&body[span.record.clone()]);
-            kept_body.push(b'\n');
+            kept_spans.push(span.clone());
         }
     }
+    let kept_body = batch::body_of(format, &body, &kept_spans);
     Ok((Bytes::from(kept_body), Some(kept), problems))
 }
