@@ -127,7 +127,7 @@ async function checkLive(browser, scheme) {
   await check(`[${scheme}] the page opens with a strict CSP`, async () => {
     assert(response?.ok(), `status ${response?.status()}`);
     const policy = response.headers()['content-security-policy'] ?? '';
-    assert(/default-src 'self'/.test(policy) && !/unsafe-(inline|eval)/.test(policy), `policy is "${policy}"`);
+    assert(/default-src '(self|none)'/.test(policy) && !/unsafe-(inline|eval)/.test(policy), `policy is "${policy}"`);
     assert((await page.title()).includes('Sawlog'), 'title');
     await eventually('the theme', async () => (await page.evaluate(() => document.documentElement.dataset.theme)) === scheme);
   });
