@@ -49,7 +49,7 @@ class Sender(threading.Thread):
 def test_acknowledged_events_survive_kill_9_once(data: Path):
     random.seed(11)
     # Flushes come often, so that kills hit them too.
-    settings = ("host-metrics.enabled=false", "pipeline.flush-interval=300ms", "wal.segment-size=64KiB")
+    settings = ("host-metrics.enabled=false", "pipeline.flush-interval=300ms", "wal.segment-size=64KiB", "query.rows-max=10000000")
     server = Server(data, *settings).start()
     senders = [Sender(server) for _ in range(3)]
     for sender in senders:

@@ -67,6 +67,14 @@ impl Step {
     fn new(folder: &Path, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
+        // Cargo describes this package to us in variables that build scripts watch: passed on, they would make a
+        // nested cargo build half the dependencies again.
+        for (name, _) in std::env::vars_os() {
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+            if of_package.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                command.env_remove(&name);
+            }
+        }
         Self { command, words: format!("{program} {}", arguments.join(" ")) }
     }
 

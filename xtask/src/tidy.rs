@@ -1,7 +1,7 @@
 //! Rules of the source tree that no lint covers.
 //!
 //! Each module says what it is for; files stay within a readable length; the core keeps few dependencies; crates
-//! depend on each other in one direction only; a TODO carries an issue number.
+//! depend on each other in one direction only; open work in a comment carries an issue number.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -117,7 +117,7 @@ fn bits_of(id: u128, bit_count: usize) -> impl Iterator<Item = usize> {
     let (first, second) = (id as u64, (id >> 64) as u64 | 1);
     (0..PROBES).map(move |probe| {
         let hash = first.wrapping_add(u64::from(probe).wrapping_mul(second));
-        (u128::from(hash) * bit_count as u128 >> 64) as usize
+        ((u128::from(hash) * bit_count as u128) >> 64) as usize
     })
 }
 

@@ -99,7 +99,7 @@ fn key_of(chunk: &Chunk) -> String {
 
 /// Where chunks go.
 enum Target {
-    Folder { node: Node, age: AgeLimits },
+    Folder { node: Box<Node>, age: AgeLimits },
     Server(Client),
 }
 
@@ -107,7 +107,7 @@ async fn load(args: &IngestArgs, config: &Config, format: Option<Format>) -> any
     let inputs = Input::open_all(&args.files)?;
     let target = Arc::new(match &args.url {
         Some(url) => Target::Server(Client::new(url, args.key.as_deref())?),
-        None => Target::Folder { node: Node::open(config).await?, age: age_limits(&config.sources.files) },
+        None => Target::Folder { node: Box::new(Node::open(config).await?), age: age_limits(&config.sources.files) },
     });
     let progress = progress_bar(inputs.iter().map(|input| input.bytes).sum());
     let mut total = Total::default();
