@@ -34,6 +34,9 @@ const SYSTEM_LOGS: [&str; 10] = [
 ];
 /// Larger system logs would make the demo wait.
 const SYSTEM_LOG_BYTES_MAX: u64 = 64 << 20;
+/// History before the live stream, so that no chart starts empty: an hour at ten records a second.
+const HISTORY_MICROS: i64 = 3_600_000_000;
+const HISTORY_RATE: f64 = 10.0;
 const QUESTIONS: [(&str, &str); 3] = [
     (
         "Which services have the most errors?",
@@ -96,12 +99,14 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
         }
     }
     let start = SystemClock::new().now_micros();
-    let scenario = Scenario { events_per_second: rate, start_micros: start, seed: start as u64, ..Scenario::demo() };
-    let mut stream = PacedStream::new(Generator::new(scenario)?, start, true);
+    let scenario = Scenario { seed: start as u64, ..Scenario::demo() };
+    let past = Scenario { events_per_second: HISTORY_RATE, start_micros: start - HISTORY_MICROS, ..scenario };
+    let mut history = PacedStream::until(Generator::new(past)?, start);
+    while submit_next(&pipeline, &mut history).await? {}
+    println!("  an hour of generated history");
+    let live = Scenario { events_per_second: rate, start_micros: start, seed: scenario.seed ^ 1, ..scenario };
+    let mut stream = PacedStream::new(Generator::new(live)?, start, true);
     println!("  a live stream of {rate} generated records a second, and this machine's own metrics");
-    for _ in 0..10 {
-        submit_next(&pipeline, &mut stream).await?;
-    }
     for (question, sql) in QUESTIONS {
         println!("\n{question}\n  sawlog query --url http://{address} \"{sql}\"");
         match queries.run(sql).await {
@@ -110,13 +115,13 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
         }
     }
     println!("\nOpen http://{address} — Ctrl-C stops.");
-    loop {
-        submit_next(&pipeline, &mut stream).await?;
-    }
+    while submit_next(&pipeline, &mut stream).await? {}
+    Ok(())
 }
 
-async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream) -> anyhow::Result<()> {
-    let Some(body) = stream.next_batch().await else { return Ok(()) };
+/// Submits the next records of a stream. Returns whether there were any.
+async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream) -> anyhow::Result<bool> {
+    let Some(body) = stream.next_batch().await else { return Ok(false) };
     let submission = Submission {
         source: "generate".to_owned(),
         format: Format::Json,
@@ -130,7 +135,7 @@ async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream) -> anyhow::R
         tracing::warn!(%error, "generated records were not taken");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn files() -> Vec<PathBuf> {

@@ -190,6 +190,11 @@ impl PacedStream {
         }
     }
 
+    /// A stream that is handed out at once, up to a stream time.
+    pub(super) fn until(generator: Generator, end_micros: i64) -> Self {
+        Self { end_micros, ..Self::new(generator, 0, false) }
+    }
+
     /// The next records, one a line; waits for their time. `None` at the end.
     pub(super) async fn next_batch(&mut self) -> Option<Bytes> {
         let mut body = Vec::new();

@@ -100,13 +100,13 @@ fn key_of(chunk: &Chunk) -> String {
 /// Where chunks go.
 enum Target {
     Folder { node: Box<Node>, age: AgeLimits },
-    Server(Client),
+    Server(Box<Client>),
 }
 
 async fn load(args: &IngestArgs, config: &Config, format: Option<Format>) -> anyhow::Result<ExitCode> {
     let inputs = Input::open_all(&args.files)?;
     let target = Arc::new(match &args.url {
-        Some(url) => Target::Server(Client::new(url, args.key.as_deref())?),
+        Some(url) => Target::Server(Box::new(Client::new(url, args.key.as_deref())?)),
         None => Target::Folder { node: Box::new(Node::open(config).await?), age: age_limits(&config.sources.files) },
     });
     let progress = progress_bar(inputs.iter().map(|input| input.bytes).sum());
