@@ -125,6 +125,8 @@ pub struct RawBatch<'a> {
     pub batch_id: &'a str,
     /// Name of the source that delivered it.
     pub source: &'a str,
+    /// File that it was read from, if it was.
+    pub file: Option<&'a str>,
     /// Format of the body.
     pub format: Format,
     /// Whether the sender declared the format. If it was guessed, a line that does not fit is read as text.

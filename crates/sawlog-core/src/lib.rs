@@ -11,6 +11,7 @@
 //! let batch = RawBatch {
 //!     batch_id: "b1",
 //!     source: "docs",
+//!     file: None,
 //!     format: Format::Json,
 //!     is_declared: true,
 //!     receive_time: 1_795_489_200_000_000,

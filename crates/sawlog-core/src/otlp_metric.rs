@@ -159,8 +159,8 @@ impl<'a> Common<'a> {
     }
 
     fn set(self, record: &mut Record) {
-        set_nanos(self.source, record, Time::Start, "otel.start_time_unix_nano", self.start);
-        set_nanos(self.source, record, Time::Event, "otel.time_unix_nano", self.time);
+        set_nanos(record, Time::Start, Int::StartTimeNanos, self.start);
+        set_nanos(record, Time::Event, Int::EventTimeNanos, self.time);
         match i32::try_from(self.flags) {
             Ok(0) => {}
             Ok(flags) => record.set_int(Int::Flags, i64::from(flags)),

@@ -245,8 +245,8 @@ fn log_record(source: Source<'_>, record: &mut Record) -> Result<(), Defect> {
             attributes.read(record, field.bytes()?)?;
         }
     }
-    set_nanos(source, record, Time::Observed, "otel.observed_time_unix_nano", observed);
-    set_nanos(source, record, Time::Event, "otel.time_unix_nano", time);
+    set_nanos(record, Time::Observed, Int::ObservedTimeNanos, observed);
+    set_nanos(record, Time::Event, Int::EventTimeNanos, time);
     if let (None, Some(observed)) = (record.time(Time::Event), record.time(Time::Observed)) {
         record.set_time(Time::Event, observed);
     }
@@ -316,13 +316,13 @@ fn set_id(
 }
 
 /// Sets a time from nanoseconds, of which 0 means none. What is below a microsecond is kept in an attribute.
-pub(crate) fn set_nanos(source: Source<'_>, record: &mut Record, slot: Time, name: &str, nanos: u64) {
+pub(crate) fn set_nanos(record: &mut Record, slot: Time, rest: Int, nanos: u64) {
     if nanos == 0 {
         return;
     }
     record.set_time(slot, (nanos / 1000) as i64);
     if !nanos.is_multiple_of(1000) {
-        note_count(source, record, name, nanos);
+        record.set_int(rest, (nanos % 1000) as i64);
     }
 }
 

@@ -74,6 +74,7 @@ slots! {
     Int {
         SeverityNumber, TraceFlags, HttpStatus, DurationUs, RequestBytes, ResponseBytes, IsMonotonic, ValueInt, Count,
         Scale, ZeroCount, PositiveOffset, NegativeOffset, Flags, ByteOffset,
+        EventTimeNanos, ObservedTimeNanos, StartTimeNanos,
     }
 }
 slots! {

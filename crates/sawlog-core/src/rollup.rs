@@ -285,6 +285,7 @@ mod tests {
         let batch = RawBatch {
             batch_id: "b",
             source: "test",
+            file: None,
             format: Format::Json,
             is_declared: true,
             receive_time: 1_795_489_200_000_000,

@@ -21,6 +21,7 @@ use crate::schema::{self, Source, Table};
 pub(crate) struct BatchFacts<'a> {
     pub(crate) source: &'a str,
     pub(crate) format: &'a str,
+    pub(crate) file: Option<&'a str>,
     pub(crate) batch_id: &'a str,
     pub(crate) receive_time: i64,
     pub(crate) rules_version: i64,
@@ -86,6 +87,7 @@ impl Rows {
                 Source::Payload => builder.bytes(row, payload),
                 Source::BatchSource
                 | Source::BatchFormat
+                | Source::BatchFile
                 | Source::ReceiveTime
                 | Source::RulesVersion
                 | Source::BatchId
@@ -116,6 +118,10 @@ impl Rows {
                         Source::BatchSource => repeat_text(facts.source, rows),
                         Source::BatchFormat => repeat_text(facts.format, rows),
                         Source::BatchId => repeat_text(facts.batch_id, rows),
+                        Source::BatchFile => match facts.file {
+                            Some(file) => repeat_text(file, rows),
+                            None => Arc::new(StringArray::new_null(rows)),
+                        },
                         Source::ReceiveTime => Arc::new(
                             TimestampMicrosecondArray::from(vec![facts.receive_time; rows]).with_timezone("UTC"),
                         ) as ArrayRef,

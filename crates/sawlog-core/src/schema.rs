@@ -123,6 +123,8 @@ pub enum Source {
     BatchSource,
     /// Input format of the batch.
     BatchFormat,
+    /// File that the batch was read from; null where there was none.
+    BatchFile,
     /// Receive time of the batch.
     ReceiveTime,
     /// Version of the rules that made the row.
@@ -145,6 +147,7 @@ impl Source {
             | Self::ResourceTypes
             | Self::BatchSource
             | Self::BatchFormat
+            | Self::BatchFile
             | Self::BatchId => DataType::Utf8,
             Self::Int32(_) | Self::RecordIndex => DataType::Int32,
             Self::Int64(_) | Self::RulesVersion => DataType::Int64,
@@ -219,6 +222,9 @@ const TRACE_ID: Column = optional("trace_id", Source::Text(Text::TraceId));
 const SPAN_ID: Column = optional("span_id", Source::Text(Text::SpanId));
 const SOURCE: Column = required("source", Source::BatchSource);
 const FORMAT: Column = required("format", Source::BatchFormat);
+const LOG_FILE: Column = optional("log_file", Source::BatchFile);
+/// Nanoseconds below the microsecond, where the sender gave any.
+const EVENT_TIME_NANOS: Column = optional("event_time_nanos", Source::Int32(Int::EventTimeNanos));
 const RULES_VERSION: Column = required("rules_version", Source::RulesVersion);
 const BATCH_ID: Column = required("batch_id", Source::BatchId);
 const RECORD_INDEX: Column = required("record_index", Source::RecordIndex);
@@ -226,7 +232,9 @@ const EVENT_DATE: Column = required(PARTITION_COLUMN, Source::EventDate);
 
 const LOGS: &[Column] = &[
     EVENT_TIME,
+    EVENT_TIME_NANOS,
     optional("observed_time", Source::Time(Time::Observed)),
+    optional("observed_time_nanos", Source::Int32(Int::ObservedTimeNanos)),
     RECEIVE_TIME,
     optional("severity_number", Source::Int32(Int::SeverityNumber)),
     optional("severity_text", Source::Text(Text::SeverityText)),
@@ -264,6 +272,7 @@ const LOGS: &[Column] = &[
     RESOURCE_TYPES,
     SOURCE,
     FORMAT,
+    LOG_FILE,
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
@@ -272,7 +281,9 @@ const LOGS: &[Column] = &[
 
 const METRICS: &[Column] = &[
     EVENT_TIME,
+    EVENT_TIME_NANOS,
     optional("start_time", Source::Time(Time::Start)),
+    optional("start_time_nanos", Source::Int32(Int::StartTimeNanos)),
     RECEIVE_TIME,
     required("metric_name", Source::Text(Text::MetricName)),
     required("metric_type", Source::Text(Text::MetricType)),
@@ -312,6 +323,7 @@ const METRICS: &[Column] = &[
     RESOURCE_TYPES,
     SOURCE,
     FORMAT,
+    LOG_FILE,
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
@@ -347,6 +359,7 @@ const ACTIVITY: &[Column] = &[
     RESOURCE_TYPES,
     SOURCE,
     FORMAT,
+    LOG_FILE,
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
@@ -364,6 +377,7 @@ const DEAD_LETTERS: &[Column] = &[
     required("payload", Source::Payload),
     SOURCE,
     FORMAT,
+    LOG_FILE,
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,

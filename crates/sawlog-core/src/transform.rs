@@ -241,6 +241,7 @@ impl Run<'_> {
         let facts = BatchFacts {
             source: batch.source,
             format: batch.format.name(),
+            file: batch.file,
             batch_id: batch.batch_id,
             receive_time: batch.receive_time,
             rules_version: self.rules.version(),

@@ -32,6 +32,7 @@ fn load(path: &str) -> Option<(Format, Transformed)> {
     let raw = RawBatch {
         batch_id: "b",
         source: "test",
+        file: None,
         format,
         is_declared: false,
         receive_time: RECEIVED,

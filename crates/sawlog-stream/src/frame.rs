@@ -36,6 +36,7 @@ pub(crate) struct BatchFrame {
     /// Records of the same request that were refused; the ledger counts them with the batch.
     pub(crate) rejected: u64,
     pub(crate) idempotency_key: Option<String>,
+    pub(crate) file: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -44,6 +45,7 @@ impl BatchFrame {
         RawBatch {
             batch_id: &self.batch_id,
             source: &self.source,
+            file: self.file.as_deref(),
             format: self.format,
             is_declared: self.is_declared,
             receive_time: self.receive_time,
@@ -95,7 +97,9 @@ fn encode_batch(batch: &BatchFrame) -> Bytes {
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(&batch.rejected.to_le_bytes());
-    for text in [&batch.batch_id, &batch.source, batch.idempotency_key.as_ref().unwrap_or(&String::new())] {
+    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (key, file) = (optional(&batch.idempotency_key), optional(&batch.file));
+    for text in [&batch.batch_id, &batch.source, &key, &file] {
         write_text(&mut out, text);
     }
     out.extend_from_slice(&(batch.body.len() as u32).to_le_bytes());
@@ -124,7 +128,8 @@ fn decode_batch(reader: &mut Reader) -> Result<BatchFrame, FrameError> {
     let future = reader.number()? as i64;
     let rules_version = reader.number()? as i64;
     let rejected = reader.number()?;
-    let (batch_id, source, key) = (reader.text()?, reader.text()?, reader.text()?);
+    let (batch_id, source) = (reader.text()?, reader.text()?);
+    let (key, file) = (reader.text()?, reader.text()?);
     let body_bytes = u32::from_le_bytes(reader.array()?) as usize;
     let codec = reader.byte()?;
     let rest = reader.bytes.slice(reader.at..);
@@ -149,6 +154,7 @@ fn decode_batch(reader: &mut Reader) -> Result<BatchFrame, FrameError> {
         rules_version,
         rejected,
         idempotency_key: (!key.is_empty()).then_some(key),
+        file: (!file.is_empty()).then_some(file),
         body,
     })
 }
@@ -243,6 +249,7 @@ mod tests {
             rules_version: 7,
             rejected: 2,
             idempotency_key: Some("k".to_owned()),
+            file: Some("/var/log/a.log".to_owned()),
             body: Bytes::from_static(body),
         })
     }

@@ -37,6 +37,8 @@ impl AckLevel {
 pub struct Submission {
     /// Name of the source, e.g. `http`.
     pub source: String,
+    /// File that the records were read from, if they were.
+    pub file: Option<String>,
     /// Format of the body.
     pub format: Format,
     /// Whether the sender declared the format; else lines that do not fit are read as text.
@@ -102,6 +104,7 @@ pub(crate) fn prepare(
     let frame = BatchFrame {
         batch_id,
         source: submission.source,
+        file: submission.file,
         format: submission.format,
         is_declared: submission.is_declared,
         receive_time,

@@ -157,6 +157,7 @@ impl World {
 async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
     let submission = Submission {
         source: "test".to_owned(),
+        file: None,
         format: Format::Json,
         is_declared: true,
         age: AgeLimits::default(),

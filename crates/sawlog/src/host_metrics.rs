@@ -37,6 +37,7 @@ pub(crate) async fn run(
         }
         let submission = Submission {
             source: SOURCE.to_owned(),
+            file: None,
             format: Format::Json,
             is_declared: true,
             age: AgeLimits::default(),

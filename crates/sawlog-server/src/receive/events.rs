@@ -44,6 +44,9 @@ pub(crate) struct EventsQuery {
     /// Name of the source in the ledger.
     #[serde(default)]
     source: Option<String>,
+    /// File that the records were read from.
+    #[serde(default)]
+    file: Option<String>,
 }
 
 pub(crate) async fn post_events(
@@ -55,7 +58,7 @@ pub(crate) async fn post_events(
     let query = match query {
         Ok(Query(query)) => query,
         Err(error) => {
-            let hint = "the parameters are format, declared and source";
+            let hint = "the parameters are format, declared, source and file";
             return ApiError::new(StatusCode::BAD_REQUEST, "parameter_invalid", error.body_text(), hint)
                 .into_response();
         }
@@ -87,7 +90,8 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
     let started = Instant::now();
     let age = if source == FILES_SOURCE { state.files_age } else { state.age };
     let is_declared = query.declared.unwrap_or(true);
-    let submission = Submission { source: source.clone(), format, is_declared, age, body, idempotency_key, ack };
+    let submission =
+        Submission { source: source.clone(), file: query.file, format, is_declared, age, body, idempotency_key, ack };
     let receipt = state.pipeline.submit(submission).await?;
     state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
     count(state, &source, receipt.counts);

@@ -58,6 +58,7 @@ pub async fn ingest(
     ack: AckLevel,
 ) -> Result<Receipt, SubmitError> {
     let submission = Submission {
+        file: None,
         source: source.to_owned(),
         format,
         is_declared: true,

@@ -124,6 +124,7 @@ async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream) -> anyhow::R
     let Some(body) = stream.next_batch().await else { return Ok(false) };
     let submission = Submission {
         source: "generate".to_owned(),
+        file: None,
         format: Format::Json,
         is_declared: true,
         age: AgeLimits::default(),

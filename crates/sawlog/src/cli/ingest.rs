@@ -74,16 +74,21 @@ pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<ExitCode> {
 
 /// Loads a file into an open pipeline.
 pub(super) async fn load_file(pipeline: &Pipeline, path: &Path) -> anyhow::Result<Counts> {
-    load_reader(pipeline, Input::open(path)?.reader).await
+    let input = Input::open(path)?;
+    load_reader(pipeline, input.reader, Some(input.name)).await
 }
 
 /// Loads a text in memory into an open pipeline.
 pub(super) async fn load_bytes(pipeline: &Pipeline, text: Bytes) -> anyhow::Result<Counts> {
-    load_reader(pipeline, Box::new(std::io::Cursor::new(text))).await
+    load_reader(pipeline, Box::new(std::io::Cursor::new(text)), None).await
 }
 
-async fn load_reader(pipeline: &Pipeline, reader: Box<dyn Read + Send>) -> anyhow::Result<Counts> {
-    let mut chunks = Chunks::new(reader, None)?;
+async fn load_reader(
+    pipeline: &Pipeline,
+    reader: Box<dyn Read + Send>,
+    file: Option<String>,
+) -> anyhow::Result<Counts> {
+    let mut chunks = Chunks::new(reader, file, None)?;
     let mut counts = Counts::default();
     while let Some(chunk) = tokio::task::block_in_place(|| chunks.next_chunk())? {
         let key = key_of(&chunk);
@@ -140,7 +145,8 @@ async fn load_one(
 ) -> anyhow::Result<()> {
     progress.set_message(input.name.clone());
     let may_repeat = again || input.is_stream;
-    let mut chunks = Chunks::new(progress.wrap_read(input.reader), format)?;
+    let file = (!input.is_stream).then(|| input.name.clone());
+    let mut chunks = Chunks::new(progress.wrap_read(input.reader), file, format)?;
     let mut under_way: FuturesUnordered<BoxFuture<'_, anyhow::Result<Total>>> = FuturesUnordered::new();
     loop {
         while under_way.len() < CHUNKS_IN_FLIGHT {
@@ -181,6 +187,7 @@ async fn into_pipeline(
     }
     let submission = Submission {
         source: SOURCE.to_owned(),
+        file: chunk.file,
         format: chunk.format,
         is_declared: chunk.is_declared,
         age,
@@ -203,13 +210,25 @@ async fn into_pipeline(
 }
 
 async fn into_server(client: &Client, chunk: Chunk, idempotency_key: Option<String>) -> anyhow::Result<Total> {
-    let path = format!("/v1/events?format={}&declared={}&source={SOURCE}", chunk.format.name(), chunk.is_declared);
+    let mut path = format!("/v1/events?format={}&declared={}&source={SOURCE}", chunk.format.name(), chunk.is_declared);
+    if let Some(file) = &chunk.file {
+        path.push_str("&file=");
+        path.push_str(&percent_encoded(file));
+    }
     let mut headers = vec![("content-type", "application/x-ndjson")];
     headers.extend(idempotency_key.as_deref().map(|key| ("idempotency-key", key)));
     let answer = client.post(&path, &headers, chunk.body).await?;
     let answer: serde_json::Value = serde_json::from_slice(&answer).context("the server's answer is no JSON")?;
     let count = |name: &str| answer.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
     Ok(Total { counts: Counts::from_values(Counts::NAMES.map(count)), problems: Vec::new() })
+}
+
+/// Text as part of a query string (RFC 3986).
+fn percent_encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// An input and what is known about it.

@@ -25,9 +25,12 @@ pub(super) struct Chunk {
     pub(super) is_declared: bool,
     /// Lines that were too long and left out.
     pub(super) oversize_lines: u64,
+    /// File that the input is, if it is one.
+    pub(super) file: Option<String>,
 }
 
 pub(super) struct Chunks {
+    file: Option<String>,
     input: Box<dyn BufRead + Send>,
     /// Read and not given out yet.
     pending: Vec<u8>,
@@ -40,13 +43,18 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(input: impl Read + Send + 'static, format: Option<Format>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        input: impl Read + Send + 'static,
+        file: Option<String>,
+        format: Option<Format>,
+    ) -> anyhow::Result<Self> {
         let mut input = decompressed(BufReader::with_capacity(256 << 10, input))?;
         let mut pending = Vec::with_capacity(SAMPLE_BYTES);
         input.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut pending)?;
         let detected = format.unwrap_or_else(|| batch::detect(&pending));
         let first = pending.iter().find(|byte| !byte.is_ascii_whitespace());
         Ok(Self {
+            file,
             input,
             offset: 0,
             format: detected,
@@ -94,6 +102,7 @@ impl Chunks {
             format: self.format,
             is_declared: self.is_declared,
             oversize_lines: std::mem::take(&mut self.oversize_lines),
+            file: self.file.clone(),
         }
     }
 
@@ -156,7 +165,7 @@ mod tests {
     use super::*;
 
     fn chunks_of(input: Vec<u8>) -> (Vec<Chunk>, Vec<u8>) {
-        let mut chunks = Chunks::new(std::io::Cursor::new(input), None).expect("an input");
+        let mut chunks = Chunks::new(std::io::Cursor::new(input), None, None).expect("an input");
         let mut found = Vec::new();
         while let Some(chunk) = chunks.next_chunk().expect("readable") {
             found.push(chunk);
