@@ -49,5 +49,5 @@ pub struct ServerState {
     /// Accepted event times of files that a person loads.
     pub files_age: AgeLimits,
     /// Bodies that may be in memory at the same time.
-    pub bodies: Semaphore,
+    pub bodies: Arc<Semaphore>,
 }

@@ -11,7 +11,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use sawlog_core::batch::Format;
-use sawlog_core::ledger::Counts;
 use sawlog_stream::{AckLevel, Receipt, Submission};
 use sawlog_telemetry::Outcome;
 use serde::Deserialize;
@@ -20,6 +19,7 @@ use serde_json::{Value, json};
 use crate::auth::Scope;
 use crate::error::ApiError;
 use crate::receive::body::{BodyError, decompress};
+use crate::receive::count;
 use crate::serve::authorize;
 use crate::state::ServerState;
 
@@ -94,21 +94,8 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
         Submission { source: source.clone(), file: query.file, format, is_declared, age, body, idempotency_key, ack };
     let receipt = state.pipeline.submit(submission).await?;
     state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-    count(state, &source, receipt.counts);
+    count(&state.metrics, &source, receipt.counts);
     Ok(answer(&receipt))
-}
-
-/// Adds a receipt's counts to the metrics.
-pub(crate) fn count(state: &ServerState, source: &str, counts: Counts) {
-    for (outcome, records) in [
-        (Outcome::Stored, counts.stored),
-        (Outcome::Duplicate, counts.duplicate),
-        (Outcome::Filtered, counts.filtered),
-        (Outcome::DeadLettered, counts.dead_lettered),
-        (Outcome::Rejected, counts.rejected),
-    ] {
-        state.metrics.add_records(source, outcome, records);
-    }
 }
 
 /// Source names become labels and ledger keys: few characters, no paths.

@@ -11,13 +11,19 @@ mod grpc;
 mod http;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::http::HeaderValue;
 use bytes::Bytes;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_seams::{AppendError, Disposition};
 use sawlog_stream::{AckLevel, Pipeline, Receipt, Submission, SubmitError};
+use sawlog_telemetry::{Metrics, Outcome};
+use tokio::sync::Semaphore;
 use tonic::Code;
+
+use crate::auth::{AuthError, AuthPolicy, Scope};
+use crate::receive::count;
 
 pub use grpc::{ExportServer, LogsServer, MetricsServer};
 pub use http::router;
@@ -31,15 +37,16 @@ const ACK: &str = "x-sawlog-ack";
 /// When to send again while the server is busy.
 const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
-/// Tells from the `Authorization` header whether a sender may send.
-pub type Authorize = Arc<dyn Fn(Option<&str>) -> bool + Send + Sync>;
-
 /// What the OTLP receivers share.
 pub struct OtlpState {
     /// Takes the bodies.
     pub pipeline: Arc<Pipeline>,
     /// Knows who may send.
-    pub auth: Authorize,
+    pub auth: Arc<AuthPolicy>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Bodies that may be in memory at the same time, those of the other receivers included.
+    pub bodies: Arc<Semaphore>,
     /// Largest body, compressed or not, bytes.
     pub body_bytes_max: usize,
     /// Accepted event times.
@@ -67,12 +74,41 @@ pub async fn ingest(
         idempotency_key: None,
         ack,
     };
+    let started = Instant::now();
     let submitted = state.pipeline.submit(submission).await;
-    if let Err(SubmitError::Unreadable(_)) = &submitted {
+    match &submitted {
+        Ok(receipt) => {
+            state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
+            count(&state.metrics, source, receipt.counts);
+        }
         // How many records it held cannot be known.
-        state.pipeline.note_rejected(source, 1);
+        Err(SubmitError::Unreadable(_)) => refuse_one(state, source),
+        Err(_) => {}
     }
     submitted
+}
+
+/// Counts a body that was refused as one record.
+fn refuse_one(state: &OtlpState, source: &str) {
+    state.pipeline.note_rejected(source, 1);
+    state.metrics.add_records(source, Outcome::Rejected, 1);
+}
+
+impl OtlpState {
+    fn authorize(&self, header: Option<&HeaderValue>) -> Result<(), Refusal> {
+        let value = header.map(|value| value.to_str().unwrap_or(""));
+        match self.auth.check(value, Scope::Ingest) {
+            Ok(_) => Ok(()),
+            Err(AuthError::Scope { .. }) => {
+                let message = "the API key lacks the scope ingest; make one with `sawlog key create --scope ingest`";
+                Err(Refusal::new(Code::PermissionDenied, message))
+            }
+            Err(error) => {
+                let message = format!("{error}; send `authorization: Bearer KEY`, made with `sawlog key create`");
+                Err(Refusal::new(Code::Unauthenticated, message))
+            }
+        }
+    }
 }
 
 /// The level that a header value asks for; `None` for an unknown one.
@@ -107,10 +143,6 @@ impl Refusal {
 
     fn retry_after(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
-    }
-
-    fn unauthenticated() -> Self {
-        Self::new(Code::Unauthenticated, "send `authorization: Bearer KEY`; make a key with `sawlog key create`")
     }
 
     fn unknown_ack() -> Self {

@@ -55,6 +55,9 @@ pub(crate) struct GenerateArgs {
     /// Share of records that are broken.
     #[arg(long, value_name = "RATIO")]
     malformed: Option<f64>,
+    /// Leave `insert_id` out of the records.
+    #[arg(long)]
+    no_insert_ids: bool,
     /// As fast as possible; the stream's time starts a day ago.
     #[arg(long)]
     no_pace: bool,
@@ -94,6 +97,7 @@ impl GenerateArgs {
             mix: if format == Format::Ndjson { preset.mix } else { Mix::LOGS },
             late_ratio: self.late.unwrap_or(preset.late_ratio),
             duplicate_ratio: self.duplicate.unwrap_or(preset.duplicate_ratio),
+            insert_ids: preset.insert_ids && !self.no_insert_ids,
             malformed_ratio: self.malformed.unwrap_or(preset.malformed_ratio),
             ..preset
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
-use sawlog_server::auth::{AuthPolicy, KeyStore, Scope};
+use sawlog_server::auth::{AuthPolicy, KeyStore};
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
 use sawlog_server::{Readiness, ServerState};
 use sawlog_stream::Pipeline;
@@ -69,11 +69,13 @@ where
         body_bytes_max: config.server.body_size_max.bytes() as usize,
         age: age_limits(&config.sources.http),
         files_age: age_limits(&config.sources.files),
-        bodies: Semaphore::new(BODIES_MAX),
+        bodies: Arc::new(Semaphore::new(BODIES_MAX)),
     });
     let otlp = Arc::new(OtlpState {
         pipeline: Arc::clone(&node.pipeline),
-        auth: Arc::new(move |header: Option<&str>| auth.check(header, Scope::Ingest).is_ok()),
+        auth,
+        metrics: Arc::clone(&state.metrics),
+        bodies: Arc::clone(&state.bodies),
         body_bytes_max: state.body_bytes_max,
         age: age_limits(&config.sources.otlp),
     });

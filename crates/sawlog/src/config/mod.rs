@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sawlog_core::rules::RulesConfig;
+use sawlog_core::rules::{Rules, RulesConfig};
 
 pub(crate) use layers::{ConfigSources, Origin};
 pub(crate) use values::{ByteSize, HumanDuration};
@@ -294,7 +294,10 @@ impl Reader {
 
     fn rules(&mut self) -> Option<RulesConfig> {
         match self.layered.rules.clone().try_into() {
-            Ok(rules) => Some(rules),
+            Ok(rules) => {
+                self.compile(&rules);
+                Some(rules)
+            }
             Err(error) => {
                 let hint = "the rules are described in docs/guides/rules.md";
                 self.problems.push(ConfigProblem {
@@ -305,6 +308,19 @@ impl Reader {
                 });
                 None
             }
+        }
+    }
+
+    /// Compiles the rules to find the mistakes that types cannot tell.
+    fn compile(&mut self, rules: &RulesConfig) {
+        let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
+        for error in Rules::compile(rules, &read).err().unwrap_or_default() {
+            self.problems.push(ConfigProblem {
+                origin: self.layered.rules_origin.to_string(),
+                key: format!("{RULES}, {}", error.place),
+                problem: error.problem,
+                hint: error.hint,
+            });
         }
     }
 
@@ -363,5 +379,7 @@ mod tests {
         let rules = "[[rules.redact]]\nname = \"e\"\npattern = \"email\"\nat = \"receive\"\n";
         assert_eq!(load(rules, &[], &[]).expect("rules").config.rules.redact.len(), 1);
         assert!(load("[[rules.redact]]\nnam = \"e\"\n", &[], &[]).is_err());
+        let broken = load("[[rules.redact]]\nname = \"e\"\npattern = \"(\"\n", &[], &[]).expect_err("a mistake");
+        assert!(broken[0].to_string().contains("redact \"e\""), "{}", broken[0]);
     }
 }

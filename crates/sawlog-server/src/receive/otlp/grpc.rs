@@ -104,10 +104,12 @@ where
                 return Ok(Status::unimplemented("the service has one method, Export").into_http());
             }
             // Before anything is read or decompressed.
-            let authorization = request.headers().get(header::AUTHORIZATION);
-            if !(state.auth)(authorization.map(|value| value.to_str().unwrap_or(""))) {
-                return Ok(Status::from(Refusal::unauthenticated()).into_http());
+            if let Err(refusal) = state.authorize(request.headers().get(header::AUTHORIZATION)) {
+                return Ok(Status::from(refusal).into_http());
             }
+            let Ok(_turn) = Arc::clone(&state.bodies).acquire_owned().await else {
+                return Ok(Status::from(Refusal::from(sawlog_stream::SubmitError::Stopped)).into_http());
+            };
             let mut grpc = Grpc::new(BytesCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd)
@@ -145,7 +147,7 @@ impl UnaryService<Bytes> for Method {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let details = match refusal.code {
-            Code::Unauthenticated => Bytes::new(),
+            Code::Unauthenticated | Code::PermissionDenied => Bytes::new(),
             _ => answer::status(Encoding::Protobuf, &refusal),
         };
         Self::with_details(refusal.code, refusal.message, details)

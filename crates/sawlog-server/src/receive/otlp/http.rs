@@ -16,7 +16,7 @@ use sawlog_core::batch::Format;
 use tonic::Code;
 
 use super::answer::{self, Encoding};
-use super::{ACK, HTTP_SOURCE, OtlpState, Refusal, Signal, ack_level, ingest};
+use super::{ACK, HTTP_SOURCE, OtlpState, Refusal, Signal, ack_level, ingest, refuse_one};
 use crate::receive::body::{BodyError, decompress};
 
 const ACK_HEADER: HeaderName = HeaderName::from_static(ACK);
@@ -68,16 +68,15 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or(""));
-    if !(state.auth)(authorization) {
-        return Err(with_status(Refusal::unauthenticated()));
-    }
+    state.authorize(headers.get(header::AUTHORIZATION)).map_err(with_status)?;
     let wanted = headers.get(ACK_HEADER).map(HeaderValue::as_bytes);
     let ack = ack_level(wanted).ok_or_else(|| with_status(Refusal::unknown_ack()))?;
+    let stopped = |_| with_status(Refusal::from(sawlog_stream::SubmitError::Stopped));
+    let _turn = state.bodies.acquire().await.map_err(stopped)?;
     let body = match read(state, headers, body).await {
         Ok(body) => body,
         Err(refused) => {
-            state.pipeline.note_rejected(HTTP_SOURCE, 1);
+            refuse_one(state, HTTP_SOURCE);
             return Err(refused);
         }
     };
@@ -129,6 +128,7 @@ fn with_status(refusal: Refusal) -> Refused {
     let status = match refusal.code {
         Code::InvalidArgument => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -27,6 +27,7 @@ use tonic::codec::CompressionEncoding;
 use tower::ServiceExt;
 
 use super::*;
+use crate::auth::KeyStore;
 
 const NOW: i64 = 1_795_489_200_000_000;
 
@@ -55,9 +56,13 @@ async fn state(memory_bytes_max: usize) -> Arc<OtlpState> {
         dedup_window: Duration::from_secs(3600),
     };
     let pipeline = Pipeline::open(options, stores, rules).await.expect("the pipeline opens").0;
+    let keys =
+        KeyStore::open(&std::env::temp_dir().join("sawlog-tests-without-keys.json")).expect("a store without keys");
     Arc::new(OtlpState {
         pipeline: Arc::new(pipeline),
-        auth: Arc::new(|value| value != Some("Bearer wrong")),
+        auth: Arc::new(AuthPolicy::new(keys, true)),
+        metrics: Arc::default(),
+        bodies: Arc::new(Semaphore::new(4)),
         body_bytes_max: 1 << 20,
         age: AgeLimits::default(),
     })
