@@ -1,0 +1,230 @@
+"""Sawlog and its peers on one machine, in one run.
+
+For: the figures of docs/performance.md. Each figure is the median of several runs; what counts are ratios between
+systems measured in turn, since machines are noisy. CPU is user plus system seconds of the whole process (and of the
+server it talks to) per million events. Not for: pass or fail.
+
+usage: bench.py SAWLOG-BINARY [--runs 5] [--events 1000000] [--only NAME]
+"""
+
+import argparse
+import http.client
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FOLDER_BYTES_NOTE = "bytes of the table's files"
+
+
+def usage_of(command: list[str], **options) -> tuple[float, float, int]:
+    """Runs a command; returns wall seconds, CPU seconds and peak memory in bytes."""
+    started = time.monotonic()
+    process = subprocess.Popen(command, **options)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"failed: {' '.join(command)} ({status})")
+    return time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+class Figures:
+    """Samples by system and measure, printed as medians and as ratios to the first system."""
+
+    def __init__(self, title: str):
+        self.title = title
+        self.samples: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, system: str, **measures: float) -> None:
+        for name, value in measures.items():
+            self.samples.setdefault(system, {}).setdefault(name, []).append(value)
+
+    def print(self) -> None:
+        print(f"\n{self.title}")
+        names = list(dict.fromkeys(name for measures in self.samples.values() for name in measures))
+        print(f"  {'':34}" + "".join(f"{name:>22}" for name in names))
+        first = next(iter(self.samples.values()))
+        for system, measures in self.samples.items():
+            cells = []
+            for name in names:
+                if name not in measures:
+                    cells.append(f"{'–':>22}")
+                    continue
+                median = statistics.median(measures[name])
+                base = statistics.median(first[name]) if name in first else 0
+                ratio = f" ({median / base:.2f}×)" if base and measures is not first else ""
+                cells.append(f"{median:>{22 - len(ratio)}.3f}{ratio}")
+            print(f"  {system:34}" + "".join(cells))
+
+
+def load_file(binary: str, events: int, runs: int, work: Path) -> None:
+    """NDJSON file to durable and queryable."""
+    for insert_ids in (False, True):
+        source = work / f"events-{insert_ids}.ndjson"
+        flags = [] if insert_ids else ["--no-insert-ids"]
+        with open(source, "wb") as out:
+            command = [binary, "generate", "--scenario", "bench", "--seed", "1", "--no-pace", "--count", str(events)]
+            subprocess.run([*command, *flags], stdout=out, check=True)
+        size = source.stat().st_size / events
+        note = "with insert_id (deduplicated)" if insert_ids else "without insert_id"
+        figures = Figures(f"File of {events} NDJSON events of {size:.0f} B, {note}, to durable and queryable; per million events")
+        for _ in range(runs):
+            for name, settings in {
+                "sawlog, lake on": [],
+                "sawlog, lake off": ["--set", "lake.enabled=false"],
+            }.items():
+                data = work / "sawlog"
+                shutil.rmtree(data, ignore_errors=True)
+                ingest = [binary, "ingest", str(source), "--data", str(data), *settings]
+                wall, cpu, memory = usage_of(ingest, stdout=subprocess.DEVNULL)
+                record(figures, name, events, wall, cpu, memory, size_of(data / "tables"))
+            for name, peer in {"ClickHouse (chdb, MergeTree)": "chdb", "DuckDB (read_ndjson)": "duckdb"}.items():
+                target = work / peer
+                shutil.rmtree(target, ignore_errors=True)
+                wall, cpu, memory = usage_of([sys.executable, str(HERE / "peer.py"), peer, str(source), str(target)])
+                record(figures, name, events, wall, cpu, memory, size_of(target))
+        figures.print()
+
+
+def record(figures: Figures, name: str, events: int, wall: float, cpu: float, memory: int, stored: int) -> None:
+    scale = 1e6 / events
+    figures.add(
+        name, **{"wall s": wall * scale, "CPU s": cpu * scale, "peak MiB": memory / 2**20, "table MB": stored / 1e6 * scale}
+    )
+
+
+class Server:
+    def __init__(self, binary: str, data: Path):
+        shutil.rmtree(data, ignore_errors=True)
+        ports = [f"server.{name}=127.0.0.1:0" for name in ("listen", "otlp-grpc-listen", "otlp-http-listen")]
+        flags = [flag for port in [*ports, "host-metrics.enabled=false", "log.level=warn"] for flag in ("--set", port)]
+        self.process = subprocess.Popen([binary, "serve", "--data", str(data), *flags], stdout=subprocess.PIPE)
+        self.address = self.process.stdout.readline().decode().split("http://")[1].strip()
+        self.process.stdout.readline()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                connection = http.client.HTTPConnection(self.address)
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        sys.exit("the server did not start")
+
+    def stop(self) -> tuple[float, int]:
+        """CPU seconds and peak memory of the server, its last flush included."""
+        self.process.terminate()
+        _, _, usage = os.wait4(self.process.pid, 0)
+        return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+def batches_of(binary: str, batches: int, size: int) -> list[bytes]:
+    command = [binary, "generate", "--scenario", "bench", "--seed", "2", "--no-pace", "--no-insert-ids"]
+    lines = subprocess.run([*command, "--count", str(batches * size)], stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    return [b"\n".join(lines[start : start + size]) for start in range(0, len(lines), size)]
+
+
+def post_all(address: str, batches: list[bytes], latencies: list[float], pace: float | None) -> None:
+    connection = http.client.HTTPConnection(address)
+    started = time.monotonic()
+    for index, batch in enumerate(batches):
+        due = started + index * pace if pace else time.monotonic()
+        time.sleep(max(0.0, due - time.monotonic()))
+        connection.request("POST", "/v1/events", batch)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200 or json.loads(body)["stored"] == 0:
+            sys.exit(f"a batch was not taken: {answer.status} {body[:200]!r}")
+        # From the time the batch was due: a slow answer may not hide the wait of those behind it.
+        latencies.append(time.monotonic() - due)
+
+
+def http_durable(binary: str, runs: int, work: Path) -> None:
+    """HTTP batches, each synced before its answer, against inserts that are synced."""
+    batches = batches_of(binary, 200, 1000)
+    events = len(batches) * 1000
+    source = work / "http.ndjson"
+    source.write_bytes(b"\n".join(batches) + b"\n")
+    figures = Figures(f"{events} events in synced batches, one client; per million events")
+    for _ in range(runs):
+        server = Server(binary, work / "sawlog")
+        latencies: list[float] = []
+        started = time.monotonic()
+        post_all(server.address, batches, latencies, None)
+        wall = time.monotonic() - started
+        cpu, memory = server.stop()
+        figures.add("sawlog, HTTP batches of 1,000", **{"wall s": wall * 1e6 / events, "CPU s": cpu * 1e6 / events, "peak MiB": memory / 2**20})
+        target = work / "chdb"
+        shutil.rmtree(target, ignore_errors=True)
+        peer = [sys.executable, str(HERE / "peer.py"), "chdb-synced", str(source), str(target)]
+        wall, cpu, memory = usage_of(peer)
+        figures.add("chdb, synced inserts of 10,000", **{"wall s": wall * 1e6 / events, "CPU s": cpu * 1e6 / events, "peak MiB": memory / 2**20})
+    figures.print()
+
+
+def http_paced(binary: str, runs: int, work: Path) -> None:
+    """A million events a minute: acknowledgement latency and the share of a core it takes."""
+    seconds = 20
+    clients = 4
+    batches = batches_of(binary, 1_000_000 // 60 * seconds // 1000 // clients, 1000)
+    figures = Figures("A million events a minute over HTTP, batches of 1,000 from 4 clients")
+    for _ in range(max(1, runs // 2)):
+        server = Server(binary, work / "sawlog")
+        latencies: list[float] = []
+        pace = clients * 1000 / (1_000_000 / 60)
+        threads = [threading.Thread(target=post_all, args=(server.address, batches, latencies, pace)) for _ in range(clients)]
+        started = time.monotonic()
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        wall = time.monotonic() - started
+        cpu, memory = server.stop()
+        ordered = sorted(latencies)
+        figures.add(
+            "sawlog",
+            **{
+                "p50 ms": ordered[len(ordered) // 2] * 1e3,
+                "p99 ms": ordered[len(ordered) * 99 // 100] * 1e3,
+                "cores": cpu / wall,
+                "peak MiB": memory / 2**20,
+            },
+        )
+    figures.print()
+
+
+SCENARIOS = {
+    "file": lambda options, work: load_file(options.binary, options.events, options.runs, work),
+    "http": lambda options, work: http_durable(options.binary, options.runs, work),
+    "paced": lambda options, work: http_paced(options.binary, options.runs, work),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=SCENARIOS)
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print(f"{os.cpu_count()} cores, {options.runs} runs, medians")
+    with tempfile.TemporaryDirectory(prefix="sawlog-bench-") as folder:
+        for name, scenario in SCENARIOS.items():
+            if options.only in (None, name):
+                scenario(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
