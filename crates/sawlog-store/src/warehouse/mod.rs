@@ -166,9 +166,14 @@ async fn read_state(
         .map(|file| StoredFile {
             path: file.path().into_owned(),
             bytes: file.size() as u64,
+            rows: file.num_records().unwrap_or_default() as u64,
+            written_at: file.modification_time().saturating_mul(1_000),
             partition_days: spec.partition.and_then(|_| files::partition_days(&file.path())),
         })
         .collect();
     let stored = StoredTable { spec: spec.clone(), root: Some(root.to_path_buf()), files, rows: Vec::new() };
     Ok((Position(position as u64), Arc::new(stored)))
 }
+
+#[cfg(test)]
+mod tests;
