@@ -40,8 +40,9 @@ def sawlog(*arguments: str, stdin: bytes | None = None, timeout: float = 120) ->
 class Server:
     """One `sawlog serve` process."""
 
-    def __init__(self, data: Path, *settings: str):
+    def __init__(self, data: Path, *settings: str, config: Path | None = None):
         self.data = data
+        self.config = config
         self.settings = settings
         self.process: subprocess.Popen | None = None
         self.url = ""
@@ -52,6 +53,7 @@ class Server:
         ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"]
         flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
         flags += [flag for setting in self.settings for flag in ("--set", setting)]
+        flags += ["--config", str(self.config)] if self.config else []
         log = open(self.data.parent / f"{self.data.name}.log", "ab")
         self.process = subprocess.Popen(
             [binary(), "serve", "--data", str(self.data), *flags], stdout=subprocess.PIPE, stderr=log

@@ -17,8 +17,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::cli::{SettingsArgs, runtime};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::host_metrics;
+use crate::rules_reload::RulesReload;
 use crate::wiring::{Node, age_limits};
 
 /// Bodies that are in memory at the same time; more requests wait.
@@ -42,43 +43,27 @@ where
     F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let config = match settings.load() {
-        Ok(config) => config,
+    let loaded = match settings.load_with_origins() {
+        Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    let config = &loaded.config;
     let format = if config.log.format.is_json() { LogFormat::Json } else { LogFormat::Text };
     init_logging(&config.log.level, format).map_err(anyhow::Error::msg)?;
-    runtime()?.block_on(serve(&config, beside))
+    runtime()?.block_on(serve(&loaded, settings, beside))
 }
 
-async fn serve<F, R>(config: &Config, beside: F) -> anyhow::Result<ExitCode>
+async fn serve<F, R>(loaded: &Loaded, settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
 where
     F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    let config = &loaded.config;
     let listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
-    let auth = auth_policy(config, &node)?;
     let readiness = Arc::new(Readiness::default());
-    let state = Arc::new(ServerState {
-        pipeline: Arc::clone(&node.pipeline),
-        queries: Arc::clone(&node.queries),
-        auth: Arc::clone(&auth),
-        metrics: Arc::new(Metrics::default()),
-        readiness: Arc::clone(&readiness),
-        body_bytes_max: config.server.body_size_max.bytes() as usize,
-        age: age_limits(&config.sources.http),
-        files_age: age_limits(&config.sources.files),
-        bodies: Arc::new(Semaphore::new(BODIES_MAX)),
-    });
-    let otlp = Arc::new(OtlpState {
-        pipeline: Arc::clone(&node.pipeline),
-        auth,
-        metrics: Arc::clone(&state.metrics),
-        bodies: Arc::clone(&state.bodies),
-        body_bytes_max: state.body_bytes_max,
-        age: age_limits(&config.sources.otlp),
-    });
+    let metrics = Arc::new(Metrics::default());
+    let (state, otlp) = states(config, &node, &readiness, &metrics)?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
     listeners.announce();
@@ -86,6 +71,14 @@ where
     tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
     tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
     tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
+    let reload = RulesReload {
+        settings: settings.clone(),
+        archive: Arc::clone(&node.rules),
+        pipeline: Arc::clone(&node.pipeline),
+        metrics,
+        known: loaded.settings.clone(),
+    };
+    tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();
@@ -149,6 +142,38 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; stop what uses the port or set `{setting}`"))
+}
+
+/// What the receivers share: keys, counters and the budget of bodies in memory.
+fn states(
+    config: &Config,
+    node: &Node,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<ServerState>, Arc<OtlpState>)> {
+    let auth = auth_policy(config, node)?;
+    let bodies = Arc::new(Semaphore::new(BODIES_MAX));
+    let body_bytes_max = config.server.body_size_max.bytes() as usize;
+    let state = ServerState {
+        pipeline: Arc::clone(&node.pipeline),
+        queries: Arc::clone(&node.queries),
+        auth: Arc::clone(&auth),
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        body_bytes_max,
+        age: age_limits(&config.sources.http),
+        files_age: age_limits(&config.sources.files),
+        bodies: Arc::clone(&bodies),
+    };
+    let otlp = OtlpState {
+        pipeline: Arc::clone(&node.pipeline),
+        auth,
+        metrics: Arc::clone(metrics),
+        bodies,
+        body_bytes_max,
+        age: age_limits(&config.sources.otlp),
+    };
+    Ok((Arc::new(state), Arc::new(otlp)))
 }
 
 /// A non-loopback address without a key would let anyone in: refuse it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sawlog_core::rules::{Rules, RulesConfig};
 
-pub(crate) use layers::{ConfigSources, Origin};
+pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
