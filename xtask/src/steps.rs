@@ -163,7 +163,12 @@ impl Run {
     fn fuzz(&mut self, seconds: u64) {
         self.commands("fuzz build", fuzz::build());
         for target in fuzz::targets() {
-            self.commands(&format!("fuzz {}", target.name), vec![target.run(seconds)]);
+            let step = target.run(seconds);
+            self.step(&format!("fuzz {}", target.name), || {
+                let (is_fine, _) = step.run()?;
+                let (passed, failed) = (u64::from(is_fine), u64::from(!is_fine));
+                Ok((is_fine, Counts { passed, failed }))
+            });
         }
     }
 

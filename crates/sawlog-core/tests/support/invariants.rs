@@ -42,7 +42,7 @@ fn run(format: Format, body: &[u8]) -> Option<Transformed> {
 
 /// Transforms a body and checks that every record is counted in one outcome and has its row, that a second run gives
 /// the same, and that a good record before and after keeps its row.
-pub fn check(format: Format, body: &[u8]) {
+pub(crate) fn check(format: Format, body: &[u8]) {
     let Some(first) = run(format, body) else { return };
     let spans = batch::split(format, body).expect("it was split before");
     let counts = first.counts;
