@@ -10,7 +10,7 @@ use clap::Args;
 use sawlog_query::QueryEngine;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
-use sawlog_server::{Readiness, ServerState};
+use sawlog_server::{Readiness, ServerState, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::TcpListener;
@@ -196,7 +196,7 @@ fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> 
 }
 
 async fn serve_http(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await.context("the HTTP server failed")
+    listen::serve(listener, router, stopped).await.context("the HTTP server failed")
 }
 
 async fn serve_grpc(
