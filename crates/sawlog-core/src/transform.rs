@@ -16,6 +16,7 @@ use crate::ledger::Counts;
 use crate::limits::PROBLEMS_MAX;
 use crate::parse_access::parse_access;
 use crate::parse_json::parse_json;
+use crate::parse_logfmt::{looks_like_logfmt, parse_logfmt};
 use crate::parse_otlp::OtlpReader;
 use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
@@ -189,7 +190,11 @@ impl Run<'_> {
             Format::Json => return parse_json(payload, receive_time, record),
             Format::Access => parse_access(payload, receive_time, record),
             Format::Syslog => parse_syslog(payload, receive_time, record),
-            Format::Text => {
+            // Under a guess, a line that is mostly words is text, although it could be read as keys without values.
+            Format::Logfmt if self.batch.is_declared || looks_like_logfmt(payload, 1) => {
+                parse_logfmt(payload, receive_time, record)
+            }
+            Format::Text | Format::Logfmt => {
                 parse_text(payload, receive_time, record);
                 Ok(())
             }

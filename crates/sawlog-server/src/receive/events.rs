@@ -121,7 +121,7 @@ fn format(name: Option<&str>) -> Result<Format, ApiError> {
             StatusCode::BAD_REQUEST,
             "format_unknown",
             "the parameter format is unknown",
-            "use json, access, syslog or text; OTLP has its own ports",
+            "use json, logfmt, access, syslog or text; OTLP has its own ports",
         )),
     }
 }
