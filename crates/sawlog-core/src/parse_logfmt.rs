@@ -263,7 +263,28 @@ mod tests {
     }
 
     fn value_strategy() -> impl Strategy<Value = String> {
-        prop_oneof!["[a-z0-9.=:/-]{1,12}", any::<i64>().prop_map(|number| number.to_string()), "\\PC{0,12}"]
+        prop_oneof![
+            "[a-z0-9.=:/-]{1,12}",
+            any::<i64>().prop_map(|number| number.to_string()),
+            "\\PC{0,12}",
+            "[a\n\r\t\"\\\\= \u{1}\u{7f}é]{0,12}"
+        ]
+    }
+
+    /// Quoted as Go's `strconv.Quote` and JSON do.
+    fn quoted(text: &str) -> String {
+        let mut out = String::from("\"");
+        for character in text.chars() {
+            match character {
+                '"' | '\\' => out.extend(['\\', character]),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                control if control.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(control))),
+                other => out.push(other),
+            }
+        }
+        out + "\""
     }
 
     proptest! {
@@ -278,10 +299,7 @@ mod tests {
 
         #[test]
         fn what_is_quoted_comes_back(values in proptest::collection::vec(value_strategy(), 1..8)) {
-            let pair = |(index, text): (usize, &String)| {
-                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-                format!("key{index}=\"{escaped}\"")
-            };
+            let pair = |(index, text): (usize, &String)| format!("key{index}={}", quoted(text));
             let line = values.iter().enumerate().map(pair).collect::<Vec<_>>().join(" ");
             prop_assert!(looks_like_logfmt(line.as_bytes(), 1));
             let record = parsed(&line);
