@@ -28,7 +28,7 @@ const SOURCE: &str = "http";
 const FILES_SOURCE: &str = "files";
 const SOURCE_BYTES_MAX: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const ACK: HeaderName = HeaderName::from_static("x-sawlog-ack");
+pub(super) const ACK: HeaderName = HeaderName::from_static("x-sawlog-ack");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
 /// What a loader may say about the body.
@@ -121,12 +121,12 @@ fn format(name: Option<&str>) -> Result<Format, ApiError> {
             StatusCode::BAD_REQUEST,
             "format_unknown",
             "the parameter format is unknown",
-            "use json, access, syslog or text; OTLP has its own ports",
+            "use json, logfmt, access, syslog or text; OTLP has its own ports",
         )),
     }
 }
 
-fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
+pub(super) fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
     match headers.get(ACK).map(HeaderValue::as_bytes) {
         None | Some(b"disk") => Ok(AckLevel::Disk),
         Some(b"memory") => Ok(AckLevel::Memory),
@@ -139,7 +139,7 @@ fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX => Ok(Some(key.to_owned())),
@@ -153,7 +153,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 }
 
 /// Reads the body whole, within the limit, and undoes its compression.
-async fn read(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+pub(super) async fn read(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     body::read(headers, body, state.body_bytes_max).await.map_err(|error| body_error(&error))
 }
 
