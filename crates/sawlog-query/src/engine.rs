@@ -32,6 +32,9 @@ use crate::rollup_table::RollupTable;
 use crate::stream::PostgresContext;
 use crate::table::SnapshotTable;
 
+/// How a message says where its mistake is; the parser writes it so.
+const PLACE: &str = " at Line: ";
+
 /// Limits of every query.
 #[derive(Clone, Debug)]
 pub struct QueryLimits {
@@ -73,6 +76,14 @@ pub enum QueryError {
     /// The answer has more rows than allowed, and its reader would not notice that some are missing.
     #[error("the answer has more than {0} rows")]
     TooManyRows(usize),
+    /// The value of a parameter does not fit its type.
+    #[error("parameter ${number}: {problem}")]
+    Parameter {
+        /// Its number, from 1.
+        number: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// It failed while running.
     #[error("{0}")]
     Execution(String),
@@ -93,6 +104,7 @@ impl QueryError {
             Self::Timeout(_) => "sql_timeout",
             Self::Memory(_) => "sql_memory",
             Self::TooManyRows(_) => "sql_rows",
+            Self::Parameter { .. } => "sql_parameter",
             Self::Execution(_) => "sql_execution",
             Self::Stopped => "stopping",
         }
@@ -109,9 +121,20 @@ impl QueryError {
             Self::Timeout(_) => "narrow the time range, or raise `query.time-max`",
             Self::Memory(_) => "narrow the time range or group by fewer values, or raise `query.memory-max`",
             Self::TooManyRows(_) => "add LIMIT, aggregate, or raise `query.rows-max`",
+            Self::Parameter { .. } => "send a value of the parameter's type, or cast it in the query: `$1::text`",
             Self::Execution(_) => "check casts and function arguments; the message names the value",
             Self::Stopped => "try again when the server is back",
         }
+    }
+
+    /// Line and column (both from 1, in characters) of the mistake in the query, where they are known.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let (Self::Syntax(text) | Self::Plan(text)) = self else { return None };
+        let (_, place) = text.rsplit_once(PLACE)?;
+        let (line, column) = place.split_once(", Column: ")?;
+        let digits = column.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(column.len());
+        Some((line.parse().ok()?, column[..digits].parse().ok()?))
     }
 }
 
@@ -284,8 +307,12 @@ pub(crate) fn verify(plan: &LogicalPlan) -> Result<(), QueryError> {
 }
 
 pub(crate) fn explain(error: DataFusionError) -> QueryError {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let root = error.find_root();
-    let text = root.strip_backtrace();
+    let mut text = root.strip_backtrace();
+    if let Some(span) = span.filter(|_| !text.contains(PLACE)) {
+        text.push_str(&format!("{PLACE}{}, Column: {}", span.start.line, span.start.column));
+    }
     match root {
         DataFusionError::SQL(..) => QueryError::Syntax(text),
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
@@ -309,7 +336,8 @@ fn context(
         .with_information_schema(true)
         .with_default_catalog_and_schema("sawlog", "public")
         .set_str("datafusion.sql_parser.enable_ident_normalization", "true")
-        .set_str("datafusion.execution.time_zone", "UTC");
+        .set_str("datafusion.execution.time_zone", "UTC")
+        .set_str("datafusion.sql_parser.collect_spans", "true");
     let mut builder =
         SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features();
     if is_postgres {

@@ -14,6 +14,5 @@ mod stream;
 mod table;
 
 pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
-pub use datafusion::common::ParamValues;
 pub use output::{OutputFormat, encode, json_texts};
-pub use stream::{Description, QueryStream};
+pub use stream::{Description, ParameterValue, QueryStream};

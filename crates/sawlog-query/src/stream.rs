@@ -7,25 +7,59 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::ParamValues;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::{AbortOnDrop, QueryEngine, QueryError, explain, verify};
+use crate::engine::{AbortOnDrop, QueryEngine, QueryError, explain, joined, verify};
 use crate::postgres::ReadStatement;
 
 /// Batches that wait for the reader; the query pauses when there are more.
 const BATCHES_WAITING: usize = 2;
+
+/// Parameters of one statement.
+const PARAMETERS_MAX: usize = 1000;
 
 /// What is known of a statement before it runs.
 #[derive(Clone, Debug)]
 pub struct Description {
     /// Columns of the answer.
     pub schema: SchemaRef,
-    /// Types of `$1`, `$2`, …; `None` where nothing in the statement tells.
-    pub parameters: Vec<Option<DataType>>,
+    /// Types of `$1`, `$2`, …: what the client says, else what the statement tells, else text.
+    pub parameters: Vec<DataType>,
+}
+
+/// The value of a parameter as a client sends it; it is cast to the parameter's type.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ParameterValue {
+    Null,
+    Text(String),
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Bytes(Vec<u8>),
+    /// Microseconds since the epoch, UTC.
+    Time(i64),
+    /// Days since the epoch.
+    Date(i32),
+}
+
+impl ParameterValue {
+    fn scalar(&self) -> ScalarValue {
+        match self {
+            Self::Null => ScalarValue::Null,
+            Self::Text(text) => ScalarValue::from(text.as_str()),
+            Self::Bool(value) => ScalarValue::from(*value),
+            Self::Int(value) => ScalarValue::from(*value),
+            Self::Float(value) => ScalarValue::from(*value),
+            Self::Bytes(bytes) => ScalarValue::Binary(Some(bytes.clone())),
+            Self::Time(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), Some("UTC".into())),
+            Self::Date(days) => ScalarValue::Date32(Some(*days)),
+        }
+    }
 }
 
 /// The rows of a running query.
@@ -50,7 +84,7 @@ impl QueryStream {
         }
         let ended = (&mut self.task.as_mut()?.0).await;
         self.task = None;
-        crate::engine::joined(ended).err().map(Err)
+        joined(ended).err().map(Err)
     }
 }
 
@@ -59,7 +93,12 @@ impl QueryEngine {
     ///
     /// # Errors
     /// When it does not plan or no turn is free in time. What goes wrong later comes from the stream.
-    pub async fn stream(&self, query: &ReadStatement, parameters: ParamValues) -> Result<QueryStream, QueryError> {
+    pub async fn stream(
+        &self,
+        query: &ReadStatement,
+        parameters: &[(ParameterValue, DataType)],
+    ) -> Result<QueryStream, QueryError> {
+        let parameters = cast(parameters)?;
         let time_max = self.limits.time_max;
         let turn = tokio::time::timeout(time_max, Arc::clone(&self.turns).acquire_owned())
             .await
@@ -73,7 +112,7 @@ impl QueryEngine {
             // The turn ends with the task, however it ends.
             let _turn = turn;
             let plan = context.plan(&query).await?;
-            let plan = plan.replace_params_with_values(&parameters).map_err(explain)?;
+            let plan = plan.replace_params_with_values(&ParamValues::from(parameters)).map_err(explain)?;
             let frame = context.0.execute_logical_plan(plan).await.map_err(explain)?;
             let mut stream = frame.execute_stream().await.map_err(explain)?;
             if schema_known.send(stream.schema()).is_err() {
@@ -100,26 +139,39 @@ impl QueryEngine {
         match schema.await {
             Ok(schema) => Ok(QueryStream { schema, batches, task: Some(task) }),
             // The task ended before it had a schema.
-            Err(_) => match crate::engine::joined((&mut task.0).await) {
+            Err(_) => match joined((&mut task.0).await) {
                 Err(error) => Err(error),
                 Ok(()) => Err(QueryError::Stopped),
             },
         }
     }
 
-    /// Plans a query without running it.
+    /// Plans a query without running it. `declared` are the types that the client gives to `$1`, `$2`, …
     ///
     /// # Errors
     /// When it does not plan.
-    pub async fn describe(&self, query: &ReadStatement) -> Result<Description, QueryError> {
+    pub async fn describe(
+        &self,
+        query: &ReadStatement,
+        declared: &[Option<DataType>],
+    ) -> Result<Description, QueryError> {
         let context = self.postgres_context().await?;
-        let query = query.clone();
+        let (query, declared) = (query.clone(), declared.to_vec());
         let mut task = AbortOnDrop(self.handle()?.spawn(async move {
             let plan = context.plan(&query).await?;
-            Ok(Description { schema: plan.schema().inner().clone(), parameters: parameters(&plan)? })
+            let inferred = parameters(&plan)?;
+            let parameters: Vec<DataType> = (0..inferred.len())
+                .map(|index| declared.get(index).cloned().flatten().or_else(|| inferred[index].clone()))
+                .map(|known| known.unwrap_or(DataType::Utf8))
+                .collect();
+            // Typed nulls in place of the parameters tell the types of the columns that are made of them.
+            let nulls: Result<Vec<ScalarValue>, _> = parameters.iter().map(ScalarValue::try_from).collect();
+            let nulls = ParamValues::from(nulls.map_err(explain)?);
+            let plan = plan.replace_params_with_values(&nulls).map_err(explain)?;
+            Ok(Description { schema: plan.schema().inner().clone(), parameters })
         }));
         let planned = tokio::time::timeout(self.limits.time_max, &mut task.0).await;
-        crate::engine::joined(planned.map_err(|_| QueryError::Timeout(self.limits.time_max))?)
+        joined(planned.map_err(|_| QueryError::Timeout(self.limits.time_max))?)
     }
 }
 
@@ -133,6 +185,17 @@ impl PostgresContext {
         verify(&plan)?;
         Ok(plan)
     }
+}
+
+/// The values in their types.
+fn cast(parameters: &[(ParameterValue, DataType)]) -> Result<Vec<ScalarValue>, QueryError> {
+    let one = |(index, (value, data_type)): (usize, &(ParameterValue, DataType))| {
+        value.scalar().cast_to(data_type).map_err(|error| {
+            let problem = error.find_root().strip_backtrace();
+            QueryError::Parameter { number: index + 1, problem: format!("it is no {data_type}: {problem}") }
+        })
+    };
+    parameters.iter().enumerate().map(one).collect()
 }
 
 /// Types of the parameters in the order of their numbers. A cast tells where comparison does not.
@@ -154,7 +217,7 @@ fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, QueryError> {
     visited.map_err(explain)?;
     let mut numbered: Vec<(usize, Option<DataType>)> = Vec::new();
     for (id, data_type) in known {
-        let number = id.trim_start_matches('$').parse().ok().filter(|number| (1..=1000).contains(number));
+        let number = id.trim_start_matches('$').parse().ok().filter(|number| (1..=PARAMETERS_MAX).contains(number));
         let number = number.ok_or_else(|| QueryError::Plan(format!("{id} is no parameter; write $1, $2, …")))?;
         numbered.push((number, data_type));
     }

@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod error;
+pub mod postgres;
 pub mod receive;
 mod serve;
 mod state;

@@ -59,11 +59,11 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
     let unknown_text = ["obj_description", "col_description", "shobj_description", "pg_get_indexdef"];
     let more_text = ["pg_get_viewdef", "pg_get_triggerdef", "pg_get_ruledef", "pg_get_serial_sequence"];
     let unknown = unknown_text.into_iter().chain(more_text).chain(["pg_tablespace_location", "pg_get_functiondef"]);
-    functions.extend(unknown.map(|name| Fixed::new(name, ScalarValue::Utf8(None))));
+    functions.extend(unknown.map(|name| Fixed::of(name, ScalarValue::Utf8(None))));
     let visible = ["pg_type_is_visible", "pg_function_is_visible", "pg_collation_is_visible", "pg_opclass_is_visible"];
-    functions.extend(visible.map(|name| Fixed::new(name, ScalarValue::from(true))));
+    functions.extend(visible.map(|name| Fixed::of(name, ScalarValue::from(true))));
     let allowed = ["has_column_privilege", "has_function_privilege", "has_sequence_privilege", "pg_has_role"];
-    functions.extend(allowed.map(|name| Fixed::new(name, ScalarValue::from(true))));
+    functions.extend(allowed.map(|name| Fixed::of(name, ScalarValue::from(true))));
     functions
 }
 
@@ -108,7 +108,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn new(name: &'static str, value: ScalarValue) -> ScalarUDF {
+    fn of(name: &'static str, value: ScalarValue) -> ScalarUDF {
         let signature = Signature::variadic_any(Volatility::Stable);
         ScalarUDF::from(Self { name, signature, data_type: value.data_type(), value: Some(value), body: None })
     }

@@ -16,7 +16,7 @@ const STATEMENTS_MAX: usize = 50;
 #[derive(Clone, Debug)]
 pub enum Statement {
     /// Reads data.
-    Read(ReadStatement),
+    Read(Box<ReadStatement>),
     /// Concerns the session alone.
     Session(SessionStatement),
 }
@@ -98,7 +98,7 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, QueryError> {
 
 fn sort(statement: ast::Statement) -> Result<Statement, QueryError> {
     if guard::is_reading(&statement) {
-        return Ok(Statement::Read(ReadStatement(statement)));
+        return Ok(Statement::Read(Box::new(ReadStatement(statement))));
     }
     session(statement).map(Statement::Session)
 }
@@ -183,7 +183,7 @@ fn cursor(mut declared: Vec<ast::Declare>) -> Result<SessionStatement, QueryErro
     let name = names.into_iter().next().map(|name| name.value).unwrap_or_default();
     let query = ast::Statement::Query(query);
     match sort(query)? {
-        Statement::Read(query) => Ok(SessionStatement::Declare { name, query: Box::new(query) }),
+        Statement::Read(query) => Ok(SessionStatement::Declare { name, query }),
         Statement::Session(_) => Err(QueryError::NotReadOnly),
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
+use sawlog_server::postgres::PostgresServer;
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
 use sawlog_server::{Readiness, ServerState};
 use sawlog_stream::Pipeline;
@@ -73,7 +74,7 @@ where
     });
     let otlp = Arc::new(OtlpState {
         pipeline: Arc::clone(&node.pipeline),
-        auth,
+        auth: Arc::clone(&auth),
         metrics: Arc::clone(&state.metrics),
         bodies: Arc::clone(&state.bodies),
         body_bytes_max: state.body_bytes_max,
@@ -83,6 +84,11 @@ where
     let mut tasks = tokio::task::JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
+    if let Some(listener) = listeners.postgres {
+        let postgres = PostgresServer::new(Arc::clone(&node.queries), auth, Arc::clone(&state.metrics));
+        let stopped = stopped.clone();
+        tasks.spawn(async move { postgres.serve(listener, stopped).await.context("the Postgres listener failed") });
+    }
     tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
     tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
     tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
@@ -123,6 +129,7 @@ struct Listeners {
     http: TcpListener,
     otlp_http: TcpListener,
     otlp_grpc: TcpListener,
+    postgres: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -133,6 +140,10 @@ impl Listeners {
             http: bind(server.listen, "server.listen").await?,
             otlp_http: bind(server.otlp_http_listen, "server.otlp-http-listen").await?,
             otlp_grpc: bind(server.otlp_grpc_listen, "server.otlp-grpc-listen").await?,
+            postgres: match config.postgres.enabled {
+                true => Some(bind(config.postgres.listen, "postgres.listen").await?),
+                false => None,
+            },
         })
     }
 
@@ -141,7 +152,13 @@ impl Listeners {
         let address =
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         println!("sawlog listens on http://{}", address(&self.http));
-        println!("OTLP/gRPC on {}, OTLP/HTTP on http://{}", address(&self.otlp_grpc), address(&self.otlp_http));
+        let postgres = self.postgres.as_ref().map(|listener| format!(", Postgres on {}", address(listener)));
+        println!(
+            "OTLP/gRPC on {}, OTLP/HTTP on http://{}{}",
+            address(&self.otlp_grpc),
+            address(&self.otlp_http),
+            postgres.unwrap_or_default()
+        );
     }
 }
 
@@ -155,8 +172,10 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
 fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> {
     let keys = KeyStore::open(&node.folder.keys())?;
     let server = &config.server;
+    let postgres = config.postgres.enabled.then_some(config.postgres.listen);
     let exposed = [server.listen, server.otlp_grpc_listen, server.otlp_http_listen]
         .into_iter()
+        .chain(postgres)
         .find(|address| !address.ip().is_loopback());
     if let Some(address) = exposed
         && keys.is_empty()
