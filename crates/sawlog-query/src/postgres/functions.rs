@@ -58,7 +58,11 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
     ];
     let unknown_text = ["obj_description", "col_description", "shobj_description", "pg_get_indexdef"];
     let more_text = ["pg_get_viewdef", "pg_get_triggerdef", "pg_get_ruledef", "pg_get_serial_sequence"];
-    let unknown = unknown_text.into_iter().chain(more_text).chain(["pg_tablespace_location", "pg_get_functiondef"]);
+    let unknown = unknown_text
+        .into_iter()
+        .chain(more_text)
+        .chain(["pg_tablespace_location", "pg_get_functiondef"])
+        .chain(["pg_get_function_result", "pg_get_function_arguments"]);
     functions.extend(unknown.map(|name| Fixed::of(name, ScalarValue::Utf8(None))));
     let visible = ["pg_type_is_visible", "pg_function_is_visible", "pg_collation_is_visible", "pg_opclass_is_visible"];
     functions.extend(visible.map(|name| Fixed::of(name, ScalarValue::from(true))));
@@ -154,4 +158,3 @@ impl ScalarUDFImpl for Fixed {
         }
     }
 }
-

@@ -1,9 +1,11 @@
 //! Statements of Postgres clients, sorted into queries and session statements.
 
+use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
-use datafusion::sql::sqlparser::ast::{self, CloseCursor, FetchDirection, Set};
+use datafusion::sql::sqlparser::ast::{self, CloseCursor, FetchDirection, Set, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use crate::engine::QueryError;
@@ -88,12 +90,62 @@ impl PartialEq for ReadStatement {
 pub fn parse(sql: &str) -> Result<Vec<Statement>, QueryError> {
     static PARSER: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
     guard::check_limits(sql, &PostgreSqlDialect {})?;
-    let statements = PARSER.parse(sql).map_err(|error| QueryError::Syntax(error.to_string()))?;
+    let statements = statements(sql, &PARSER)?;
     if statements.len() > STATEMENTS_MAX {
         let problem = format!("the text has {} statements, more than {STATEMENTS_MAX}", statements.len());
         return Err(QueryError::TooComplex(problem));
     }
     statements.into_iter().map(sort).collect()
+}
+
+/// Parses, and rewrites what Postgres' clients write and DataFusion does not know. Questions about the catalog are
+/// recognized by their tokens, which loses the places of mistakes: all others are parsed with them.
+fn statements(sql: &str, compatible: &PostgresCompatibilityParser) -> Result<Vec<ast::Statement>, QueryError> {
+    let placed = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_statements());
+    let is_about_catalog = ["pg_", "information_schema"].iter().any(|word| sql.to_lowercase().contains(word));
+    let mut statements = match placed {
+        Ok(statements) if !is_about_catalog => statements.into_iter().map(|one| compatible.rewrite(one)).collect(),
+        Ok(_) => compatible.parse(sql).map_err(|error| QueryError::Syntax(error.to_string()))?,
+        Err(error) => compatible.parse(sql).map_err(|_| QueryError::Syntax(error.to_string()))?,
+    };
+    for statement in &mut statements {
+        // The visitor never breaks.
+        let _ = statement.visit(&mut ArraySubqueries);
+    }
+    Ok(statements)
+}
+
+/// Turns `ARRAY(SELECT x …)` into `(SELECT array_agg(x) …)`.
+struct ArraySubqueries;
+
+impl VisitorMut for ArraySubqueries {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expression: &mut ast::Expr) -> ControlFlow<()> {
+        let ast::Expr::Function(function) = expression else { return ControlFlow::Continue(()) };
+        if !function.name.to_string().eq_ignore_ascii_case("array") {
+            return ControlFlow::Continue(());
+        }
+        let ast::FunctionArguments::Subquery(query) = &function.args else { return ControlFlow::Continue(()) };
+        let mut query = query.clone();
+        query.order_by = None;
+        if let ast::SetExpr::Select(select) = query.body.as_mut()
+            && let [ast::SelectItem::UnnamedExpr(item) | ast::SelectItem::ExprWithAlias { expr: item, .. }] =
+                select.projection.as_mut_slice()
+        {
+            let aggregate = Parser::new(&PostgreSqlDialect {})
+                .try_with_sql("array_agg(x)")
+                .and_then(|mut parser| parser.parse_expr());
+            if let Ok(ast::Expr::Function(mut aggregate)) = aggregate {
+                if let ast::FunctionArguments::List(list) = &mut aggregate.args {
+                    list.args = vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(item.clone()))];
+                }
+                select.projection = vec![ast::SelectItem::UnnamedExpr(ast::Expr::Function(aggregate))];
+                *expression = ast::Expr::Subquery(query);
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn sort(statement: ast::Statement) -> Result<Statement, QueryError> {
@@ -165,9 +217,10 @@ fn assignment(set: &Set) -> Result<SessionStatement, QueryError> {
         Set::SetNames { charset_name, .. } => {
             SessionStatement::Set { name: "client_encoding".to_owned(), value: charset_name.value.clone() }
         }
-        Set::SetNamesDefault {} | Set::SetRole { .. } | Set::SetSessionAuthorization(_) | Set::SetTransaction { .. } => {
-            SessionStatement::Acknowledge("SET")
-        }
+        Set::SetNamesDefault {}
+        | Set::SetRole { .. }
+        | Set::SetSessionAuthorization(_)
+        | Set::SetTransaction { .. } => SessionStatement::Acknowledge("SET"),
         _ => return Err(QueryError::NotReadOnly),
     })
 }

@@ -62,7 +62,8 @@ fn plan_state(text: &str) -> &'static str {
 fn position(sql: &str, (line, column): (usize, usize)) -> Option<usize> {
     let lines: Vec<&str> = sql.split('\n').collect();
     let before = lines.get(..line.checked_sub(1)?)?;
-    (line <= lines.len() && column > 0).then(|| before.iter().map(|line| line.chars().count() + 1).sum::<usize>() + column)
+    (line <= lines.len() && column > 0)
+        .then(|| before.iter().map(|line| line.chars().count() + 1).sum::<usize>() + column)
 }
 
 #[cfg(test)]

@@ -12,17 +12,17 @@ use async_trait::async_trait;
 use futures::{Sink, SinkExt};
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_partial_query_response, send_query_response,
-    send_ready_for_query,
+    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_execution_response,
+    send_partial_query_response, send_query_response, send_ready_for_query,
 };
-use pgwire::api::results::{FieldInfo, QueryResponse, Response};
+use pgwire::api::results::{DescribePortalResponse, FieldInfo, QueryResponse, Response};
 use pgwire::api::stmt::{QueryParser, StoredStatement};
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, TARGET_TYPE_BYTE_PORTAL,
     TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
@@ -162,9 +162,7 @@ fn check_transaction(status: TransactionStatus, statement: &Statement) -> PgWire
 /// Columns of what a session statement answers.
 async fn session_schema(session: &Session, statement: &SessionStatement) -> PgWireResult<SchemaRef> {
     Ok(match statement {
-        SessionStatement::Show(name) => {
-            Arc::new(Schema::new(vec![Field::new(name.as_str(), DataType::Utf8, false)]))
-        }
+        SessionStatement::Show(name) => Arc::new(Schema::new(vec![Field::new(name.as_str(), DataType::Utf8, false)])),
         SessionStatement::Fetch { name, .. } => Arc::clone(session.cursor(name)?.lock().await.schema()),
         _ => Arc::new(Schema::empty()),
     })
@@ -349,6 +347,27 @@ impl ExtendedQueryHandler for Handler {
         Ok(())
     }
 
+    /// A cursor is described as a portal of its name.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let is_portal = message.target_type == TARGET_TYPE_BYTE_PORTAL;
+        if is_portal
+            && client.portal_store().get_portal(name).is_none()
+            && let Ok(cursor) = session(client).cursor(name)
+        {
+            let schema = Arc::clone(cursor.lock().await.schema());
+            let fields = fields(&schema, &Format::UnifiedText)?.as_ref().clone();
+            return send_describe_response(client, &DescribePortalResponse::new(fields)).await;
+        }
+        self._on_describe(client, message).await
+    }
+
     async fn on_close<C>(&self, client: &mut C, message: Close) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -361,6 +380,7 @@ impl ExtendedQueryHandler for Handler {
             client.portal_store().rm_statement(name);
         } else {
             client.portal_store().rm_portal(name);
+            session(client).close_cursor(name);
         }
         session(client).remove_name(message.target_type, name);
         client.feed(PgWireBackendMessage::CloseComplete(CloseComplete::new())).await?;

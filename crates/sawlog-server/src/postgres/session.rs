@@ -118,6 +118,11 @@ impl Session {
         locked(&self.cursors).insert(name, reader);
     }
 
+    /// Closes a cursor, if there is one of that name.
+    pub(super) fn close_cursor(&self, name: &str) {
+        locked(&self.cursors).remove(name);
+    }
+
     /// Ends a transaction: its cursors end with it.
     pub(super) fn close_cursors(&self) {
         locked(&self.cursors).clear();
@@ -184,13 +189,14 @@ impl Session {
             }
             SessionStatement::Show(name) => text_row(&self.show(name)?, fields),
             SessionStatement::Fetch { name, row_count } => {
-                let mut response = QueryResponse::new(Arc::clone(&fields), rows(self.cursor(name)?, fields, *row_count));
+                let mut response =
+                    QueryResponse::new(Arc::clone(&fields), rows(self.cursor(name)?, fields, *row_count));
                 response.set_command_tag("FETCH");
                 Ok(Response::Query(response))
             }
             SessionStatement::Close(Some(name)) => {
                 self.cursor(name)?;
-                locked(&self.cursors).remove(name);
+                self.close_cursor(name);
                 done("CLOSE CURSOR")
             }
             SessionStatement::Close(None) => {
