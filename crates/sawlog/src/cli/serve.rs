@@ -9,12 +9,14 @@ use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
+use sawlog_server::postgres::PostgresServer;
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
 use sawlog_server::{Readiness, ServerState, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
 use crate::config::{Config, Loaded};
@@ -65,12 +67,10 @@ where
     let metrics = Arc::new(Metrics::default());
     let (state, otlp) = states(config, &node, &readiness, &metrics)?;
     let (stop, stopped) = watch::channel(false);
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
-    tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
-    tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
-    tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
+    listeners.serve(&mut tasks, state, otlp, &stopped);
     let reload = RulesReload {
         settings: settings.clone(),
         archive: Arc::clone(&node.rules),
@@ -116,6 +116,7 @@ struct Listeners {
     http: TcpListener,
     otlp_http: TcpListener,
     otlp_grpc: TcpListener,
+    postgres: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -126,6 +127,10 @@ impl Listeners {
             http: bind(server.listen, "server.listen").await?,
             otlp_http: bind(server.otlp_http_listen, "server.otlp-http-listen").await?,
             otlp_grpc: bind(server.otlp_grpc_listen, "server.otlp-grpc-listen").await?,
+            postgres: match config.postgres.enabled {
+                true => Some(bind(config.postgres.listen, "postgres.listen").await?),
+                false => None,
+            },
         })
     }
 
@@ -134,7 +139,34 @@ impl Listeners {
         let address =
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         println!("sawlog listens on http://{}", address(&self.http));
-        println!("OTLP/gRPC on {}, OTLP/HTTP on http://{}", address(&self.otlp_grpc), address(&self.otlp_http));
+        let postgres = self.postgres.as_ref().map(|listener| format!(", Postgres on {}", address(listener)));
+        println!(
+            "OTLP/gRPC on {}, OTLP/HTTP on http://{}{}",
+            address(&self.otlp_grpc),
+            address(&self.otlp_http),
+            postgres.unwrap_or_default()
+        );
+    }
+}
+
+impl Listeners {
+    /// Starts a task for each listener.
+    fn serve(
+        self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        state: Arc<ServerState>,
+        otlp: Arc<OtlpState>,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        if let Some(listener) = self.postgres {
+            let (queries, auth, metrics) = (&state.queries, &state.auth, &state.metrics);
+            let postgres = PostgresServer::new(Arc::clone(queries), Arc::clone(auth), Arc::clone(metrics));
+            let stopped = stopped.clone();
+            tasks.spawn(async move { postgres.serve(listener, stopped).await.context("the Postgres listener failed") });
+        }
+        tasks.spawn(serve_http(self.http, sawlog_server::router(state), stopped.clone()));
+        tasks.spawn(serve_http(self.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
+        tasks.spawn(serve_grpc(self.otlp_grpc, otlp, stopped.clone()));
     }
 }
 
@@ -180,8 +212,10 @@ fn states(
 fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> {
     let keys = KeyStore::open(&node.folder.keys())?;
     let server = &config.server;
+    let postgres = config.postgres.enabled.then_some(config.postgres.listen);
     let exposed = [server.listen, server.otlp_grpc_listen, server.otlp_http_listen]
         .into_iter()
+        .chain(postgres)
         .find(|address| !address.ip().is_loopback());
     if let Some(address) = exposed
         && keys.is_empty()
