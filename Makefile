@@ -2,12 +2,14 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawlog/target
 SAWLOG = $(CARGO_TARGET_DIR)/debug/sawlog
 
-.PHONY: help demo demo-clean test build
+.PHONY: help demo demo-clean test test-long bench build
 
 help:
 	@echo "make demo        build, load real logs, show the page; Ctrl-C stops"
 	@echo "make demo-clean  remove what the demo stored"
 	@echo "make test        every check: format, lints, Rust, web and end-to-end tests"
+	@echo "make test-long   the same with long crash and property campaigns, and the parsers fuzzed; takes hours"
+	@echo "make bench       our figures and those of ClickHouse and DuckDB, measured in one run"
 	@echo "make build       an optimized binary: $(CARGO_TARGET_DIR)/release/sawlog"
 
 tools:
@@ -25,6 +27,13 @@ demo-clean:
 
 test: tools
 	@cargo xtask test
+
+test-long: tools
+	@cargo xtask test-long
+
+# BENCH="--only file --runs 3" measures a part.
+bench: tools
+	@cargo xtask bench $(BENCH)
 
 build: tools
 	@cargo xtask web

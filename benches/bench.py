@@ -108,6 +108,7 @@ class Server:
     def __init__(self, binary: str, data: Path):
         shutil.rmtree(data, ignore_errors=True)
         ports = [f"server.{name}=127.0.0.1:0" for name in ("listen", "otlp-grpc-listen", "otlp-http-listen")]
+        ports.append("postgres.listen=127.0.0.1:0")
         flags = [flag for port in [*ports, "host-metrics.enabled=false", "log.level=warn"] for flag in ("--set", port)]
         self.process = subprocess.Popen([binary, "serve", "--data", str(data), *flags], stdout=subprocess.PIPE)
         self.address = self.process.stdout.readline().decode().split("http://")[1].strip()

@@ -40,18 +40,21 @@ def sawlog(*arguments: str, stdin: bytes | None = None, timeout: float = 120) ->
 class Server:
     """One `sawlog serve` process."""
 
-    def __init__(self, data: Path, *settings: str):
+    def __init__(self, data: Path, *settings: str, config: Path | None = None):
         self.data = data
+        self.config = config
         self.settings = settings
         self.process: subprocess.Popen | None = None
         self.url = ""
         self.grpc = ""
         self.otlp_http = ""
+        self.postgres = ("127.0.0.1", 0)
 
     def start(self) -> "Server":
-        ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"]
+        ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen"]
         flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
         flags += [flag for setting in self.settings for flag in ("--set", setting)]
+        flags += ["--config", str(self.config)] if self.config else []
         log = open(self.data.parent / f"{self.data.name}.log", "ab")
         self.process = subprocess.Popen(
             [binary(), "serve", "--data", str(self.data), *flags], stdout=subprocess.PIPE, stderr=log
@@ -62,9 +65,11 @@ class Server:
         assert found, f"no address in {first!r}; the log is {log.name}: {Path(log.name).read_text()[-2000:]}"
         self.url = f"http://{found[1]}"
         grpc = re.search(r"gRPC on ([\d.:]+)", second)
-        otlp_http = re.search(r"HTTP on http://(\S+)", second)
+        otlp_http = re.search(r"HTTP on http://([\d.:]+)", second)
         self.grpc = grpc[1] if grpc else ""
         self.otlp_http = f"http://{otlp_http[1]}" if otlp_http else ""
+        postgres = re.search(r"Postgres on ([\d.]+):(\d+)", second)
+        self.postgres = (postgres[1], int(postgres[2])) if postgres else ("", 0)
         self.wait_ready()
         return self
 

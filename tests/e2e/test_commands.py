@@ -82,6 +82,7 @@ def test_configuration_mistakes_are_all_reported_with_place_and_suggestion(tmp_p
 
 def test_an_open_port_needs_a_key_and_keys_have_scopes(data: Path):
     ports = ["--set", "server.otlp-grpc-listen=127.0.0.1:0", "--set", "server.otlp-http-listen=127.0.0.1:0"]
+    ports += ["--set", "postgres.enabled=false"]
     done = sawlog("serve", "--data", str(data), "--set", "server.listen=0.0.0.0:0", *ports)
     assert done.returncode == 1 and b"sawlog key create" in done.stderr
     made = sawlog("key", "create", "--name", "agent", "--scope", "ingest", "--data", str(data))

@@ -3,6 +3,7 @@
 //! For: running every check in one go, installing what the checks need, and the rules of the source tree that no lint
 //! covers. Not for: anything a user of Sawlog runs.
 
+mod fuzz;
 mod steps;
 mod summary;
 mod tidy;
@@ -15,11 +16,16 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["test"] => steps::test(),
+        ["test-long"] => steps::test_long(),
+        ["fuzz", seconds] => steps::fuzz(seconds),
+        ["bench", ref arguments @ ..] => steps::bench(arguments),
         ["web"] => steps::build_web(),
         ["tidy"] => tidy::check_and_print(),
         ["demo-tools"] => tools::for_demo(),
         _ => {
-            eprintln!("usage: cargo xtask test | web | tidy | demo-tools");
+            eprintln!(
+                "usage: cargo xtask test | test-long | fuzz SECONDS | bench [ARGUMENTS] | web | tidy | demo-tools"
+            );
             return ExitCode::from(2);
         }
     };

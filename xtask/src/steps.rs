@@ -1,26 +1,62 @@
-//! The steps of `make test`.
+//! The steps of `make test`, `make test-long` and `make bench`.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::summary::Counts;
 use crate::tools::root;
-use crate::{tidy, tools};
+use crate::{fuzz, tidy, tools};
+
+/// Sizes of the long campaigns: crash moments of the binary, seeds of the event log's crash simulation, generated cases
+/// of each property test.
+const LONG: [(&str, &str); 3] = [("SAWLOG_LONG", "1"), ("SAWLOG_SIM_SEEDS", "10000"), ("PROPTEST_CASES", "4096")];
+/// Seconds that each parser is fuzzed for.
+const FUZZ_SECONDS: u64 = 60;
 
 /// Runs every check; later steps run even when an earlier one failed.
 pub(crate) fn test() -> Result<bool, String> {
     tools::for_tests()?;
     let mut run = Run::default();
-    run.step("tidy", || Ok((tidy::check_and_print()?, Counts::default())));
-    run.commands("web", web_commands(&["ci", "run check", "test", "run build"]));
-    run.commands("format", vec![cargo(&["fmt", "--all", "--check"])]);
-    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-    run.commands("clippy", vec![cargo(&clippy)]);
-    run.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
-    run.commands("end-to-end tests", end_to_end_commands());
+    run.checks();
     Ok(run.finish())
+}
+
+/// Runs every check with the sizes that take hours, and fuzzes the parsers.
+pub(crate) fn test_long() -> Result<bool, String> {
+    tools::for_tests()?;
+    let mut run = Run { environment: &LONG, ..Run::default() };
+    run.checks();
+    run.fuzz(FUZZ_SECONDS);
+    Ok(run.finish())
+}
+
+/// Fuzzes the parsers, each for so many seconds.
+pub(crate) fn fuzz(seconds: &str) -> Result<bool, String> {
+    let seconds = seconds.parse().map_err(|_| format!("{seconds:?} is no number of seconds"))?;
+    let mut run = Run::default();
+    run.fuzz(seconds);
+    Ok(run.finish())
+}
+
+/// Measures the optimized binary and its peers.
+pub(crate) fn bench(arguments: &[&str]) -> Result<bool, String> {
+    let root = root();
+    let environment = root.join(".venv-bench");
+    let binary = target_folder().join("release/sawlog").display().to_string();
+    let mut run = Run::default();
+    run.commands("web", web_commands(&["ci", "run build"]));
+    run.commands("optimized build", vec![cargo(&["build", "--release", "--workspace", "--bins"])]);
+    run.commands("peers", python_environment(&environment, "benches/requirements.txt"));
+    let words = [&["benches/bench.py", &binary], arguments].concat();
+    run.commands("bench", vec![Step::new(&root, &environment.join("bin/python").display().to_string(), &words)]);
+    Ok(run.failed_steps.is_empty())
+}
+
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Builds the web page, which the binary embeds.
@@ -42,29 +78,36 @@ fn web_commands(scripts: &[&str]) -> Vec<Step> {
         .collect()
 }
 
-/// The end-to-end tests run in one locked Python environment of the checkout, kept in step with its lock file by uv.
-fn end_to_end_commands() -> Vec<Step> {
+/// Makes a Python environment and keeps it in step with its lock file by uv.
+fn python_environment(environment: &Path, lock_file: &str) -> Vec<Step> {
     let root = root();
-    let in_environment = |program: &str| root.join(".venv/bin").join(program).display().to_string();
-    let (python, uv) = (in_environment("python"), in_environment("uv"));
+    let program = |name: &str| environment.join("bin").join(name).display().to_string();
+    let (python, uv) = (program("python"), program("uv"));
     let mut steps = Vec::new();
     if !Path::new(&uv).exists() {
-        steps.push(Step::new(&root, "python3", &["-m", "venv", ".venv"]));
+        steps.push(Step::new(&root, "python3", &["-m", "venv", &environment.display().to_string()]));
         steps.push(Step::new(&root, &python, &["-m", "pip", "install", "--quiet", "uv"]));
     }
-    let sync = ["pip", "sync", "--quiet", "--python", &python, "tests/e2e/requirements.txt"];
-    steps.push(Step::new(&root, &uv, &sync));
+    steps.push(Step::new(&root, &uv, &["pip", "sync", "--quiet", "--python", &python, lock_file]));
+    steps
+}
+
+fn end_to_end_commands() -> Vec<Step> {
+    let root = root();
+    let environment = root.join(".venv");
+    let python = environment.join("bin/python").display().to_string();
+    let mut steps = python_environment(&environment, "tests/e2e/requirements.txt");
     steps.push(Step::new(&root.join("tests/e2e"), &python, &["-m", "pytest", "-q", "--color=no", "-rfE"]));
     steps
 }
 
-struct Step {
-    command: Command,
+pub(crate) struct Step {
+    pub(crate) command: Command,
     words: String,
 }
 
 impl Step {
-    fn new(folder: &Path, program: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn new(folder: &Path, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
         // Cargo describes this package to us in variables that build scripts watch: passed on, they would make a
@@ -102,13 +145,39 @@ impl Step {
 struct Run {
     counts: Counts,
     failed_steps: Vec<String>,
+    /// Variables that the commands get.
+    environment: &'static [(&'static str, &'static str)],
 }
 
 impl Run {
+    fn checks(&mut self) {
+        self.step("tidy", || Ok((tidy::check_and_print()?, Counts::default())));
+        self.commands("web", web_commands(&["ci", "run check", "test", "run build"]));
+        self.commands("format", vec![cargo(&["fmt", "--all", "--check"])]);
+        let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        self.commands("clippy", vec![cargo(&clippy)]);
+        self.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
+        self.commands("end-to-end tests", end_to_end_commands());
+    }
+
+    fn fuzz(&mut self, seconds: u64) {
+        self.commands("fuzz build", fuzz::build());
+        for target in fuzz::targets() {
+            let step = target.run(seconds);
+            self.step(&format!("fuzz {}", target.name), || {
+                let (is_fine, _) = step.run()?;
+                let (passed, failed) = (u64::from(is_fine), u64::from(!is_fine));
+                Ok((is_fine, Counts { passed, failed }))
+            });
+        }
+    }
+
     fn commands(&mut self, name: &str, steps: Vec<Step>) {
+        let environment = self.environment;
         self.step(name, move || {
             let mut counts = Counts::default();
-            for step in steps {
+            for mut step in steps {
+                step.command.envs(environment.iter().copied());
                 let (is_fine, found) = step.run()?;
                 counts.add(found);
                 if !is_fine {

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Root of the checkout.
+/// Root of the checkout. Asked for at run time: checkouts share a target folder, so that this program may have been
+/// built in another one.
 pub(crate) fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    manifest.as_deref().and_then(Path::parent).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 struct Tool {
@@ -42,7 +43,7 @@ pub(crate) fn for_tests() -> Result<(), String> {
     if !for_demo()? || !is_there("python3") {
         return Err("install the missing programs and run again (tests also need python3 with venv)".to_owned());
     }
-    let wanted: Vec<&str> = [("chromium", "chromium")]
+    let wanted: Vec<&str> = [("chromium", "chromium"), ("psql", "postgresql-client")]
         .into_iter()
         .filter(|(program, _)| !is_there(program))
         .map(|(_, package)| package)

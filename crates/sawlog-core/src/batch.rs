@@ -21,6 +21,8 @@ pub enum Format {
     Syslog,
     /// Any other lines of text.
     Text,
+    /// Lines of `key=value` pairs.
+    Logfmt,
     /// OTLP logs, protobuf.
     OtlpLogs,
     /// OTLP metrics, protobuf.
@@ -33,11 +35,12 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Json,
         Self::Access,
         Self::Syslog,
         Self::Text,
+        Self::Logfmt,
         Self::OtlpLogs,
         Self::OtlpMetrics,
         Self::OtlpLogsJson,
@@ -52,6 +55,7 @@ impl Format {
             Self::Access => "access",
             Self::Syslog => "syslog",
             Self::Text => "text",
+            Self::Logfmt => "logfmt",
             Self::OtlpLogs => "otlp-logs",
             Self::OtlpMetrics => "otlp-metrics",
             Self::OtlpLogsJson => "otlp-logs-json",
@@ -68,7 +72,7 @@ impl Format {
     /// Whether records are lines.
     #[must_use]
     pub const fn is_lines(self) -> bool {
-        matches!(self, Self::Json | Self::Access | Self::Syslog | Self::Text)
+        matches!(self, Self::Json | Self::Access | Self::Syslog | Self::Text | Self::Logfmt)
     }
 
     /// Whether it is OTLP in JSON.
@@ -245,7 +249,7 @@ pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError>
         Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson => {
             return otlp_split::split(format, body);
         }
-        Format::Access | Format::Syslog | Format::Text => lines(body),
+        Format::Access | Format::Syslog | Format::Text | Format::Logfmt => lines(body),
     };
     Ok(ranges.into_iter().map(|record| RecordSpan { record, context: None }).collect())
 }
@@ -268,7 +272,9 @@ pub fn body_of(format: Format, body: &[u8], spans: &[RecordSpan]) -> Vec<u8> {
         Format::Json if body.trim_ascii_start().first() == Some(&b'[') => {
             [&b"["[..], &records.collect::<Vec<_>>().join(&b',')].concat()
         }
-        Format::Json | Format::Access | Format::Syslog | Format::Text => records.collect::<Vec<_>>().join(&b'\n'),
+        Format::Json | Format::Access | Format::Syslog | Format::Text | Format::Logfmt => {
+            records.collect::<Vec<_>>().join(&b'\n')
+        }
     }
 }
 
@@ -366,6 +372,7 @@ pub(crate) fn element_end(body: &[u8], start: usize) -> usize {
 #[must_use]
 pub fn detect(sample: &[u8]) -> Format {
     const SAMPLE_LINES_MAX: usize = 50;
+    const LOGFMT_PAIRS_MIN: usize = 2;
     let first = sample.iter().position(|byte| !byte.is_ascii_whitespace()).map(|at| sample[at]);
     if first == Some(b'[')
         && sample.iter().skip_while(|byte| **byte != b'[').skip(1).find(|byte| !byte.is_ascii_whitespace())
@@ -396,6 +403,8 @@ pub fn detect(sample: &[u8]) -> Format {
         looks_like_syslog(line) && crate::parse_syslog::parse_syslog(line, 0, record).is_ok()
     }) {
         Format::Syslog
+    } else if fits(&|line, _| crate::parse_logfmt::looks_like_logfmt(line, LOGFMT_PAIRS_MIN)) {
+        Format::Logfmt
     } else {
         Format::Text
     }
@@ -436,6 +445,8 @@ mod tests {
         assert_eq!(detect(b"{\"a\":1}\n{\"b\""), Format::Json);
         assert_eq!(detect(b"Jun 14 15:16:01 combo sshd[1]: hello\nJun 14 15:16:01 combo x: y\n"), Format::Syslog);
         assert_eq!(detect(b"2015-10-18 18:01:47,978 INFO [main] a.b: c\nmore\n"), Format::Text);
+        assert_eq!(detect(b"level=info msg=\"a b\"\nlevel=warn msg=c code=7\nlevel="), Format::Logfmt);
+        assert_eq!(detect(b"x=1\nuser root logged in, uid=0 tty=pts\n"), Format::Text);
     }
 
     #[test]

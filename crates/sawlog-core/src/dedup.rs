@@ -10,6 +10,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::ArrowError;
 
+use crate::ledger::Outcome;
 use crate::schema::Table;
 use crate::transform::{RowId, TransformError, Transformed};
 
@@ -54,6 +55,7 @@ impl Transformed {
             let mut removed: u64 = 0;
             for row_id in rows.iter().filter(|row_id| row_id.table == table) {
                 removed += u64::from(std::mem::replace(&mut keep[row_id.row], false));
+                self.outcomes[row_id.record_index] = Outcome::Duplicate;
             }
             if removed == 0 {
                 continue;

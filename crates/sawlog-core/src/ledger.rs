@@ -6,6 +6,17 @@
 
 use std::ops::AddAssign;
 
+/// What became of one record; the terms are those of [`Counts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the terms are explained at `Counts`")]
+pub enum Outcome {
+    Stored,
+    Duplicate,
+    Filtered,
+    DeadLettered,
+    Rejected,
+}
+
 /// Counts of records by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -39,6 +39,7 @@ mod otlp_value;
 mod otlp_wire;
 mod parse_access;
 mod parse_json;
+mod parse_logfmt;
 mod parse_otlp;
 mod parse_syslog;
 mod parse_text;

@@ -54,9 +54,9 @@ pub struct CellError;
 
 impl Requests {
     fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.error_count += other.error_count;
-        self.bytes += other.bytes;
+        self.count = self.count.saturating_add(other.count);
+        self.error_count = self.error_count.saturating_add(other.error_count);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.latency.merge(&other.latency);
     }
 
@@ -90,7 +90,7 @@ impl MetricPoints {
     }
 
     fn merge(&mut self, other: &Self) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -217,7 +217,8 @@ impl Rollups {
             let Some(cell) = self.requests.get_mut(&self.key) else { continue };
             cell.count += 1;
             cell.error_count += u64::from(parts[1] == Some("error"));
-            cell.bytes += number(sizes, row).map_or(0, |bytes| bytes.max(0) as u64);
+            let bytes = number(sizes, row).map_or(0, |bytes| bytes.max(0) as u64);
+            cell.bytes = cell.bytes.saturating_add(bytes);
             if let Some(duration) = number(durations, row) {
                 cell.latency.add(duration as f64);
             }
@@ -314,6 +315,14 @@ mod tests {
             let key = requests_key(key).expect("a key");
             assert_eq!(key.parts, [Some("a".to_owned()), Some("error".to_owned()), Some("/x/{id}".to_owned())]);
         }
+    }
+
+    #[test]
+    fn sizes_that_no_sum_can_hold_end_at_the_maximum() {
+        let line = format!("{{\"service\":\"a\",\"bytes\":{}}}\n", i64::MAX);
+        let cells = rollups_of(&line.repeat(3));
+        let cell = Requests::from_bytes(cells.values().next().expect("one cell")).expect("a cell");
+        assert_eq!((cell.count, cell.bytes), (3, u64::MAX));
     }
 
     #[test]

@@ -39,16 +39,16 @@ impl Sketch {
         }
     }
 
-    /// Adds the counts of another sketch.
+    /// Adds the counts of another sketch. Counts end at their maximum: cells come from storage and may hold anything.
     pub fn merge(&mut self, other: &Self) {
-        self.zeros += other.zeros;
+        self.zeros = self.zeros.saturating_add(other.zeros);
         if self.buckets.is_empty() {
             self.buckets.clone_from(&other.buckets);
             return;
         }
         for &(index, count) in &other.buckets {
             match self.buckets.binary_search_by_key(&index, |bucket| bucket.0) {
-                Ok(at) => self.buckets[at].1 += count,
+                Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
                 Err(at) => self.buckets.insert(at, (index, count)),
             }
         }
@@ -57,7 +57,7 @@ impl Sketch {
     /// How many values were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.zeros + self.buckets.iter().map(|bucket| bucket.1).sum::<u64>()
+        self.buckets.iter().fold(self.zeros, |sum, bucket| sum.saturating_add(bucket.1))
     }
 
     /// Memory of the buckets, bytes.
@@ -79,7 +79,7 @@ impl Sketch {
             return Some(0.0);
         }
         for &(index, bucket_count) in &self.buckets {
-            seen += bucket_count;
+            seen = seen.saturating_add(bucket_count);
             if rank < seen {
                 return Some(2.0 * GAMMA.powi(index) / (GAMMA + 1.0));
             }

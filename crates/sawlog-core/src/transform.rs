@@ -12,10 +12,11 @@ use crate::batch::{self, Format, RawBatch, RecordSpan, SplitError};
 use crate::defect::{Defect, Reason};
 use crate::enrich::Enricher;
 use crate::fields;
-use crate::ledger::Counts;
+use crate::ledger::{self, Counts};
 use crate::limits::PROBLEMS_MAX;
 use crate::parse_access::parse_access;
 use crate::parse_json::parse_json;
+use crate::parse_logfmt::{looks_like_logfmt, parse_logfmt};
 use crate::parse_otlp::OtlpReader;
 use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
@@ -32,6 +33,8 @@ pub struct Transformed {
     pub tables: [RecordBatch; 4],
     /// Outcomes before dedup against other batches: `stored` counts rows, `duplicate` only repeats inside this batch.
     pub counts: Counts,
+    /// Outcome of each record, in the order of the body, with the same limitation.
+    pub outcomes: Vec<ledger::Outcome>,
     /// Identity of each row that carries an `insert_id`.
     pub ids: Vec<RowId>,
     /// The first bad records, at most [`PROBLEMS_MAX`].
@@ -45,6 +48,8 @@ pub struct RowId {
     pub table: Table,
     /// Row in the table's batch.
     pub row: usize,
+    /// Record that it was made from, index in the batch.
+    pub record_index: usize,
     /// Hash of table and `insert_id`.
     pub id: u128,
     /// Event time, UTC microseconds.
@@ -110,6 +115,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         record: Record::default(),
         rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
         counts: Counts::default(),
+        outcomes: Vec::with_capacity(spans.len()),
         ids: Vec::new(),
         problems: Vec::new(),
     };
@@ -127,6 +133,7 @@ struct Run<'a> {
     record: Record,
     rows: [Rows; 4],
     counts: Counts,
+    outcomes: Vec<ledger::Outcome>,
     ids: Vec<Identified>,
     problems: Vec<Problem>,
 }
@@ -142,15 +149,23 @@ impl Run<'_> {
         let payload = &self.batch.body[span.record.clone()];
         self.counts.received += 1;
         self.record.reset();
-        match self.outcome(payload, span) {
+        let outcome = match self.outcome(payload, span) {
             Outcome::Row(kind, event_time) => {
                 self.counts.stored += 1;
-                self.note_id(payload, kind.table(), event_time);
+                self.note_id(payload, index, kind.table(), event_time);
                 self.rows[kind.table() as usize].push(payload, &self.record, index, event_time);
+                ledger::Outcome::Stored
             }
-            Outcome::Filtered => self.counts.filtered += 1,
-            Outcome::Dead(defect) => self.dead_letter(payload, index, defect),
-        }
+            Outcome::Filtered => {
+                self.counts.filtered += 1;
+                ledger::Outcome::Filtered
+            }
+            Outcome::Dead(defect) => {
+                self.dead_letter(payload, index, defect);
+                ledger::Outcome::DeadLettered
+            }
+        };
+        self.outcomes.push(outcome);
     }
 
     fn outcome(&mut self, payload: &[u8], span: &RecordSpan) -> Outcome {
@@ -189,7 +204,11 @@ impl Run<'_> {
             Format::Json => return parse_json(payload, receive_time, record),
             Format::Access => parse_access(payload, receive_time, record),
             Format::Syslog => parse_syslog(payload, receive_time, record),
-            Format::Text => {
+            // Under a guess, a line that is mostly words is text, although it could be read as keys without values.
+            Format::Logfmt if self.batch.is_declared || looks_like_logfmt(payload, 1) => {
+                parse_logfmt(payload, receive_time, record)
+            }
+            Format::Text | Format::Logfmt => {
                 parse_text(payload, receive_time, record);
                 Ok(())
             }
@@ -207,12 +226,12 @@ impl Run<'_> {
         }
     }
 
-    fn note_id(&mut self, payload: &[u8], table: Table, event_time: i64) {
+    fn note_id(&mut self, payload: &[u8], record_index: usize, table: Table, event_time: i64) {
         let Some(insert_id) = self.record.text_bytes(payload, Text::InsertId) else {
             return;
         };
         let id = xxh3_128(insert_id) ^ table as u128;
-        let row_id = RowId { table, row: self.rows[table as usize].len(), id, event_time };
+        let row_id = RowId { table, row: self.rows[table as usize].len(), record_index, id, event_time };
         self.ids.push(Identified { row_id, payload_hash: xxh3_64(payload) });
     }
 
@@ -250,6 +269,7 @@ impl Run<'_> {
         let transformed = Transformed {
             tables: [logs.finish(facts)?, metrics.finish(facts)?, activity.finish(facts)?, dead_letters.finish(facts)?],
             counts: self.counts,
+            outcomes: self.outcomes,
             ids: Vec::new(),
             problems: self.problems,
         };

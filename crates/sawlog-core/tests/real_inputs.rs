@@ -17,7 +17,8 @@ use sawlog_core::transform::{Transformed, transform};
 const RECEIVED: i64 = 1_795_489_200_000_000;
 
 fn data() -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    // Tests run in the folder of their package.
+    let beside = PathBuf::from("../../../shared/data");
     let folder = std::env::var_os("SAWLOG_TEST_DATA").map_or(beside, PathBuf::from);
     if folder.is_dir() {
         return Some(folder);

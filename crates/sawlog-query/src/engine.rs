@@ -15,8 +15,9 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::functions_aggregate::expr_fn::sum;
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, ident, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::StreamExt;
 use sawlog_core::ledger::Counts;
 use sawlog_seams::view::{View, ViewSource};
@@ -26,8 +27,13 @@ use tokio::sync::Semaphore;
 
 use crate::functions::{sketch_merge, sketch_quantile};
 use crate::guard;
+use crate::postgres::catalog::PgCatalog;
 use crate::rollup_table::RollupTable;
+use crate::stream::PostgresContext;
 use crate::table::SnapshotTable;
+
+/// How a message says where its mistake is; the parser writes it so.
+const PLACE: &str = " at Line: ";
 
 /// Limits of every query.
 #[derive(Clone, Debug)]
@@ -67,6 +73,17 @@ pub enum QueryError {
     /// It needed more memory than allowed.
     #[error("the query needs more memory than it may use: {0}")]
     Memory(String),
+    /// The answer has more rows than allowed, and its reader would not notice that some are missing.
+    #[error("the answer has more than {0} rows")]
+    TooManyRows(usize),
+    /// The value of a parameter does not fit its type.
+    #[error("parameter ${number}: {problem}")]
+    Parameter {
+        /// Its number, from 1.
+        number: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// It failed while running.
     #[error("{0}")]
     Execution(String),
@@ -86,6 +103,8 @@ impl QueryError {
             Self::Plan(_) => "sql_plan",
             Self::Timeout(_) => "sql_timeout",
             Self::Memory(_) => "sql_memory",
+            Self::TooManyRows(_) => "sql_rows",
+            Self::Parameter { .. } => "sql_parameter",
             Self::Execution(_) => "sql_execution",
             Self::Stopped => "stopping",
         }
@@ -101,9 +120,21 @@ impl QueryError {
             Self::Plan(_) => "`SHOW TABLES` lists the tables, `DESCRIBE logs` the columns of one",
             Self::Timeout(_) => "narrow the time range, or raise `query.time-max`",
             Self::Memory(_) => "narrow the time range or group by fewer values, or raise `query.memory-max`",
+            Self::TooManyRows(_) => "add LIMIT, aggregate, or raise `query.rows-max`",
+            Self::Parameter { .. } => "send a value of the parameter's type, or cast it in the query: `$1::text`",
             Self::Execution(_) => "check casts and function arguments; the message names the value",
             Self::Stopped => "try again when the server is back",
         }
+    }
+
+    /// Line and column (both from 1, in characters) of the mistake in the query, where they are known.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let (Self::Syntax(text) | Self::Plan(text)) = self else { return None };
+        let (_, place) = text.rsplit_once(PLACE)?;
+        let (line, column) = place.split_once(", Column: ")?;
+        let digits = column.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(column.len());
+        Some((line.parse().ok()?, column[..digits].parse().ok()?))
     }
 }
 
@@ -131,9 +162,10 @@ impl QueryResult {
 /// Runs queries on threads and memory of their own.
 pub struct QueryEngine {
     source: Arc<dyn ViewSource>,
-    limits: QueryLimits,
+    pub(crate) limits: QueryLimits,
     environment: Arc<RuntimeEnv>,
-    turns: Arc<Semaphore>,
+    pub(crate) turns: Arc<Semaphore>,
+    postgres: tokio::sync::OnceCell<PgCatalog>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -173,7 +205,8 @@ impl QueryEngine {
             .build_arc()
             .map_err(std::io::Error::other)?;
         let turns = Arc::new(Semaphore::new(limits.concurrent_max.get()));
-        Ok(Self { source, limits, environment, turns, runtime: Some(runtime) })
+        let postgres = tokio::sync::OnceCell::new();
+        Ok(Self { source, limits, environment, turns, postgres, runtime: Some(runtime) })
     }
 
     /// Runs one SELECT, EXPLAIN, SHOW or DESCRIBE. Dropping the future stops the query.
@@ -189,24 +222,45 @@ impl QueryEngine {
         let view = self.source.view();
         let environment = Arc::clone(&self.environment);
         let (sql, rows_max, threads) = (sql.to_owned(), self.limits.rows_max, self.limits.threads.get());
-        let runtime = self.runtime.as_ref().ok_or(QueryError::Stopped)?;
-        let task = runtime.spawn(async move { execute(&sql, &view, environment, rows_max, threads).await });
+        let task = self.handle()?.spawn(async move { execute(&sql, &view, environment, rows_max, threads).await });
         let mut task = AbortOnDrop(task);
         let finished = tokio::time::timeout(self.limits.time_max, &mut task.0).await;
-        let (schema, batches, is_truncated) = match finished {
-            Err(_) => return Err(QueryError::Timeout(self.limits.time_max)),
-            Ok(Err(error)) if error.is_panic() => {
-                tracing::error!("a query panicked");
-                return Err(QueryError::Execution("the query met a defect of the engine".to_owned()));
-            }
-            Ok(Err(_)) => return Err(QueryError::Stopped),
-            Ok(Ok(result)) => result?,
-        };
+        let finished = finished.map_err(|_| QueryError::Timeout(self.limits.time_max))?;
+        let (schema, batches, is_truncated) = joined(finished)?;
         Ok(QueryResult { schema, batches, is_truncated, elapsed: started.elapsed() })
+    }
+
+    /// The threads that queries run on.
+    pub(crate) fn handle(&self) -> Result<&tokio::runtime::Handle, QueryError> {
+        self.runtime.as_ref().map(Runtime::handle).ok_or(QueryError::Stopped)
+    }
+
+    /// A context with the tables as of now and Postgres' catalog.
+    pub(crate) async fn postgres_context(&self) -> Result<PostgresContext, QueryError> {
+        let (view, environment) = (self.source.view(), Arc::clone(&self.environment));
+        let threads = self.limits.threads.get();
+        let made = self.handle()?.spawn(async move { context(&view, environment, threads, true) });
+        let context = joined(made.await.map(|made| made.map_err(explain)))?;
+        let catalog = self.postgres.get_or_try_init(|| PgCatalog::new(&context)).await.map_err(explain)?;
+        catalog.install(&context).map_err(explain)?;
+        Ok(PostgresContext(context))
     }
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+/// What a finished task of the engine says.
+pub(crate) fn joined<T>(ended: Result<Result<T, QueryError>, tokio::task::JoinError>) -> Result<T, QueryError> {
+    match ended {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => {
+            tracing::error!("a query panicked");
+            Err(QueryError::Execution("the query met a defect of the engine".to_owned()))
+        }
+        Err(_) => Err(QueryError::Stopped),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct AbortOnDrop<T>(pub(crate) tokio::task::JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
@@ -224,10 +278,9 @@ async fn execute(
     threads: usize,
 ) -> Result<Answer, QueryError> {
     let statement = guard::parse(sql)?;
-    let context = context(view, environment, threads).map_err(explain)?;
+    let context = context(view, environment, threads, false).map_err(explain)?;
     let plan = context.state().statement_to_plan(statement).await.map_err(explain)?;
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    read_only.verify_plan(&plan).map_err(|_| QueryError::NotReadOnly)?;
+    verify(&plan)?;
     let frame = context.execute_logical_plan(plan).await.map_err(explain)?;
     let mut stream = frame.execute_stream().await.map_err(explain)?;
     let schema = stream.schema();
@@ -247,9 +300,19 @@ async fn execute(
     Ok((schema, batches, false))
 }
 
-fn explain(error: DataFusionError) -> QueryError {
+/// Refuses a plan that would change something.
+pub(crate) fn verify(plan: &LogicalPlan) -> Result<(), QueryError> {
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(plan).map_err(|_| QueryError::NotReadOnly)
+}
+
+pub(crate) fn explain(error: DataFusionError) -> QueryError {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let root = error.find_root();
-    let text = root.strip_backtrace();
+    let mut text = root.strip_backtrace();
+    if let Some(span) = span.filter(|_| !text.contains(PLACE)) {
+        text.push_str(&format!("{PLACE}{}, Column: {}", span.start.line, span.start.column));
+    }
     match root {
         DataFusionError::SQL(..) => QueryError::Syntax(text),
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
@@ -262,15 +325,25 @@ fn explain(error: DataFusionError) -> QueryError {
 }
 
 /// A context that knows the tables of the view and nothing else.
-fn context(view: &View, environment: Arc<RuntimeEnv>, threads: usize) -> datafusion::common::Result<SessionContext> {
+fn context(
+    view: &View,
+    environment: Arc<RuntimeEnv>,
+    threads: usize,
+    is_postgres: bool,
+) -> datafusion::common::Result<SessionContext> {
     let config = SessionConfig::new()
         .with_target_partitions(threads)
         .with_information_schema(true)
         .with_default_catalog_and_schema("sawlog", "public")
         .set_str("datafusion.sql_parser.enable_ident_normalization", "true")
-        .set_str("datafusion.execution.time_zone", "UTC");
-    let state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features().build();
+        .set_str("datafusion.execution.time_zone", "UTC")
+        .set_str("datafusion.sql_parser.collect_spans", "true");
+    let mut builder =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features();
+    if is_postgres {
+        builder = builder.with_type_planner(Arc::new(PgOidTypePlanner));
+    }
+    let state = builder.build();
     let context = SessionContext::new_with_state(state);
     context.register_udaf(sketch_merge());
     context.register_udf(sketch_quantile());

@@ -6,7 +6,7 @@
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -22,11 +22,8 @@ const SET_OPERATIONS_MAX: usize = 20;
 
 /// Parses one read-only statement.
 pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
-    if sql.len() > SQL_BYTES_MAX {
-        return Err(QueryError::TooComplex(format!("the text has {} bytes, more than {SQL_BYTES_MAX}", sql.len())));
-    }
-    check_shape(sql)?;
     let dialect = GenericDialect {};
+    check_limits(sql, &dialect)?;
     let syntax = |error: datafusion::error::DataFusionError| QueryError::Syntax(error.strip_backtrace());
     let mut statements = DFParserBuilder::new(sql)
         .with_dialect(&dialect)
@@ -44,22 +41,30 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
 
 fn is_read_only(statement: &Statement) -> bool {
     match statement {
-        Statement::Statement(statement) => matches!(
-            **statement,
-            ast::Statement::Query(_)
-                | ast::Statement::ShowTables { .. }
-                | ast::Statement::ShowColumns { .. }
-                | ast::Statement::ExplainTable { .. }
-        ),
+        Statement::Statement(statement) => is_reading(statement),
         Statement::Explain(explain) => is_read_only(&explain.statement),
         _ => false,
     }
 }
 
-/// Counts nesting and operators without parsing.
-fn check_shape(sql: &str) -> Result<(), QueryError> {
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, sql).tokenize().map_err(|error| QueryError::Syntax(error.to_string()))?;
+/// Whether a statement only reads.
+pub(crate) fn is_reading(statement: &ast::Statement) -> bool {
+    match statement {
+        ast::Statement::Query(_)
+        | ast::Statement::ShowTables { .. }
+        | ast::Statement::ShowColumns { .. }
+        | ast::Statement::ExplainTable { .. } => true,
+        ast::Statement::Explain { statement, .. } => is_reading(statement),
+        _ => false,
+    }
+}
+
+/// Checks size, nesting and operators without parsing.
+pub(crate) fn check_limits(sql: &str, dialect: &dyn Dialect) -> Result<(), QueryError> {
+    if sql.len() > SQL_BYTES_MAX {
+        return Err(QueryError::TooComplex(format!("the text has {} bytes, more than {SQL_BYTES_MAX}", sql.len())));
+    }
+    let tokens = Tokenizer::new(dialect, sql).tokenize().map_err(|error| QueryError::Syntax(error.to_string()))?;
     let (mut depth, mut operators, mut set_operations) = (0usize, 0usize, 0usize);
     for token in &tokens {
         match token {

@@ -8,8 +8,11 @@ mod engine;
 mod functions;
 mod guard;
 mod output;
+pub mod postgres;
 mod rollup_table;
+mod stream;
 mod table;
 
 pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
-pub use output::{OutputFormat, encode};
+pub use output::{OutputFormat, encode, json_texts};
+pub use stream::{Description, ParameterValue, QueryStream};

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
     TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
@@ -131,6 +131,14 @@ fn csv_cell(text: &str) -> String {
 
 fn cells(batch: &RecordBatch, row: usize) -> Result<Vec<Value>, ArrowError> {
     batch.columns().iter().map(|column| cell(column, row)).collect()
+}
+
+/// The values of a column as JSON text.
+///
+/// # Errors
+/// When a value has no representation.
+pub fn json_texts(column: &Arc<dyn Array>) -> Result<StringArray, ArrowError> {
+    (0..column.len()).map(|row| Ok((!column.is_null(row)).then_some(cell(column, row)?.to_string()))).collect()
 }
 
 fn float(value: f64) -> Value {

@@ -13,6 +13,8 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -377,17 +379,30 @@ impl AuthPolicy {
 
 fn check_key(keys: &[Key], authorization: Option<&str>, scope: Scope) -> Result<Principal, AuthError> {
     let value = authorization.ok_or(AuthError::Missing)?;
-    let (scheme, token) = value.trim().split_once(' ').ok_or(AuthError::Malformed)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(AuthError::Malformed);
-    }
-    let (id, secret) = split_token(token.trim()).ok_or(AuthError::Malformed)?;
+    let token = presented_token(value).ok_or(AuthError::Malformed)?;
+    let (id, secret) = split_token(&token).ok_or(AuthError::Malformed)?;
     let presented = to_hex(&hash(secret));
     let key = keys.iter().find(|key| key.id == id && is_equal(&key.sha256, &presented)).ok_or(AuthError::Unknown)?;
     if !key.allows(scope) {
         return Err(AuthError::Scope { needed: scope });
     }
     Ok(Principal::Key { id: key.id.clone(), name: key.name.clone() })
+}
+
+/// The token in `Bearer TOKEN`; `Basic` with the token as the password, the user may be anything; or Elasticsearch's
+/// `ApiKey` with the token plain or as the second part of its `id:key`.
+fn presented_token(authorization: &str) -> Option<String> {
+    let (scheme, credential) = authorization.trim().split_once(' ')?;
+    let credential = credential.trim();
+    let is_api_key = scheme.eq_ignore_ascii_case("apikey");
+    if scheme.eq_ignore_ascii_case("bearer") || (is_api_key && credential.starts_with(TOKEN_PREFIX)) {
+        return Some(credential.to_owned());
+    }
+    if !is_api_key && !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(BASE64_STANDARD.decode(credential).ok()?).ok()?;
+    pair.split_once(':').map(|(_, token)| token.to_owned())
 }
 
 /// Id and secret of a token; both have exactly the length that [`KeyStore::create`] gives them.
@@ -496,6 +511,29 @@ mod tests {
         assert_eq!(store.check(Some(&ingest), Scope::Query), Err(AuthError::Scope { needed: Scope::Query }));
         for scope in Scope::ALL {
             assert!(store.check(Some(&admin), scope).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_same_key_is_taken_in_the_schemes_of_elasticsearch_clients() {
+        let (_folder, store) = store();
+        let token = store.create("beats", &[Scope::Ingest]).unwrap();
+        let secret = token.reveal();
+        let encoded = |pair: String| BASE64_STANDARD.encode(pair);
+        for header in [
+            format!("ApiKey {secret}"),
+            format!("apikey {}", encoded(format!("any:{secret}"))),
+            format!("Basic {}", encoded(format!("elastic:{secret}"))),
+        ] {
+            assert!(store.check(Some(&header), Scope::Ingest).is_ok(), "{header}");
+        }
+        for header in [
+            format!("ApiKey {}", encoded(secret.to_owned())),
+            format!("Basic {}", encoded(format!("{secret}:"))),
+            format!("Basic {secret}"),
+            format!("Digest {secret}"),
+        ] {
+            assert_eq!(store.check(Some(&header), Scope::Ingest), Err(AuthError::Malformed), "{header}");
         }
     }
 

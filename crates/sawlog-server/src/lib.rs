@@ -5,6 +5,8 @@
 
 pub mod auth;
 mod error;
+pub mod listen;
+pub mod postgres;
 pub mod receive;
 mod serve;
 mod state;

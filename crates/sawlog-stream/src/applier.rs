@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sawlog_core::ledger::Counts;
+use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::schema::Table;
 use sawlog_core::transform::{RowId, Transformed};
 use sawlog_seams::Position;
@@ -29,8 +29,15 @@ pub(crate) struct Applicable {
     pub(crate) content: Content,
 }
 
+/// What became of a batch.
+pub(crate) struct Applied {
+    pub(crate) counts: Counts,
+    /// Of each record that was not refused, in the order of the body.
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
 pub(crate) enum Content {
-    Batch { frame: BatchFrame, transformed: Box<Transformed>, reply: Option<oneshot::Sender<Counts>> },
+    Batch { frame: BatchFrame, transformed: Box<Transformed>, reply: Option<oneshot::Sender<Applied>> },
     Note(NoteFrame),
 }
 
@@ -65,10 +72,10 @@ impl Applier {
                 state.active.end = item.next;
             }
             Content::Batch { frame, transformed, reply } => {
-                let counts = self.apply_batch(item.position, item.next, frame, *transformed, stored_ids)?;
+                let applied = self.apply_batch(item.position, item.next, frame, *transformed, stored_ids)?;
                 if let Some(reply) = reply {
                     // The client may have gone; its batch is stored all the same.
-                    let _ = reply.send(counts);
+                    let _ = reply.send(applied);
                 }
             }
         }
@@ -82,7 +89,7 @@ impl Applier {
         frame: BatchFrame,
         mut transformed: Transformed,
         stored_ids: &StoredIds,
-    ) -> Result<Counts, ServingError> {
+    ) -> Result<Applied, ServingError> {
         let snapshot = Arc::clone(&self.hot.read().serving);
         let batch_key = frame.idempotency_key.as_ref().map(|key| xxh3_128(key.as_bytes()));
         let is_repeat = match batch_key {
@@ -94,6 +101,7 @@ impl Applier {
         if is_repeat {
             let received = transformed.counts.received;
             counts = Counts { received, duplicate: received, ..Counts::default() };
+            transformed.outcomes.fill(Outcome::Duplicate);
         } else {
             let repeats = self.repeated_rows(&transformed, position, snapshot.as_ref(), stored_ids)?;
             transformed
@@ -113,7 +121,7 @@ impl Applier {
             self.add(active, position, frame, &transformed, batch_key);
         }
         active.end = next;
-        Ok(counts)
+        Ok(Applied { counts, outcomes: transformed.outcomes })
     }
 
     fn is_repeated_batch(

@@ -190,6 +190,7 @@ const fn format_code(format: Format) -> u8 {
         Format::OtlpMetrics => 6,
         Format::OtlpLogsJson => 7,
         Format::OtlpMetricsJson => 8,
+        Format::Logfmt => 9,
     }
 }
 

@@ -20,14 +20,14 @@ use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, Clock, Disk, EventLog, Position, ReplayError};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::applier::{Applicable, Applier, Content};
+use crate::applier::{Applicable, Applied, Applier, Content};
 use crate::checkpoint::{CheckpointError, CheckpointFile};
 use crate::dedup::StoredIds;
 use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
 use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow};
-use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission};
+use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::rules_archive::RulesArchive;
 
 /// Settings of the pipeline.
@@ -313,14 +313,18 @@ impl Pipeline {
         let prepared = inner.prepare(submission).await?;
         let provisional = prepared.counts();
         let problems = prepared.problems.clone();
+        let refused = prepared.refused.clone();
+        // Only for level `memory`: the applier knows better, and it has them by then.
+        let outcomes = if ack == AckLevel::Memory { prepared.transformed.outcomes.clone() } else { Vec::new() };
         let (applied, reply) = oneshot::channel();
         let answered = inner.append(prepared, applied);
         if ack == AckLevel::Memory {
-            return Ok(Receipt { ack, counts: provisional, problems });
+            let outcomes = with_refused(outcomes, &refused);
+            return Ok(Receipt { ack, counts: provisional, outcomes, problems });
         }
         answered.await.map_err(|_| SubmitError::Stopped)??;
-        let counts = reply.await.map_err(|_| SubmitError::Stopped)?;
-        Ok(Receipt { ack, counts, problems })
+        let Applied { counts, outcomes } = reply.await.map_err(|_| SubmitError::Stopped)?;
+        Ok(Receipt { ack, counts, outcomes: with_refused(outcomes, &refused), problems })
     }
 
     /// Counts records that were refused before anything was kept.
@@ -448,7 +452,7 @@ impl Inner {
     fn append(
         self: &Arc<Self>,
         prepared: Prepared,
-        applied: oneshot::Sender<Counts>,
+        applied: oneshot::Sender<Applied>,
     ) -> oneshot::Receiver<Result<(), AppendError>> {
         let (answer, answered) = oneshot::channel();
         let Prepared { frame, encoded, transformed, .. } = prepared;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
-use sawlog_core::ledger::Counts;
+use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::limits::{PROBLEMS_MAX, RECORD_BYTES_MAX};
 use sawlog_core::rules::Rules;
 use sawlog_core::transform::{self, TransformError, Transformed};
@@ -77,6 +77,8 @@ pub struct Receipt {
     pub ack: AckLevel,
     /// What became of its records. At level `memory` repeats of earlier batches are still counted as stored.
     pub counts: Counts,
+    /// Outcome of each record in the order of the body, with the same limitation.
+    pub outcomes: Vec<Outcome>,
     /// The first bad records.
     pub problems: Vec<RecordProblem>,
 }
@@ -87,6 +89,8 @@ pub(crate) struct Prepared {
     pub(crate) encoded: Bytes,
     pub(crate) transformed: Transformed,
     pub(crate) problems: Vec<RecordProblem>,
+    /// Indices of the records that were refused, ascending.
+    pub(crate) refused: Vec<usize>,
 }
 
 /// Prepares a submission. The batch id and the receive time come from the caller.
@@ -101,6 +105,7 @@ pub(crate) fn prepare(
         _ => submission.body,
     };
     let (body, kept, mut problems) = without_oversize(submission.format, body)?;
+    let refused: Vec<usize> = problems.iter().map(|problem| problem.index).collect();
     let frame = BatchFrame {
         batch_id,
         source: submission.source,
@@ -128,7 +133,22 @@ pub(crate) fn prepare(
     let frame = Frame::Batch(frame);
     let encoded = frame.encode();
     let Frame::Batch(frame) = frame else { unreachable!("it was made a batch above") };
-    Ok(Prepared { frame, encoded, transformed, problems })
+    Ok(Prepared { frame, encoded, transformed, problems, refused })
+}
+
+/// The outcomes of a whole body from those of its kept records and the indices of the refused ones.
+pub(crate) fn with_refused(kept: Vec<Outcome>, refused: &[usize]) -> Vec<Outcome> {
+    if refused.is_empty() {
+        return kept;
+    }
+    let mut all = Vec::with_capacity(kept.len() + refused.len());
+    let mut kept = kept.into_iter();
+    for &index in refused {
+        all.extend(kept.by_ref().take(index - all.len()));
+        all.push(Outcome::Rejected);
+    }
+    all.extend(kept);
+    all
 }
 
 pub(crate) fn run(raw: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, TransformError> {
@@ -167,4 +187,20 @@ fn without_oversize(format: Format, body: Bytes) -> Result<Kept, TransformError>
     }
     let kept_body = batch::body_of(format, &body, &kept_spans);
     Ok((Bytes::from(kept_body), Some(kept), problems))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_records_stand_where_they_were_in_the_body() {
+        use Outcome::{Duplicate, Rejected, Stored};
+        assert_eq!(with_refused(vec![Stored, Duplicate], &[]), [Stored, Duplicate]);
+        assert_eq!(
+            with_refused(vec![Stored, Duplicate], &[0, 2, 4]),
+            [Rejected, Stored, Rejected, Duplicate, Rejected]
+        );
+        assert_eq!(with_refused(vec![], &[0, 1]), [Rejected, Rejected]);
+    }
 }

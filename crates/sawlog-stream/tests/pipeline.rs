@@ -12,7 +12,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use sawlog_core::batch::{AgeLimits, Format};
-use sawlog_core::ledger::Counts;
+use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
 use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
@@ -304,4 +304,18 @@ async fn the_lake_keeps_every_record_of_the_log_once() {
     }
     assert_eq!(payloads.len(), 3);
     assert_eq!(payloads[1], "{broken");
+}
+
+#[tokio::test]
+async fn a_receipt_tells_the_outcome_of_each_record() {
+    use Outcome::{DeadLettered, Duplicate, Rejected, Stored};
+    let world = World::new();
+    let pipeline = world.open().await;
+    let big = event("big", &"x".repeat(2 << 20));
+    let body = [event("a", "one"), "{broken\n".to_owned(), big, event("b", "two")].concat();
+    assert_eq!(submit(&pipeline, &body, Some("k")).await.outcomes, [Stored, DeadLettered, Rejected, Stored]);
+    let more = [event("b", "two"), event("c", "three")].concat();
+    assert_eq!(submit(&pipeline, &more, None).await.outcomes, [Duplicate, Stored]);
+    assert_eq!(submit(&pipeline, &body, Some("k")).await.outcomes, [Duplicate, Duplicate, Rejected, Duplicate]);
+    pipeline.close().await.expect("closed");
 }

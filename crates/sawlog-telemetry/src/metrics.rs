@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// What became of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the outcomes are those of the ledger, where they are explained")]
 pub enum Outcome {
     Stored,
@@ -20,6 +20,19 @@ pub enum Outcome {
     Filtered,
     DeadLettered,
     Rejected,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Filtered => "filtered",
+            Self::DeadLettered => "dead_lettered",
+            Self::Rejected => "rejected",
+        };
+        name.encode(encoder)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +47,11 @@ struct RequestLabels {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: &'static str,
+}
+
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
@@ -46,6 +64,7 @@ pub struct Metrics {
     wal_syncs: Counter<u64, AtomicU64>,
     wal_segments: Gauge<i64, AtomicI64>,
     memory_bytes: Gauge<i64, AtomicI64>,
+    rules_reloads: Family<ReloadLabels, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -69,6 +88,7 @@ impl Default for Metrics {
             wal_syncs: Counter::default(),
             wal_segments: Gauge::default(),
             memory_bytes: Gauge::default(),
+            rules_reloads: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
@@ -80,6 +100,8 @@ impl Default for Metrics {
         registry.register("wal_appended_bytes", "Bytes appended to the event log", metrics.wal_bytes.clone());
         registry.register("wal_syncs", "Syncs of the event log", metrics.wal_syncs.clone());
         registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
+        let reloads = metrics.rules_reloads.clone();
+        registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
         registry.register(
             "hot_bytes",
             "Memory of rows and bodies that are not in files yet",
@@ -128,6 +150,12 @@ impl Metrics {
         self.memory_bytes.set(bytes as i64);
     }
 
+    /// Counts a change of the rules that was taken over or refused.
+    pub fn count_rules_reload(&self, is_taken: bool) {
+        let result = if is_taken { "ok" } else { "error" };
+        self.rules_reloads.get_or_create(&ReloadLabels { result }).inc();
+    }
+
     /// All metrics in the OpenMetrics text format.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -148,7 +176,7 @@ mod tests {
         metrics.set_log(5, 100, 2, 1);
         metrics.set_log(5, 100, 2, 1);
         let text = metrics.to_text();
-        assert!(text.contains("sawlog_ingest_records_total{source=\"http\",outcome=\"DeadLettered\"} 3"), "{text}");
+        assert!(text.contains("sawlog_ingest_records_total{source=\"http\",outcome=\"dead_lettered\"} 3"), "{text}");
         assert!(text.contains("sawlog_wal_records_total 5"), "{text}");
     }
 }

@@ -13,7 +13,7 @@ use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::Warehouse;
 use sawlog_seams::{Clock, Disk, EventLog, RealDisk, SystemClock};
 use sawlog_store::{DeltaWarehouse, FjallServing, LocalLake};
-use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, Stores};
+use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores};
 use sawlog_wal::{Wal, WalOptions};
 
 use crate::config::{Config, SourceConfig};
@@ -24,6 +24,7 @@ use crate::rules_files::RulesFiles;
 pub(crate) struct Node {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) queries: Arc<QueryEngine>,
+    pub(crate) rules: Arc<RulesFiles>,
     /// Holds the lock of the folder.
     pub(crate) folder: DataDir,
 }
@@ -52,14 +53,15 @@ impl Node {
             tracing::error!(position = loss.position.0, bytes = loss.bytes, cause = ?loss.cause, "part of the event log is lost");
         }
         let log: Arc<dyn EventLog> = Arc::new(wal);
-        let stores = Stores { log, lake, warehouse, serving, disk, clock, archive };
+        let rules_archive = Arc::clone(&archive) as Arc<dyn RulesArchive>;
+        let stores = Stores { log, lake, warehouse, serving, disk, clock, archive: rules_archive };
         let (pipeline, summary) = Pipeline::open(pipeline_options(config, folder.path()), stores, rules).await?;
         log_recovery_summary(&summary);
         let pipeline = Arc::new(pipeline);
         let source: Arc<dyn ViewSource> = Arc::clone(&pipeline) as Arc<dyn ViewSource>;
         let queries =
             QueryEngine::new(source, query_limits(config, &folder)).context("the query engine cannot start")?;
-        Ok(Self { pipeline, queries: Arc::new(queries), folder })
+        Ok(Self { pipeline, queries: Arc::new(queries), rules: archive, folder })
     }
 
     /// Flushes and closes.

@@ -1,11 +1,16 @@
 //! Reading request bodies within bounds.
 //!
-//! For: decompressing gzip and zstd without trusting any declared size: output stops at the limit whatever the input
-//! claims. Not for: what is inside the body.
+//! For: collecting a body that arrives at a fair pace, and decompressing gzip and zstd without trusting any declared
+//! size: output stops at the limit whatever the input claims. Not for: what is inside the body.
 
 use std::io::Read;
+use std::time::Duration;
 
-use bytes::Bytes;
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 /// Why a body cannot be read. Nothing of it is kept.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -32,6 +37,15 @@ pub enum BodyError {
         /// The encoding that was declared.
         encoding: String,
     },
+    /// The connection ended before the body did.
+    #[error("the body ended early")]
+    CutShort,
+    /// The body came slower than [`PACE_BYTES`] a second.
+    #[error("the body arrived too slowly")]
+    TooSlow,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
 }
 
 impl BodyError {
@@ -42,12 +56,61 @@ impl BodyError {
             Self::TooLarge { .. } => "send smaller batches, or raise `server.body-size-max`",
             Self::Undecodable { .. } => "send the body whole, in the encoding that Content-Encoding names",
             Self::UnknownEncoding { .. } => "use gzip, zstd or no compression",
+            Self::CutShort | Self::Stopping => "send it again",
+            Self::TooSlow => "send smaller batches, or compress them",
         }
     }
 }
 
 /// Largest window that a zstd body may ask for: 2^27 bytes is what the zstd tool itself accepts by default.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Time that a body of any size has.
+const GRACE: Duration = Duration::from_secs(30);
+/// Bytes that then must have come for each further second. A sender that trickles holds a place of the budget of bodies
+/// in memory, which others wait for.
+pub const PACE_BYTES: u64 = 64 * 1024;
+
+/// Reads a body whole, within the limit and at a fair pace, and undoes its content encoding off the async threads.
+///
+/// # Errors
+/// When the body is too large, too slow, cut short or undecodable.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let raw = collect(body, limit, GRACE, PACE_BYTES).await?;
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(raw);
+    };
+    let encoding = encoding.to_str().unwrap_or("?").to_owned();
+    let decompressed = tokio::task::spawn_blocking(move || decompress(Some(&encoding), raw, limit)).await;
+    decompressed.map_err(|_| BodyError::Stopping)?
+}
+
+async fn collect(body: Body, limit: usize, grace: Duration, pace: u64) -> Result<Bytes, BodyError> {
+    let started = Instant::now();
+    let mut chunks = body.into_data_stream();
+    let mut whole = BytesMut::new();
+    let mut first = None;
+    loop {
+        let received = (first.as_ref().map_or(0, Bytes::len) + whole.len()) as u64;
+        let deadline = started + grace + Duration::from_secs(received / pace);
+        let next = timeout_at(deadline, chunks.next()).await.map_err(|_| BodyError::TooSlow)?;
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|_| BodyError::CutShort)?;
+        if received + chunk.len() as u64 > limit as u64 {
+            return Err(BodyError::TooLarge { limit, when: "as sent" });
+        }
+        // A body of one chunk is not copied.
+        match first.take() {
+            None if whole.is_empty() => first = Some(chunk),
+            None => whole.extend_from_slice(&chunk),
+            Some(one) => {
+                whole.extend_from_slice(&one);
+                whole.extend_from_slice(&chunk);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}
 
 /// Undoes the content encoding.
 ///
@@ -105,6 +168,34 @@ mod tests {
         let bomb = gzip(&vec![0; 32 << 20]);
         assert!(bomb.len() < 1 << 20);
         assert!(matches!(decompress(Some("gzip"), bomb, 1 << 20), Err(BodyError::TooLarge { .. })));
+    }
+
+    /// Twenty chunks, one every 20 ms.
+    fn paced(bytes: usize) -> Body {
+        let chunks = futures::stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (sent < 20).then(|| (Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; bytes])), sent + 1))
+        });
+        Body::from_stream(chunks)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_given_up_and_a_slow_link_is_not() {
+        let grace = Duration::from_millis(100);
+        assert_eq!(collect(paced(10), 1 << 20, grace, 1000).await, Err(BodyError::TooSlow));
+        assert_eq!(collect(paced(10_000), 1 << 20, grace, 1000).await.expect("read").len(), 200_000);
+        let too_much = BodyError::TooLarge { limit: 50_000, when: "as sent" };
+        assert_eq!(collect(paced(10_000), 50_000, grace, 1000).await, Err(too_much));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_chunks_is_read_in_order() {
+        for parts in [vec![], vec!["one"], vec!["one", "two", "three"]] {
+            let whole = parts.concat();
+            let chunks = parts.into_iter().map(|part| Ok::<_, std::io::Error>(Bytes::from_static(part.as_bytes())));
+            let body = Body::from_stream(futures::stream::iter(chunks));
+            assert_eq!(collect(body, 100, GRACE, PACE_BYTES).await.expect("read"), whole);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use sawlog_core::batch::Format;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Scope;
 use crate::error::ApiError;
-use crate::receive::body::{BodyError, decompress};
+use crate::receive::body::{self, BodyError};
 use crate::receive::count;
 use crate::serve::authorize;
 use crate::state::ServerState;
@@ -28,7 +28,7 @@ const SOURCE: &str = "http";
 const FILES_SOURCE: &str = "files";
 const SOURCE_BYTES_MAX: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const ACK: HeaderName = HeaderName::from_static("x-sawlog-ack");
+pub(super) const ACK: HeaderName = HeaderName::from_static("x-sawlog-ack");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
 /// What a loader may say about the body.
@@ -121,12 +121,12 @@ fn format(name: Option<&str>) -> Result<Format, ApiError> {
             StatusCode::BAD_REQUEST,
             "format_unknown",
             "the parameter format is unknown",
-            "use json, access, syslog or text; OTLP has its own ports",
+            "use json, logfmt, access, syslog or text; OTLP has its own ports",
         )),
     }
 }
 
-fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
+pub(super) fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
     match headers.get(ACK).map(HeaderValue::as_bytes) {
         None | Some(b"disk") => Ok(AckLevel::Disk),
         Some(b"memory") => Ok(AckLevel::Memory),
@@ -139,7 +139,7 @@ fn ack_level(headers: &HeaderMap) -> Result<AckLevel, ApiError> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX => Ok(Some(key.to_owned())),
@@ -153,23 +153,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 }
 
 /// Reads the body whole, within the limit, and undoes its compression.
-async fn read(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    let limit = state.body_bytes_max;
-    let raw = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let is_length =
-            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
-        if is_length {
-            body_error(&BodyError::TooLarge { limit, when: "as sent" })
-        } else {
-            ApiError::new(StatusCode::BAD_REQUEST, "body_cut_short", "the body ended early", "send it again")
-        }
-    })?;
-    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").to_owned());
-    if encoding.is_none() {
-        return Ok(raw);
-    }
-    let decompressed = tokio::task::spawn_blocking(move || decompress(encoding.as_deref(), raw, limit)).await;
-    decompressed.map_err(|_| ApiError::from(sawlog_stream::SubmitError::Stopped))?.map_err(|error| body_error(&error))
+pub(super) async fn read(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    body::read(headers, body, state.body_bytes_max).await.map_err(|error| body_error(&error))
 }
 
 fn body_error(error: &BodyError) -> ApiError {
@@ -177,6 +162,9 @@ fn body_error(error: &BodyError) -> ApiError {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
         BodyError::Undecodable { .. } => (StatusCode::BAD_REQUEST, "body_undecodable"),
         BodyError::UnknownEncoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_unknown"),
+        BodyError::CutShort => (StatusCode::BAD_REQUEST, "body_cut_short"),
+        BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+        BodyError::Stopping => return ApiError::from(sawlog_stream::SubmitError::Stopped),
     };
     ApiError::new(status, code, error.to_string(), error.hint())
 }

@@ -1,6 +1,7 @@
-//! Receiving events: HTTP JSON and OTLP.
+//! Receiving events: HTTP JSON, Elasticsearch's bulk protocol and OTLP.
 
 pub mod body;
+pub(crate) mod elastic;
 pub(crate) mod events;
 pub mod otlp;
 

@@ -15,8 +15,10 @@ use axum::routing::{get, post};
 
 use crate::auth::{AuthError, Scope};
 use crate::error::ApiError;
-use crate::receive::events;
+use crate::receive::{elastic, events};
 use crate::state::ServerState;
+
+pub(crate) use web::asset as page;
 
 /// The routes of the main port.
 pub fn router(state: Arc<ServerState>) -> Router {
@@ -26,6 +28,13 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/", get(elastic::root))
+        .route("/_bulk", elastic::bulk_methods())
+        .route("/{index}/_bulk", elastic::bulk_methods())
+        .route("/{index}/{kind}/_bulk", elastic::bulk_methods())
+        .route("/_license", get(elastic::license))
+        .route("/_xpack", get(elastic::xpack))
+        .route("/_cluster/health", get(elastic::health))
         .route("/v1/{*path}", axum::routing::any(unknown_path))
         .fallback(get(web::asset))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
@@ -37,6 +46,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
     let route = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
         Some("/v1/events") => "/v1/events",
         Some("/v1/sql") => "/v1/sql",
+        Some("/_bulk" | "/{index}/_bulk" | "/{index}/{kind}/_bulk") => "/_bulk",
         Some("/healthz") => "/healthz",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

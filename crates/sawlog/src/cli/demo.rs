@@ -67,7 +67,8 @@ pub(crate) struct DemoArgs {
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut settings = args.settings.clone();
     // Free ports, unless the user names some: flags that come later win.
-    let free = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"].map(free_port);
+    let free =
+        ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen"].map(free_port);
     settings.set = free.into_iter().chain(["log.level=warn".to_owned()]).chain(settings.set).collect();
     let rate = args.rate;
     serve::run_with(
@@ -81,6 +82,7 @@ fn free_port(setting: &str) -> String {
     let usual = match setting {
         "server.listen" => 7070,
         "server.otlp-grpc-listen" => 4317,
+        "postgres.listen" => 5433,
         _ => 4318,
     };
     let port = std::net::TcpListener::bind(("127.0.0.1", usual)).map_or(0, |_| usual);

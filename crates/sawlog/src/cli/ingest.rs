@@ -35,7 +35,7 @@ const PROBLEMS_SHOWN_MAX: usize = 10;
 pub(crate) struct IngestArgs {
     /// Files to load, plain, gzip or zstd; `-` or nothing reads standard input.
     files: Vec<PathBuf>,
-    /// json, access, syslog or text [default: detected for each file].
+    /// json, logfmt, access, syslog or text [default: detected for each file].
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Load again what was loaded within the last 24 hours.
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<ExitCode> {
         Some(name) => match Format::from_name(name).filter(|format| format.is_lines()) {
             Some(format) => Some(format),
             None => {
-                eprintln!("error: format {name:?} is unknown; use json, access, syslog or text");
+                eprintln!("error: format {name:?} is unknown; use json, logfmt, access, syslog or text");
                 return Ok(ExitCode::from(2));
             }
         },

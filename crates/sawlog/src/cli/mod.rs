@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigProblem, ConfigSources};
+use crate::config::{Config, ConfigProblem, ConfigSources, FILE_NAME, Loaded};
 
 /// Real-time log analytics in one binary.
 #[derive(Debug, Parser)]
@@ -58,6 +58,11 @@ pub(crate) struct SettingsArgs {
 impl SettingsArgs {
     /// Loads the configuration; on mistakes reports all of them.
     pub(crate) fn load(&self) -> Result<Config, ExitCode> {
+        self.load_with_origins().map(|loaded| loaded.config)
+    }
+
+    /// Loads the configuration and where each setting comes from.
+    pub(crate) fn load_with_origins(&self) -> Result<Loaded, ExitCode> {
         let sources = match self.sources() {
             Ok(sources) => sources,
             Err(problem) => {
@@ -65,7 +70,12 @@ impl SettingsArgs {
                 return Err(ExitCode::from(2));
             }
         };
-        Config::load(&sources).map(|loaded| loaded.config).map_err(|problems| report(&problems))
+        Config::load(&sources).map_err(|problems| report(&problems))
+    }
+
+    /// The configuration file, whether it is there or not.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| PathBuf::from(FILE_NAME))
     }
 
     /// The layers that these arguments name.

@@ -9,16 +9,19 @@ use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
+use sawlog_server::postgres::PostgresServer;
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
-use sawlog_server::{Readiness, ServerState};
+use sawlog_server::{Readiness, ServerState, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
 use crate::host_metrics;
+use crate::rules_reload::RulesReload;
 use crate::wiring::{Node, age_limits};
 
 /// Bodies that are in memory at the same time; more requests wait.
@@ -42,50 +45,40 @@ where
     F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let config = match settings.load() {
-        Ok(config) => config,
+    let loaded = match settings.load_with_origins() {
+        Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    let config = &loaded.config;
     let format = if config.log.format.is_json() { LogFormat::Json } else { LogFormat::Text };
     init_logging(&config.log.level, format).map_err(anyhow::Error::msg)?;
-    runtime()?.block_on(serve(&config, beside))
+    runtime()?.block_on(serve(&loaded, settings, beside))
 }
 
-async fn serve<F, R>(config: &Config, beside: F) -> anyhow::Result<ExitCode>
+async fn serve<F, R>(loaded: &Loaded, settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
 where
     F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    let config = &loaded.config;
     let listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
-    let auth = auth_policy(config, &node)?;
     let readiness = Arc::new(Readiness::default());
-    let state = Arc::new(ServerState {
-        pipeline: Arc::clone(&node.pipeline),
-        queries: Arc::clone(&node.queries),
-        auth: Arc::clone(&auth),
-        metrics: Arc::new(Metrics::default()),
-        readiness: Arc::clone(&readiness),
-        body_bytes_max: config.server.body_size_max.bytes() as usize,
-        age: age_limits(&config.sources.http),
-        files_age: age_limits(&config.sources.files),
-        bodies: Arc::new(Semaphore::new(BODIES_MAX)),
-    });
-    let otlp = Arc::new(OtlpState {
-        pipeline: Arc::clone(&node.pipeline),
-        auth,
-        metrics: Arc::clone(&state.metrics),
-        bodies: Arc::clone(&state.bodies),
-        body_bytes_max: state.body_bytes_max,
-        age: age_limits(&config.sources.otlp),
-    });
+    let metrics = Arc::new(Metrics::default());
+    let (state, otlp) = states(config, &node, &readiness, &metrics)?;
     let (stop, stopped) = watch::channel(false);
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
-    tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
-    tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
-    tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
+    listeners.serve(&mut tasks, state, otlp, &stopped);
+    let reload = RulesReload {
+        settings: settings.clone(),
+        archive: Arc::clone(&node.rules),
+        pipeline: Arc::clone(&node.pipeline),
+        metrics,
+        known: loaded.settings.clone(),
+    };
+    tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();
@@ -123,6 +116,7 @@ struct Listeners {
     http: TcpListener,
     otlp_http: TcpListener,
     otlp_grpc: TcpListener,
+    postgres: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -133,6 +127,10 @@ impl Listeners {
             http: bind(server.listen, "server.listen").await?,
             otlp_http: bind(server.otlp_http_listen, "server.otlp-http-listen").await?,
             otlp_grpc: bind(server.otlp_grpc_listen, "server.otlp-grpc-listen").await?,
+            postgres: match config.postgres.enabled {
+                true => Some(bind(config.postgres.listen, "postgres.listen").await?),
+                false => None,
+            },
         })
     }
 
@@ -141,7 +139,34 @@ impl Listeners {
         let address =
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         println!("sawlog listens on http://{}", address(&self.http));
-        println!("OTLP/gRPC on {}, OTLP/HTTP on http://{}", address(&self.otlp_grpc), address(&self.otlp_http));
+        let postgres = self.postgres.as_ref().map(|listener| format!(", Postgres on {}", address(listener)));
+        println!(
+            "OTLP/gRPC on {}, OTLP/HTTP on http://{}{}",
+            address(&self.otlp_grpc),
+            address(&self.otlp_http),
+            postgres.unwrap_or_default()
+        );
+    }
+}
+
+impl Listeners {
+    /// Starts a task for each listener.
+    fn serve(
+        self,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        state: Arc<ServerState>,
+        otlp: Arc<OtlpState>,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        if let Some(listener) = self.postgres {
+            let (queries, auth, metrics) = (&state.queries, &state.auth, &state.metrics);
+            let postgres = PostgresServer::new(Arc::clone(queries), Arc::clone(auth), Arc::clone(metrics));
+            let stopped = stopped.clone();
+            tasks.spawn(async move { postgres.serve(listener, stopped).await.context("the Postgres listener failed") });
+        }
+        tasks.spawn(serve_http(self.http, sawlog_server::router(state), stopped.clone()));
+        tasks.spawn(serve_http(self.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
+        tasks.spawn(serve_grpc(self.otlp_grpc, otlp, stopped.clone()));
     }
 }
 
@@ -151,12 +176,46 @@ async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener>
         .with_context(|| format!("cannot listen on {address}; stop what uses the port or set `{setting}`"))
 }
 
+/// What the receivers share: keys, counters and the budget of bodies in memory.
+fn states(
+    config: &Config,
+    node: &Node,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<ServerState>, Arc<OtlpState>)> {
+    let auth = auth_policy(config, node)?;
+    let bodies = Arc::new(Semaphore::new(BODIES_MAX));
+    let body_bytes_max = config.server.body_size_max.bytes() as usize;
+    let state = ServerState {
+        pipeline: Arc::clone(&node.pipeline),
+        queries: Arc::clone(&node.queries),
+        auth: Arc::clone(&auth),
+        metrics: Arc::clone(metrics),
+        readiness: Arc::clone(readiness),
+        body_bytes_max,
+        age: age_limits(&config.sources.http),
+        files_age: age_limits(&config.sources.files),
+        bodies: Arc::clone(&bodies),
+    };
+    let otlp = OtlpState {
+        pipeline: Arc::clone(&node.pipeline),
+        auth,
+        metrics: Arc::clone(metrics),
+        bodies,
+        body_bytes_max,
+        age: age_limits(&config.sources.otlp),
+    };
+    Ok((Arc::new(state), Arc::new(otlp)))
+}
+
 /// A non-loopback address without a key would let anyone in: refuse it.
 fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> {
     let keys = KeyStore::open(&node.folder.keys())?;
     let server = &config.server;
+    let postgres = config.postgres.enabled.then_some(config.postgres.listen);
     let exposed = [server.listen, server.otlp_grpc_listen, server.otlp_http_listen]
         .into_iter()
+        .chain(postgres)
         .find(|address| !address.ip().is_loopback());
     if let Some(address) = exposed
         && keys.is_empty()
@@ -171,7 +230,7 @@ fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> 
 }
 
 async fn serve_http(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(until(stopped)).await.context("the HTTP server failed")
+    listen::serve(listener, router, stopped).await.context("the HTTP server failed")
 }
 
 async fn serve_grpc(

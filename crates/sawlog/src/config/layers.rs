@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use crate::config::ConfigProblem;
 
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
-const FILE_NAME: &str = "sawlog.toml";
+pub(crate) const FILE_NAME: &str = "sawlog.toml";
 const ENVIRONMENT_PREFIX: &str = "SAWLOG__";
 /// The section that is typed by the core and checked as a whole.
 pub(crate) const RULES: &str = "rules";

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sawlog_core::rules::{Rules, RulesConfig};
 
-pub(crate) use layers::{ConfigSources, Origin};
+pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
@@ -30,6 +30,7 @@ const BODY_MAX: u64 = 64 << 20;
 pub(crate) struct Config {
     pub(crate) data: DataConfig,
     pub(crate) server: ServerConfig,
+    pub(crate) postgres: PostgresConfig,
     pub(crate) wal: WalConfig,
     pub(crate) pipeline: PipelineConfig,
     pub(crate) lake: LakeConfig,
@@ -51,6 +52,12 @@ pub(crate) struct ServerConfig {
     pub(crate) otlp_grpc_listen: SocketAddr,
     pub(crate) otlp_http_listen: SocketAddr,
     pub(crate) body_size_max: ByteSize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PostgresConfig {
+    pub(crate) enabled: bool,
+    pub(crate) listen: SocketAddr,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +203,7 @@ impl Reader {
     fn config(&mut self) -> Option<Config> {
         let data = self.get("data.folder").map(|folder| DataConfig { folder });
         let server = self.server();
+        let postgres = (self.get("postgres.enabled"), self.get("postgres.listen"));
         let wal = (self.get("wal.segment-size"), self.get("wal.queue-size"));
         let pipeline = self.pipeline();
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
@@ -208,6 +216,7 @@ impl Reader {
         Some(Config {
             data: data?,
             server: server?,
+            postgres: PostgresConfig { enabled: postgres.0?, listen: postgres.1? },
             wal: WalConfig { segment_size: wal.0?, queue_size: wal.1? },
             pipeline: pipeline?,
             lake: lake?,
@@ -241,7 +250,11 @@ impl Reader {
     }
 
     fn server(&mut self) -> Option<ServerConfig> {
-        let addresses = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"];
+        let mut addresses = vec!["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"];
+        if self.quiet::<bool>("postgres.enabled") == Some(true) && self.quiet::<SocketAddr>("postgres.listen").is_some()
+        {
+            addresses.push("postgres.listen");
+        }
         let found: Vec<Option<SocketAddr>> = addresses.iter().map(|key| self.get(key)).collect();
         let body_size_max = self.get("server.body-size-max");
         let (listen, otlp_grpc_listen, otlp_http_listen) = (found[0]?, found[1]?, found[2]?);

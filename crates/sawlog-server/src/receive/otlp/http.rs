@@ -17,7 +17,7 @@ use tonic::Code;
 
 use super::answer::{self, Encoding};
 use super::{ACK, HTTP_SOURCE, OtlpState, Refusal, Signal, ack_level, ingest, refuse_one};
-use crate::receive::body::{BodyError, decompress};
+use crate::receive::body::{self, BodyError};
 
 const ACK_HEADER: HeaderName = HeaderName::from_static(ACK);
 
@@ -73,7 +73,7 @@ async fn take(
     let ack = ack_level(wanted).ok_or_else(|| with_status(Refusal::unknown_ack()))?;
     let stopped = |_| with_status(Refusal::from(sawlog_stream::SubmitError::Stopped));
     let _turn = state.bodies.acquire().await.map_err(stopped)?;
-    let body = match read(state, headers, body).await {
+    let body = match body::read(headers, body, state.body_bytes_max).await.map_err(|error| body_refusal(&error)) {
         Ok(body) => body,
         Err(refused) => {
             refuse_one(state, HTTP_SOURCE);
@@ -93,29 +93,11 @@ async fn take(
     Ok(response)
 }
 
-/// Reads the body whole, within the limit, and undoes its compression off the async threads.
-async fn read(state: &OtlpState, headers: &HeaderMap, body: Body) -> Result<Bytes, Refused> {
-    let limit = state.body_bytes_max;
-    let raw = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let is_length =
-            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
-        if is_length {
-            body_refusal(&BodyError::TooLarge { limit, when: "as sent" })
-        } else {
-            with_status(Refusal::new(Code::InvalidArgument, "the body ended early; send it again"))
-        }
-    })?;
-    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
-        return Ok(raw);
-    };
-    let encoding = encoding.to_str().unwrap_or("?").to_owned();
-    let decompressed = tokio::task::spawn_blocking(move || decompress(Some(&encoding), raw, limit)).await;
-    let stopped = |_| with_status(Refusal::from(sawlog_stream::SubmitError::Stopped));
-    decompressed.map_err(stopped)?.map_err(|error| body_refusal(&error))
-}
-
 fn body_refusal(error: &BodyError) -> Refused {
     let status = match error {
+        BodyError::Stopping => return with_status(Refusal::from(sawlog_stream::SubmitError::Stopped)),
+        BodyError::CutShort => StatusCode::BAD_REQUEST,
+        BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
         BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::Undecodable { .. } => StatusCode::BAD_REQUEST,
         BodyError::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,0 +1,78 @@
+//! What must hold for any bytes in any format. Shared by the property tests and the fuzz targets.
+
+use std::sync::LazyLock;
+
+use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
+use sawlog_core::rollup::Rollups;
+use sawlog_core::rules::{RedactAt, RedactConfig, Rules, RulesConfig};
+use sawlog_core::schema::Table;
+use sawlog_core::transform::{Transformed, transform};
+
+/// 2026-11-24T03:00:00Z
+const RECEIVED: i64 = 1_795_489_200_000_000;
+
+/// Rules of every sort, so that they meet any record too.
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    let mut config = RulesConfig::default();
+    config.defaults.environment = Some("test".to_owned());
+    let (name, pattern) = ("digits".to_owned(), "[0-9]{3}".to_owned());
+    config.redact.push(RedactConfig { name, pattern, replace: None, at: RedactAt::default() });
+    Rules::compile(&config, &|_| Err("there are no lookups".to_owned())).expect("the rules are right")
+});
+
+fn run(format: Format, body: &[u8]) -> Option<Transformed> {
+    let raw = RawBatch {
+        batch_id: "b",
+        source: "test",
+        file: None,
+        format,
+        is_declared: true,
+        receive_time: RECEIVED,
+        age: AgeLimits::default(),
+        body,
+    };
+    match transform(&raw, &RULES) {
+        Ok(transformed) => Some(transformed),
+        Err(error) => {
+            assert!(!format.is_lines(), "lines can always be split: {error}");
+            None
+        }
+    }
+}
+
+/// Transforms a body and checks that every record is counted in one outcome and has its row, that a second run gives
+/// the same, and that a good record before and after keeps its row.
+pub(crate) fn check(format: Format, body: &[u8]) {
+    let Some(first) = run(format, body) else { return };
+    let spans = batch::split(format, body).expect("it was split before");
+    let counts = first.counts;
+    assert!(counts.closes(), "{counts:?}");
+    assert_eq!(counts.received, spans.len() as u64);
+    let rows = |table: Table| first.tables[table as usize].num_rows() as u64;
+    assert_eq!(counts.stored, rows(Table::Logs) + rows(Table::Metrics) + rows(Table::Activity));
+    assert_eq!(counts.dead_lettered, rows(Table::DeadLetters));
+    let second = run(format, body).expect("it was transformed before");
+    assert_eq!((first.counts, &first.tables, &first.ids), (second.counts, &second.tables, &second.ids));
+    let mut rollups = Rollups::default();
+    for table in Table::ALL {
+        rollups.add(table, &first.tables[table as usize]);
+    }
+    for (key, value) in rollups.cells() {
+        sawlog_core::rollup::merge(&key, &value, &value).expect("a cell merges with itself");
+    }
+    if format.is_lines() && body.trim_ascii_start().first() != Some(&b'[') {
+        check_neighbours(format, body, &first);
+    }
+}
+
+fn check_neighbours(format: Format, body: &[u8], alone: &Transformed) {
+    let good: &[u8] = match format {
+        Format::Json => b"{\"message\":\"a good neighbour\"}",
+        Format::Access => b"10.0.0.1 - - [24/Nov/2026:02:59:00 +0000] \"GET / HTTP/1.1\" 200 5",
+        Format::Syslog => b"<13>1 2026-11-24T02:59:00Z host app - - - a good neighbour",
+        _ => b"message=neighbour level=info",
+    };
+    let between = run(format, &[good, b"\n", body, b"\n", good].concat()).expect("lines can be split");
+    assert_eq!(between.counts.received, alone.counts.received + 2);
+    assert_eq!(between.counts.stored, alone.counts.stored + 2, "the neighbours are stored");
+}

@@ -1,0 +1,17 @@
+//! Any text as a redaction pattern and a lookup file: compiled or refused, and then harmless to records.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sawlog_core::rules::{LookupConfig, RedactAt, RedactConfig, Rules, RulesConfig};
+
+fuzz_target!(|input: (&str, &str, &[u8])| {
+    let (pattern, table, payload) = input;
+    let mut config = RulesConfig::default();
+    let text = |text: &str| text.to_owned();
+    config.redact.push(RedactConfig { name: text("r"), pattern: text(pattern), replace: None, at: RedactAt::Receive });
+    config.lookup.push(LookupConfig { name: text("l"), file: text("f"), key: text("id"), field: text("user_id") });
+    if let Ok(rules) = Rules::compile(&config, &|_| Ok(text(table))) {
+        let _ = rules.redact_at_receive(payload);
+    }
+});
