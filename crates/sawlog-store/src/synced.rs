@@ -50,10 +50,9 @@ impl SyncedFiles {
         blocking(move || {
             let written = write_synced(&path, &payload, is_new);
             written.map_err(|source| match source.kind() {
-                ErrorKind::AlreadyExists => object_store::Error::AlreadyExists {
-                    path: path.display().to_string(),
-                    source: Box::new(source),
-                },
+                ErrorKind::AlreadyExists => {
+                    object_store::Error::AlreadyExists { path: path.display().to_string(), source: Box::new(source) }
+                }
                 _ => generic(source),
             })
         })
@@ -78,12 +77,13 @@ fn write_synced(path: &Path, payload: &PutPayload, is_new: bool) -> io::Result<(
         return Err(ErrorKind::AlreadyExists.into());
     }
     let (mut file, staged) = stage(path)?;
-    let named = payload.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all()).and_then(|()| {
-        match is_new {
-            true => fs::hard_link(&staged, path),
-            false => fs::rename(&staged, path),
-        }
-    });
+    let named =
+        payload.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all()).and_then(|()| {
+            match is_new {
+                true => fs::hard_link(&staged, path),
+                false => fs::rename(&staged, path),
+            }
+        });
     if is_new || named.is_err() {
         // What stays of a crash is found by its name and removed by the sweep of the tables.
         let _ = fs::remove_file(&staged);
@@ -130,7 +130,10 @@ impl ObjectStore for SyncedFiles {
         self.inner.get_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<ObjectPath>>) -> BoxStream<'static, Result<ObjectPath>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<ObjectPath>>,
+    ) -> BoxStream<'static, Result<ObjectPath>> {
         self.inner.delete_stream(locations)
     }
 
@@ -189,10 +192,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort_unstable();
         names
     }

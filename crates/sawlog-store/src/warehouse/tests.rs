@@ -32,7 +32,8 @@ fn read(stored: &StoredTable) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for file in &stored.files {
         let reader = std::fs::File::open(root.join(&file.path)).expect("a file of the table is there");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(reader).expect("a Parquet file").build().expect("a reader");
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(reader).expect("a Parquet file").build().expect("a reader");
         for batch in reader {
             batches.push(with_partition(stored, &batch.expect("a batch"), file.partition_days));
         }
