@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::upkeep::UpkeepMetrics;
+
 /// What became of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the outcomes are those of the ledger, where they are explained")]
@@ -65,6 +67,7 @@ pub struct Metrics {
     wal_segments: Gauge<i64, AtomicI64>,
     memory_bytes: Gauge<i64, AtomicI64>,
     rules_reloads: Family<ReloadLabels, Counter>,
+    upkeep: UpkeepMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -89,6 +92,7 @@ impl Default for Metrics {
             wal_segments: Gauge::default(),
             memory_bytes: Gauge::default(),
             rules_reloads: Family::default(),
+            upkeep: UpkeepMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
@@ -102,6 +106,7 @@ impl Default for Metrics {
         registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
         let reloads = metrics.rules_reloads.clone();
         registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
+        metrics.upkeep.register(registry);
         registry.register(
             "hot_bytes",
             "Memory of rows and bodies that are not in files yet",
@@ -143,6 +148,29 @@ impl Metrics {
         raise(&self.wal_bytes, bytes);
         raise(&self.wal_syncs, syncs);
         self.wal_segments.set(segments as i64);
+    }
+
+    /// Counts merged files.
+    pub fn add_compaction(&self, files_in: u64, files_out: u64, bytes_in: u64, bytes_out: u64) {
+        let upkeep = &self.upkeep;
+        upkeep.files_in.inc_by(files_in);
+        upkeep.files_out.inc_by(files_out);
+        upkeep.bytes_in.inc_by(bytes_in);
+        upkeep.bytes_out.inc_by(bytes_out);
+    }
+
+    /// Counts a run of compaction.
+    pub fn add_compaction_run(&self, seconds: f64, failures: u64) {
+        self.upkeep.runs.inc();
+        self.upkeep.seconds.inc_by(seconds);
+        self.upkeep.failures.inc_by(failures);
+    }
+
+    /// Counts files deleted from the disk.
+    pub fn add_swept(&self, files: u64, orphans: u64, bytes: u64) {
+        self.upkeep.swept_files.inc_by(files);
+        self.upkeep.orphans.inc_by(orphans);
+        self.upkeep.swept_bytes.inc_by(bytes);
     }
 
     /// Sets the memory of what is not in files yet.

@@ -1,0 +1,191 @@
+//! Jobs over tables that are only lists of files.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use sawlog_seams::warehouse::{StoredFile, Warehouse};
+use sawlog_seams::{ManualClock, Position};
+
+use super::*;
+
+/// The files of `logs`, and those taken out of it with the time since when.
+struct Lists {
+    files: Mutex<Vec<StoredFile>>,
+    removed: Mutex<BTreeMap<String, Duration>>,
+    is_full: AtomicBool,
+}
+
+impl Lists {
+    fn with(count: usize) -> Self {
+        let file = |index: usize| StoredFile {
+            path: format!("f{index}"),
+            bytes: 1_000,
+            rows: 10,
+            written_at: 0,
+            partition_days: Some(1),
+        };
+        let files = Mutex::new((0..count).map(file).collect());
+        Self { files, removed: Mutex::default(), is_full: AtomicBool::new(false) }
+    }
+}
+
+#[async_trait]
+impl Warehouse for Lists {
+    async fn append(&self, _: &str, _: Vec<RecordBatch>, _: Position) -> Result<(), WarehouseError> {
+        Ok(())
+    }
+    fn committed(&self, _: &str) -> Position {
+        Position(0)
+    }
+    fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError> {
+        let spec = TableSpec::all().into_iter().find(|spec| spec.name == table).expect("a table");
+        let files = if table == "logs" { self.files.lock().unwrap().clone() } else { Vec::new() };
+        Ok(Arc::new(StoredTable { spec, root: None, files, rows: Vec::new() }))
+    }
+}
+
+#[async_trait]
+impl TableUpkeep for Lists {
+    async fn rewrite(&self, table: &str, paths: &[String], _: u64, at: Moment) -> Result<Rewritten, WarehouseError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(WarehouseError::DiskFull { table: table.to_owned() });
+        }
+        let mut files = self.files.lock().unwrap();
+        let (taken, kept): (Vec<_>, Vec<_>) = files.drain(..).partition(|file| paths.contains(&file.path));
+        let bytes = taken.iter().map(|file| file.bytes).sum();
+        let rows = taken.iter().map(|file| file.rows).sum();
+        *files = kept;
+        files.push(StoredFile { path: format!("merged{}", taken[0].path), bytes, rows, ..taken[0].clone() });
+        self.removed.lock().unwrap().extend(taken.iter().map(|file| (file.path.clone(), at.monotonic)));
+        Ok(Rewritten { files_in: taken.len() as u64, bytes_in: bytes, files_out: 1, bytes_out: bytes, rows })
+    }
+    async fn remove(&self, _: &str, _: &[String], _: Moment) -> Result<u64, WarehouseError> {
+        Ok(0)
+    }
+    async fn sweep(&self, table: &str, grace: Duration, at: Moment) -> Result<Swept, WarehouseError> {
+        let mut removed = self.removed.lock().unwrap();
+        let before = removed.len();
+        if table == "logs" {
+            removed.retain(|_, since| at.monotonic - *since < grace);
+        }
+        Ok(Swept { files: (before - removed.len()) as u64, ..Swept::default() })
+    }
+}
+
+/// Queries that can be kept from seeing changes, as by a flush that is half done.
+#[derive(Default)]
+struct Views {
+    is_stuck: AtomicBool,
+    shown: AtomicBool,
+}
+
+#[async_trait]
+impl StoreRefresh for Views {
+    async fn refresh_stored(&self) -> bool {
+        let is_shown = !self.is_stuck.load(Ordering::SeqCst);
+        self.shown.fetch_or(is_shown, Ordering::SeqCst);
+        is_shown
+    }
+}
+
+struct World {
+    tables: Arc<Lists>,
+    views: Arc<Views>,
+    clock: Arc<ManualClock>,
+    metrics: Arc<Metrics>,
+    jobs: Jobs,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl World {
+    fn new(files: usize) -> Self {
+        let tables = Arc::new(Lists::with(files));
+        let (views, metrics) = (Arc::new(Views::default()), Arc::new(Metrics::default()));
+        let clock = Arc::new(ManualClock::at_micros(10 * HOUR.as_micros() as i64));
+        let stores = Stores {
+            tables: Arc::clone(&tables) as Arc<dyn TableUpkeep>,
+            views: Arc::clone(&views) as Arc<dyn StoreRefresh>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            metrics: Arc::clone(&metrics),
+        };
+        let jobs = Jobs::new(stores, CompactionOptions::default());
+        Self { tables, views, clock, metrics, jobs }
+    }
+
+    fn waiting(&self) -> usize {
+        self.tables.removed.lock().unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn small_files_become_one_queries_see_it_and_the_old_ones_go_after_the_grace() {
+    let world = World::new(20);
+    let report = world.jobs.compact().await;
+    assert_eq!((report.merged.files_in, report.merged.files_out, report.merged.rows), (20, 1, 200));
+    assert!(world.views.shown.load(Ordering::SeqCst));
+    world.clock.advance(HOUR - Duration::from_secs(1));
+    assert_eq!(world.jobs.compact().await, CompactionReport::default());
+    assert_eq!(world.waiting(), 20);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.jobs.compact().await.swept.files, 20);
+    let text = world.metrics.to_text();
+    for line in ["sawlog_compaction_files_in_total 20", "sawlog_compaction_files_out_total 1", "sawlog_compaction_runs_total 3"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_jump_of_the_wall_clock_deletes_nothing_early() {
+    let world = World::new(20);
+    world.jobs.compact().await;
+    world.clock.set_micros(i64::MAX / 2);
+    assert_eq!(world.jobs.compact().await.swept, Swept::default());
+    assert_eq!(world.waiting(), 20);
+}
+
+#[tokio::test]
+async fn while_queries_cannot_see_a_merge_its_old_files_stay_and_wait_the_whole_grace_again() {
+    let world = World::new(20);
+    world.views.is_stuck.store(true, Ordering::SeqCst);
+    world.jobs.compact().await;
+    world.clock.advance(5 * HOUR);
+    assert_eq!(world.jobs.compact().await.swept, Swept::default());
+    world.views.is_stuck.store(false, Ordering::SeqCst);
+    world.jobs.compact().await;
+    world.clock.advance(HOUR / 2);
+    world.jobs.compact().await;
+    assert_eq!(world.waiting(), 20, "a query may have begun just before it was shown the merge");
+    world.clock.advance(HOUR / 2);
+    world.jobs.compact().await;
+    assert_eq!(world.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_is_counted_and_the_next_run_tries_again() {
+    let world = World::new(20);
+    world.tables.is_full.store(true, Ordering::SeqCst);
+    let report = world.jobs.compact().await;
+    assert_eq!((report.failures, report.merged.files_in), (1, 0));
+    assert!(world.metrics.to_text().contains("sawlog_compaction_failures_total 1"));
+    world.tables.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(world.jobs.compact().await.merged.files_in, 20);
+}
+
+#[tokio::test]
+async fn a_person_may_merge_before_files_are_old_enough() {
+    let world = World::new(2);
+    world.clock.set_micros(0);
+    assert_eq!(world.jobs.compact().await.merged.files_in, 0);
+    assert_eq!(world.jobs.compact_all().await.merged.files_in, 2);
+}
+
+#[tokio::test]
+async fn the_loop_ends_when_told() {
+    let world = World::new(0);
+    let (stop, stopped) = watch::channel(false);
+    stop.send_replace(true);
+    world.jobs.run(HOUR, stopped).await;
+}
