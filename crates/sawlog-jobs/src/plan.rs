@@ -176,7 +176,8 @@ mod tests {
             added += next.bytes;
             state.files.push(next);
             for group in groups(&state, &options, NOW) {
-                let (taken, kept): (Vec<_>, Vec<_>) = state.files.into_iter().partition(|file| group.contains(&file.path));
+                let (taken, kept): (Vec<_>, Vec<_>) =
+                    state.files.into_iter().partition(|file| group.contains(&file.path));
                 let bytes: u64 = taken.iter().map(|file| file.bytes).sum();
                 written += bytes;
                 let merged = StoredFile { path: format!("merged{index}"), bytes, ..taken[0].clone() };

@@ -132,7 +132,9 @@ async fn small_files_become_one_queries_see_it_and_the_old_ones_go_after_the_gra
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.jobs.compact().await.swept.files, 20);
     let text = world.metrics.to_text();
-    for line in ["sawlog_compaction_files_in_total 20", "sawlog_compaction_files_out_total 1", "sawlog_compaction_runs_total 3"] {
+    for line in
+        ["sawlog_compaction_files_in_total 20", "sawlog_compaction_files_out_total 1", "sawlog_compaction_runs_total 3"]
+    {
         assert!(text.contains(line), "{line} in {text}");
     }
 }

@@ -27,7 +27,7 @@ impl sawlog_seams::contract::warehouse::Fixture for Fixture {
 sawlog_seams::warehouse_contract!(Fixture::new());
 
 /// All rows of a table, file by file, with the partition column where the schema has it.
-fn read(stored: &StoredTable) -> Vec<RecordBatch> {
+pub(super) fn read(stored: &StoredTable) -> Vec<RecordBatch> {
     let root = stored.root.as_ref().expect("tables are folders");
     let mut batches = Vec::new();
     for file in &stored.files {

@@ -256,3 +256,6 @@ fn files_below(root: &Path) -> std::io::Result<Vec<Found>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The command line: data on standard output, messages on standard error, exit code 0 fine, 1 failed, 2 misused.
 
+mod compact;
 mod config;
 mod demo;
 mod generate;
@@ -35,6 +36,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Show what it does: a server with this machine's logs and a generated stream.
     Demo(demo::DemoArgs),
+    /// Merge small files of a data folder and delete what nobody needs any more.
+    Compact(compact::CompactArgs),
     /// Check and show the configuration.
     Config(config::ConfigArgs),
     /// Make, list and revoke API keys.
@@ -122,6 +125,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Compact(args)) => compact::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Key(args)) => key::run(&args),
     };

@@ -64,7 +64,7 @@ where
     let listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
     let readiness = Arc::new(Readiness::default());
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::clone(&node.metrics);
     let (state, otlp) = states(config, &node, &readiness, &metrics)?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -79,6 +79,14 @@ where
         known: loaded.settings.clone(),
     };
     tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));
+    if config.compaction.enabled {
+        let (jobs, interval, stopped) =
+            (Arc::clone(&node.jobs), config.compaction.interval.duration(), stopped.clone());
+        tasks.spawn(async move {
+            jobs.run(interval, stopped).await;
+            Ok(())
+        });
+    }
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();

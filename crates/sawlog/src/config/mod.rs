@@ -4,6 +4,7 @@
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
 mod layers;
+mod upkeep;
 mod values;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use sawlog_core::rules::{Rules, RulesConfig};
 
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
+pub(crate) use upkeep::CompactionConfig;
 pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
@@ -34,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) wal: WalConfig,
     pub(crate) pipeline: PipelineConfig,
     pub(crate) lake: LakeConfig,
+    pub(crate) compaction: CompactionConfig,
     pub(crate) query: QueryConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) host_metrics: HostMetricsConfig,
@@ -207,6 +210,7 @@ impl Reader {
         let wal = (self.get("wal.segment-size"), self.get("wal.queue-size"));
         let pipeline = self.pipeline();
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
+        let compaction = upkeep::compaction(self);
         let query = self.query();
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
@@ -220,6 +224,7 @@ impl Reader {
             wal: WalConfig { segment_size: wal.0?, queue_size: wal.1? },
             pipeline: pipeline?,
             lake: lake?,
+            compaction: compaction?,
             query: query?,
             sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2? },
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
