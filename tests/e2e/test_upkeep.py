@@ -123,3 +123,78 @@ def test_settings_that_would_hurt_are_refused():
     assert done.returncode == 2
     for part in ["compaction.grace", "query.time-max", "compaction.files-min", "compaction.file-size"]:
         assert part in text, text
+
+
+def at(day: float) -> str:
+    return time.strftime("%Y-%m-%dT12:00:00Z", time.gmtime(time.time() - day * 86_400))
+
+
+def history(data: Path, days: int = 20) -> None:
+    lines = [json.dumps({"message": f"m{day}", "timestamp": at(day), "duration_ms": 5, "http_route": "/a"}) for day in range(days)]
+    done = sawlog("ingest", "--data", str(data), stdin="\n".join(lines).encode())
+    assert done.returncode == 0, done.stderr
+
+
+def rows(data: Path, sql: str = "SELECT count(*) FROM logs") -> int:
+    return json.loads(sawlog("query", sql, "--data", str(data), "--format", "json").stdout)["rows"][0][0]
+
+
+def retention(data: Path, *flags: str) -> tuple[int, dict]:
+    done = sawlog("retention", "--json", "--data", str(data), *flags)
+    return done.returncode, {report["subject"]: report for report in json.loads(done.stdout)}
+
+
+def test_retention_says_deletes_and_refuses(data: Path):
+    history(data)
+    keep = ["--set", "retention.logs=12", "--set", "retention.rollups=12"]
+    assert retention(data) == (0, {})
+    code, plan = retention(data, "--dry-run", *keep)
+    assert code == 0 and plan["logs"]["outcome"] == plan["rollups"]["outcome"] == "planned", plan
+    assert (plan["logs"]["rows"], plan["logs"]["rows_in_all"]) == (7, 20)
+    assert rows(data) == 20
+    code, done = retention(data, *keep)
+    assert code == 0 and done["logs"]["outcome"] == "deleted" and done["logs"]["rows"] == 7
+    assert rows(data) == 13
+    assert rows(data, "SELECT count(DISTINCT minute) FROM rollup_requests_1m") == 13
+    code, refused = retention(data, "--set", "retention.logs=1")
+    assert code == 1 and refused["logs"]["outcome"] == "refused"
+    text = sawlog("retention", "--data", str(data), "--set", "retention.logs=1").stdout.decode()
+    assert "--force" in text and "delete-percent-max" in text
+    assert rows(data) == 13
+    assert retention(data, "--force", "--set", "retention.logs=1")[0] == 0
+    assert rows(data) == 2
+    # What retention deleted is not lost: the ledger still says that it was stored.
+    assert rows(data, "SELECT sum(stored) FROM sawlog_ledger") == 20
+    operations = [entry["operation"] for entry in DeltaTable(str(data / "tables/logs")).history()]
+    assert operations.count("DELETE") == 2
+
+
+def test_a_clock_that_is_years_ahead_deletes_nothing(data: Path):
+    history(data, 10)
+    # The newest data is of today by the real clock: one that is right for it cannot be had without changing the clock,
+    # so the data is made old instead, and the clock is the one that is far ahead of it.
+    old = data.parent / "old"
+    lines = [json.dumps({"message": f"m{day}", "timestamp": f"2019-05-{day:02}T00:00:00Z"}) for day in range(1, 11)]
+    sawlog("ingest", "--data", str(old), stdin="\n".join(lines).encode())
+    code, reports = retention(old, "--set", "retention.logs=30", "--force")
+    assert code == 0 and reports["logs"]["outcome"] == "nothing" and reports["logs"]["disputed_days"] == 10
+    assert rows(old) == 10
+
+
+def test_retention_runs_in_the_server_and_is_counted(data: Path):
+    history(data)
+    settings = ("host-metrics.enabled=false", "retention.logs=12", "retention.interval=200ms", "compaction.enabled=false")
+    server = Server(data, *settings, "query.time-max=1s", "compaction.grace=1s").start()
+    wait_for(lambda: server.value("SELECT count(*) FROM logs") == 13, "old days are gone")
+    assert metric(server, 'sawlog_retention_deleted_rows_total{subject="logs"}') == 7
+    wait_for(lambda: metric(server, "sawlog_swept_files_total") == 7, "their files are deleted after the grace")
+    send(server, 0)
+    assert server.value("SELECT count(*) FROM logs") == 33
+    server.stop()
+    assert DeltaTable(str(data / "tables/logs")).to_pyarrow_table(columns=["message"]).num_rows == 33
+
+
+def test_mistakes_in_retention_are_named():
+    done = sawlog("config", "check", "--set", "retention.logs=-1", "--set", "retention.delete-percent-max=0", "--set", "retention.lake=30d")
+    text = done.stderr.decode()
+    assert done.returncode == 2 and all(key in text for key in ["retention.logs", "delete-percent-max", "retention.lake"]), text

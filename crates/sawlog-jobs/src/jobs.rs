@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sawlog_seams::Clock;
+use sawlog_seams::lake::Lake;
+use sawlog_seams::serving::ServingStore;
 use sawlog_seams::upkeep::{Moment, Rewritten, Swept, TableUpkeep};
 use sawlog_seams::view::StoreRefresh;
 use sawlog_seams::warehouse::{StoredTable, TableSpec, WarehouseError};
@@ -14,6 +16,7 @@ use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
 
 use crate::plan::{self, CompactionOptions};
+use crate::retention::{RetentionMode, RetentionOptions};
 
 /// Rounds of one sweep at most; what is left is for the next run.
 const SWEEP_ROUNDS_MAX: usize = 100;
@@ -25,12 +28,25 @@ const PLAN_ROUNDS_MAX: usize = 8;
 pub struct Stores {
     /// The tables.
     pub tables: Arc<dyn TableUpkeep>,
+    /// Raw records, if they are kept.
+    pub lake: Option<Arc<dyn Lake>>,
+    /// Rollups.
+    pub serving: Arc<dyn ServingStore>,
     /// Shows queries what changed.
     pub views: Arc<dyn StoreRefresh>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+}
+
+/// What runs by itself, and how often; `None` for not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    /// Time between two runs of compaction.
+    pub compaction: Option<Duration>,
+    /// Time between two runs of retention, and what it keeps.
+    pub retention: Option<(Duration, RetentionOptions)>,
 }
 
 /// What one run of compaction did, over all tables.
@@ -79,28 +95,48 @@ impl Jobs {
         self.compact_with(&CompactionOptions { age_min: Duration::ZERO, quiet: Duration::ZERO, ..self.options }).await
     }
 
-    /// Runs [`Jobs::compact`] once in each interval until told to stop. Cancel: a merge that is cut off leaves an orphan
-    /// for a later sweep.
-    pub async fn run(&self, interval: Duration, mut stopped: watch::Receiver<bool>) {
-        loop {
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return,
-                () = tokio::time::sleep(interval) => {}
-            }
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return,
-                report = self.compact() => {
-                    if report.merged.files_in > 0 {
-                        tracing::info!(
-                            files_in = report.merged.files_in,
-                            files_out = report.merged.files_out,
-                            bytes = report.merged.bytes_out,
-                            "merged small files"
-                        );
+    /// Runs what the schedule says until told to stop. Cancel: a merge that is cut off leaves an orphan for a later
+    /// sweep, a deletion is done as a whole or not at all.
+    pub async fn run(&self, schedule: Schedule, mut stopped: watch::Receiver<bool>) {
+        let clock = &self.stores.clock;
+        let (mut compacted, mut expired) = (clock.monotonic(), clock.monotonic());
+        let tick =
+            schedule.compaction.into_iter().chain(schedule.retention.as_ref().map(|(interval, _)| *interval)).min();
+        let Some(tick) = tick else { return };
+        let work = async {
+            loop {
+                tokio::time::sleep(tick).await;
+                let is_due = |since: Duration, interval: Duration| clock.monotonic().saturating_sub(since) >= interval;
+                if let Some((interval, options)) = &schedule.retention
+                    && is_due(expired, *interval)
+                {
+                    expired = clock.monotonic();
+                    self.expire(options, RetentionMode::Careful).await;
+                }
+                match schedule.compaction {
+                    Some(interval) if is_due(compacted, interval) => {
+                        compacted = clock.monotonic();
+                        log_merges(self.compact().await.merged);
                     }
+                    Some(_) => {}
+                    // Deleted rows leave files behind even where nothing is merged.
+                    None => self.sweep_and_count().await,
                 }
             }
+        };
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = work => {}
         }
+    }
+
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// Waits until no other job runs.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     async fn compact_with(&self, options: &CompactionOptions) -> CompactionReport {
@@ -120,10 +156,10 @@ impl Jobs {
                 report.failures += 1;
             }
         }
+        self.count_swept(&report.swept);
         let seconds = self.stores.clock.monotonic().saturating_sub(started).as_secs_f64();
-        let (merged, swept) = (report.merged, report.swept);
+        let merged = report.merged;
         self.stores.metrics.add_compaction(merged.files_in, merged.files_out, merged.bytes_in, merged.bytes_out);
-        self.stores.metrics.add_swept(swept.files, swept.orphans, swept.bytes);
         self.stores.metrics.add_compaction_run(seconds, report.failures);
         report
     }
@@ -160,7 +196,7 @@ impl Jobs {
     }
 
     /// Shows queries the tables as they are. When that has to wait, files must wait too.
-    async fn show(&self) {
+    pub(crate) async fn show(&self) {
         let is_shown = self.stores.views.refresh_stored().await;
         let mut showing = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_shown {
@@ -200,8 +236,27 @@ impl Jobs {
         Ok(total)
     }
 
+    async fn sweep_and_count(&self) {
+        let _turn = self.turn.lock().await;
+        match self.sweep().await {
+            Ok(swept) => self.count_swept(&swept),
+            Err(error) => tracing::warn!(%error, "deleting old files failed; it is tried again"),
+        }
+    }
+
+    fn count_swept(&self, swept: &Swept) {
+        self.stores.metrics.add_swept(swept.files, swept.orphans, swept.bytes);
+    }
+
     fn is_behind(&self) -> bool {
         self.showing.lock().unwrap_or_else(PoisonError::into_inner).is_behind
+    }
+}
+
+fn log_merges(merged: Rewritten) {
+    if merged.files_in > 0 {
+        let (files_in, files_out, bytes) = (merged.files_in, merged.files_out, merged.bytes_out);
+        tracing::info!(files_in, files_out, bytes, "merged small files");
     }
 }
 

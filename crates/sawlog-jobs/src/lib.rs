@@ -12,8 +12,12 @@
 //! assert!(options.files_min > 1);
 //! ```
 
+mod expire;
 mod jobs;
 mod plan;
+mod retention;
 
-pub use jobs::{CompactionReport, Jobs, Stores};
+pub use expire::date;
+pub use jobs::{CompactionReport, Jobs, Schedule, Stores};
 pub use plan::CompactionOptions;
+pub use retention::{Amount, RetentionMode, RetentionOptions, RetentionOutcome, RetentionReport};

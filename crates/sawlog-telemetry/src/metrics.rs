@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::upkeep::UpkeepMetrics;
+use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
 
 /// What became of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -171,6 +171,19 @@ impl Metrics {
         self.upkeep.swept_files.inc_by(files);
         self.upkeep.orphans.inc_by(orphans);
         self.upkeep.swept_bytes.inc_by(bytes);
+    }
+
+    /// Counts what retention deleted from a table, the lake or the rollups.
+    pub fn add_expired(&self, subject: &'static str, items: u64, rows: u64, bytes: u64) {
+        let labels = SubjectLabels { subject };
+        self.upkeep.expired_items.get_or_create(&labels).inc_by(items);
+        self.upkeep.expired_rows.get_or_create(&labels).inc_by(rows);
+        self.upkeep.expired_bytes.get_or_create(&labels).inc_by(bytes);
+    }
+
+    /// Counts that retention was `refused` or `failed`.
+    pub fn add_retention_problem(&self, subject: &'static str, problem: &'static str) {
+        self.upkeep.retention_problems.get_or_create(&ProblemLabels { subject, problem }).inc();
     }
 
     /// Sets the memory of what is not in files yet.

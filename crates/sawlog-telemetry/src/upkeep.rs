@@ -2,10 +2,25 @@
 
 use std::sync::atomic::AtomicU64;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 type Count = Counter<u64, AtomicU64>;
+
+/// A table, `lake` or `rollups`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SubjectLabels {
+    pub(crate) subject: &'static str,
+}
+
+/// What kept retention from deleting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ProblemLabels {
+    pub(crate) subject: &'static str,
+    pub(crate) problem: &'static str,
+}
 
 /// Compaction and deletion of files.
 #[derive(Default)]
@@ -20,6 +35,10 @@ pub(crate) struct UpkeepMetrics {
     pub(crate) swept_files: Count,
     pub(crate) orphans: Count,
     pub(crate) swept_bytes: Count,
+    pub(crate) expired_items: Family<SubjectLabels, Count>,
+    pub(crate) expired_rows: Family<SubjectLabels, Count>,
+    pub(crate) expired_bytes: Family<SubjectLabels, Count>,
+    pub(crate) retention_problems: Family<ProblemLabels, Count>,
 }
 
 impl UpkeepMetrics {
@@ -34,5 +53,11 @@ impl UpkeepMetrics {
         registry.register("swept_files", "Old files deleted after the grace", self.swept_files.clone());
         registry.register("swept_orphan_files", "Files deleted that no commit had named", self.orphans.clone());
         registry.register("swept_bytes", "Bytes of deleted files", self.swept_bytes.clone());
+        let (items, rows) = (self.expired_items.clone(), self.expired_rows.clone());
+        registry.register("retention_deleted_items", "Files, objects and cells that retention deleted", items);
+        registry.register("retention_deleted_rows", "Rows that retention deleted", rows);
+        registry.register("retention_deleted_bytes", "Bytes that retention deleted", self.expired_bytes.clone());
+        let problems = self.retention_problems.clone();
+        registry.register("retention_problems", "Times that retention refused or failed to delete", problems);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
-use sawlog_jobs::{CompactionOptions, Jobs};
+use sawlog_core::schema::Table;
+use sawlog_jobs::{CompactionOptions, Jobs, RetentionOptions, Schedule};
 use sawlog_query::{QueryEngine, QueryLimits};
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::ServingStore;
@@ -45,12 +46,12 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let tables = Arc::new(DeltaWarehouse::open(&folder.tables()).await?);
         let warehouse = Arc::clone(&tables) as Arc<dyn Warehouse>;
-        let jobs_clock = Arc::clone(&clock);
         let serving: Arc<dyn ServingStore> = Arc::new(FjallServing::open(&folder.serving())?);
         let lake: Option<Arc<dyn Lake>> = match config.lake.enabled {
             true => Some(Arc::new(LocalLake::open(&folder.lake()).context("the lake folder cannot be opened")?)),
             false => None,
         };
+        let (jobs_clock, jobs_lake, jobs_serving) = (Arc::clone(&clock), lake.clone(), Arc::clone(&serving));
         let resume = Pipeline::resume_position(&disk, folder.path(), warehouse.as_ref(), serving.as_ref())?;
         let mut wal_options = WalOptions::new(folder.wal());
         wal_options.segment_bytes_max = config.wal.segment_size.bytes();
@@ -74,6 +75,8 @@ impl Node {
             sawlog_jobs::Stores {
                 tables: tables as Arc<dyn TableUpkeep>,
                 views: Arc::clone(&pipeline) as Arc<dyn StoreRefresh>,
+                lake: jobs_lake,
+                serving: jobs_serving,
                 clock: jobs_clock,
                 metrics: Arc::clone(&metrics),
             },
@@ -125,6 +128,32 @@ fn compaction_options(config: &Config) -> CompactionOptions {
         quiet: compaction.quiet.duration(),
         memory_bytes_max: compaction.memory_max.bytes(),
         grace: compaction.grace.duration(),
+    }
+}
+
+/// How long things are kept.
+pub(crate) fn retention_options(config: &Config) -> RetentionOptions {
+    let retention = &config.retention;
+    // The configuration has checked that the numbers are small.
+    let days = |days: usize| u32::try_from(days).unwrap_or(u32::MAX);
+    RetentionOptions {
+        tables: vec![
+            (Table::Logs.name(), days(retention.logs)),
+            (Table::Metrics.name(), days(retention.metrics)),
+            (Table::Activity.name(), days(retention.activity)),
+            (Table::DeadLetters.name(), days(retention.dead_letters)),
+        ],
+        lake_days: days(retention.lake),
+        rollup_days: days(retention.rollups),
+        delete_percent_max: days(retention.delete_percent_max),
+    }
+}
+
+/// What runs in the background.
+pub(crate) fn schedule(config: &Config) -> Schedule {
+    Schedule {
+        compaction: config.compaction.enabled.then(|| config.compaction.interval.duration()),
+        retention: Some((config.retention.interval.duration(), retention_options(config))),
     }
 }
 

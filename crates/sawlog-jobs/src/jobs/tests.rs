@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
+use sawlog_core::rowkey::{self, KeyKind};
+use sawlog_seams::lake::MemoryLake;
+use sawlog_seams::serving::{Family, MemoryServing, Mutation};
 use sawlog_seams::warehouse::{StoredFile, Warehouse};
 use sawlog_seams::{ManualClock, Position};
 
@@ -61,8 +64,14 @@ impl TableUpkeep for Lists {
         self.removed.lock().unwrap().extend(taken.iter().map(|file| (file.path.clone(), at.monotonic)));
         Ok(Rewritten { files_in: taken.len() as u64, bytes_in: bytes, files_out: 1, bytes_out: bytes, rows })
     }
-    async fn remove(&self, _: &str, _: &[String], _: Moment) -> Result<u64, WarehouseError> {
-        Ok(0)
+    async fn remove(&self, table: &str, paths: &[String], _: Moment) -> Result<u64, WarehouseError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(WarehouseError::DiskFull { table: table.to_owned() });
+        }
+        let mut files = self.files.lock().unwrap();
+        let before = files.len();
+        files.retain(|file| !paths.contains(&file.path));
+        Ok((before - files.len()) as u64)
     }
     async fn sweep(&self, table: &str, grace: Duration, at: Moment) -> Result<Swept, WarehouseError> {
         let mut removed = self.removed.lock().unwrap();
@@ -92,6 +101,8 @@ impl StoreRefresh for Views {
 
 struct World {
     tables: Arc<Lists>,
+    lake: Arc<MemoryLake>,
+    serving: Arc<MemoryServing>,
     views: Arc<Views>,
     clock: Arc<ManualClock>,
     metrics: Arc<Metrics>,
@@ -103,16 +114,19 @@ const HOUR: Duration = Duration::from_secs(3_600);
 impl World {
     fn new(files: usize) -> Self {
         let tables = Arc::new(Lists::with(files));
+        let (lake, serving) = (Arc::new(MemoryLake::default()), Arc::new(MemoryServing::default()));
         let (views, metrics) = (Arc::new(Views::default()), Arc::new(Metrics::default()));
         let clock = Arc::new(ManualClock::at_micros(10 * HOUR.as_micros() as i64));
         let stores = Stores {
             tables: Arc::clone(&tables) as Arc<dyn TableUpkeep>,
+            lake: Some(Arc::clone(&lake) as Arc<dyn Lake>),
+            serving: Arc::clone(&serving) as Arc<dyn ServingStore>,
             views: Arc::clone(&views) as Arc<dyn StoreRefresh>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             metrics: Arc::clone(&metrics),
         };
         let jobs = Jobs::new(stores, CompactionOptions::default());
-        Self { tables, views, clock, metrics, jobs }
+        Self { tables, lake, serving, views, clock, metrics, jobs }
     }
 
     fn waiting(&self) -> usize {
@@ -189,5 +203,103 @@ async fn the_loop_ends_when_told() {
     let world = World::new(0);
     let (stop, stopped) = watch::channel(false);
     stop.send_replace(true);
-    world.jobs.run(HOUR, stopped).await;
+    let schedule = Schedule { compaction: Some(HOUR), retention: Some((HOUR, RetentionOptions::default())) };
+    world.jobs.run(schedule, stopped.clone()).await;
+    world.jobs.run(Schedule::default(), stopped).await;
+}
+
+const DAY: i64 = 86_400_000_000;
+
+/// A world on day 100 with one file, one raw object and one rollup cell for each of the days 90 to 99.
+async fn ten_days() -> World {
+    let world = World::new(10);
+    world.clock.set_micros(100 * DAY);
+    let mut cells = Vec::new();
+    for (index, day) in (90..100).enumerate() {
+        world.tables.files.lock().unwrap()[index].partition_days = Some(day);
+        let key = format!("raw/receive_date={}/receive_hour=01/a.parquet", crate::date(day));
+        world.lake.put(&key, "x".into()).await.expect("stored");
+        let mut key = Vec::new();
+        rowkey::encode(&mut key, KeyKind::Requests, &[Some("shop"), None, None], i64::from(day) * DAY);
+        cells.push(Mutation { family: Family::Rollup, key, value: Some(vec![1]) });
+    }
+    world.serving.apply(cells, Position(1)).expect("applied");
+    world
+}
+
+impl World {
+    async fn left(&self) -> (usize, usize, usize) {
+        let cells = self.serving.snapshot().scan(Family::Rollup, b"", None).expect("cells").len();
+        let objects = self.lake.list("raw").await.expect("keys").len();
+        (self.tables.files.lock().unwrap().len(), objects, cells)
+    }
+}
+
+fn keep(days: u32) -> RetentionOptions {
+    RetentionOptions {
+        tables: vec![("logs", days), ("metrics", 0)],
+        lake_days: days,
+        rollup_days: days,
+        ..RetentionOptions::default()
+    }
+}
+
+fn outcomes(reports: &[crate::RetentionReport]) -> Vec<(&'static str, crate::RetentionOutcome)> {
+    reports.iter().map(|report| (report.subject, report.outcome.clone())).collect()
+}
+
+#[tokio::test]
+async fn old_days_go_from_tables_lake_and_rollups_and_are_counted() {
+    use crate::RetentionOutcome::{Deleted, Nothing, Planned};
+    let world = ten_days().await;
+    let subjects = |outcome: crate::RetentionOutcome| {
+        ["logs", "lake", "rollups"].map(|subject| (subject, outcome.clone())).to_vec()
+    };
+    // The newest data is of day 99: kept are the days 94 to 99.
+    assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::DryRun).await), subjects(Planned));
+    assert_eq!(world.left().await, (10, 10, 10));
+    assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::Careful).await), subjects(Deleted));
+    assert_eq!(world.left().await, (6, 6, 6));
+    assert!(world.views.shown.load(Ordering::SeqCst));
+    assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::Careful).await), subjects(Nothing));
+    let text = world.metrics.to_text();
+    assert!(text.contains("sawlog_retention_deleted_rows_total{subject=\"logs\"} 40"), "{text}");
+    assert!(text.contains("sawlog_retention_deleted_items_total{subject=\"rollups\"} 4"), "{text}");
+}
+
+#[tokio::test]
+async fn too_much_at_once_is_refused_until_a_person_forces_it() {
+    use crate::RetentionOutcome::{Deleted, Refused};
+    let world = ten_days().await;
+    let reports = world.jobs.expire(&keep(1), RetentionMode::Careful).await;
+    assert!(reports.iter().all(|report| report.outcome == Refused), "{reports:?}");
+    assert_eq!(world.left().await, (10, 10, 10));
+    assert!(
+        world.metrics.to_text().contains("sawlog_retention_problems_total{subject=\"logs\",problem=\"refused\"} 1")
+    );
+    let reports = world.jobs.expire(&keep(1), RetentionMode::Force).await;
+    assert!(reports.iter().all(|report| report.outcome == Deleted), "{reports:?}");
+    assert_eq!(world.left().await, (2, 2, 2));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_in_either_direction_deletes_nothing() {
+    for now in [100_000 * DAY, -100_000 * DAY, i64::MAX, i64::MIN] {
+        let world = ten_days().await;
+        world.clock.set_micros(now);
+        world.jobs.expire(&keep(20), RetentionMode::Force).await;
+        assert_eq!(world.left().await, (10, 10, 10), "{now}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_by_default_and_a_failure_is_reported() {
+    let world = ten_days().await;
+    assert!(world.jobs.expire(&RetentionOptions::default(), RetentionMode::Force).await.is_empty());
+    world.tables.is_full.store(true, Ordering::SeqCst);
+    let reports = world.jobs.expire(&keep(5), RetentionMode::Careful).await;
+    assert!(
+        matches!(&reports[0].outcome, crate::RetentionOutcome::Failed(problem) if problem.contains("disk is full"))
+    );
+    assert_eq!(world.left().await, (10, 6, 6));
 }

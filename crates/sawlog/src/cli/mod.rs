@@ -7,6 +7,7 @@ mod generate;
 mod ingest;
 mod key;
 mod query;
+mod retention;
 mod serve;
 
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Merge small files of a data folder and delete what nobody needs any more.
     Compact(compact::CompactArgs),
+    /// Delete what is older than `[retention]` keeps.
+    Retention(retention::RetentionArgs),
     /// Check and show the configuration.
     Config(config::ConfigArgs),
     /// Make, list and revoke API keys.
@@ -126,6 +129,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Compact(args)) => compact::run(&args),
+        Some(Command::Retention(args)) => retention::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Key(args)) => key::run(&args),
     };

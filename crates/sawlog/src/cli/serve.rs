@@ -22,7 +22,7 @@ use crate::cli::{SettingsArgs, runtime};
 use crate::config::{Config, Loaded};
 use crate::host_metrics;
 use crate::rules_reload::RulesReload;
-use crate::wiring::{Node, age_limits};
+use crate::wiring::{Node, age_limits, schedule};
 
 /// Bodies that are in memory at the same time; more requests wait.
 const BODIES_MAX: usize = 16;
@@ -79,14 +79,13 @@ where
         known: loaded.settings.clone(),
     };
     tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));
-    if config.compaction.enabled {
-        let (jobs, interval, stopped) =
-            (Arc::clone(&node.jobs), config.compaction.interval.duration(), stopped.clone());
-        tasks.spawn(async move {
-            jobs.run(interval, stopped).await;
-            Ok(())
-        });
-    }
+    let (jobs, schedule, jobs_stopped) = (Arc::clone(&node.jobs), schedule(config), stopped.clone());
+    tasks.spawn(async move {
+        jobs.run(schedule, jobs_stopped.clone()).await;
+        // A schedule without jobs ends at once, which must not end the server.
+        until(jobs_stopped).await;
+        Ok(())
+    });
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();

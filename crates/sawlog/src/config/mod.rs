@@ -16,7 +16,7 @@ use std::time::Duration;
 use sawlog_core::rules::{Rules, RulesConfig};
 
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
-pub(crate) use upkeep::CompactionConfig;
+pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
 pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) pipeline: PipelineConfig,
     pub(crate) lake: LakeConfig,
     pub(crate) compaction: CompactionConfig,
+    pub(crate) retention: RetentionConfig,
     pub(crate) query: QueryConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) host_metrics: HostMetricsConfig,
@@ -210,7 +211,7 @@ impl Reader {
         let wal = (self.get("wal.segment-size"), self.get("wal.queue-size"));
         let pipeline = self.pipeline();
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
-        let compaction = upkeep::compaction(self);
+        let (compaction, retention) = (upkeep::compaction(self), upkeep::retention(self));
         let query = self.query();
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
@@ -225,6 +226,7 @@ impl Reader {
             pipeline: pipeline?,
             lake: lake?,
             compaction: compaction?,
+            retention: retention?,
             query: query?,
             sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2? },
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },

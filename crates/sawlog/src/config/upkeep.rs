@@ -51,3 +51,49 @@ pub(super) fn compaction(reader: &mut Reader) -> Option<CompactionConfig> {
         grace: grace?,
     })
 }
+
+/// How long things are kept; 0 days keep for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct RetentionConfig {
+    pub(crate) logs: usize,
+    pub(crate) metrics: usize,
+    pub(crate) activity: usize,
+    pub(crate) dead_letters: usize,
+    pub(crate) lake: usize,
+    pub(crate) rollups: usize,
+    pub(crate) delete_percent_max: usize,
+    pub(crate) interval: HumanDuration,
+}
+
+/// Reads `[retention]`; every mistake is noted.
+pub(super) fn retention(reader: &mut Reader) -> Option<RetentionConfig> {
+    const DAYS_MAX: usize = 100_000;
+    let names = ["logs", "metrics", "activity", "dead-letters", "lake", "rollups"];
+    let days = names.map(|name| {
+        let key = format!("retention.{name}");
+        let days = reader.get::<usize>(&key);
+        if days.is_some_and(|days| days > DAYS_MAX) {
+            reader.note(&key, "it is more than 100000 days", "give a number of days, or 0 to keep for ever");
+        }
+        days
+    });
+    let percent = reader.get::<usize>("retention.delete-percent-max");
+    if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+        reader.note("retention.delete-percent-max", "it is out of range", "give from 1 to 100");
+    }
+    let interval = reader.get::<HumanDuration>("retention.interval");
+    if interval.is_some_and(|interval| interval.duration() < INTERVAL_MIN) {
+        reader.note("retention.interval", "it is shorter than 10 ms", "give at least 10ms");
+    }
+    let [logs, metrics, activity, dead_letters, lake, rollups] = days;
+    Some(RetentionConfig {
+        logs: logs?,
+        metrics: metrics?,
+        activity: activity?,
+        dead_letters: dead_letters?,
+        lake: lake?,
+        rollups: rollups?,
+        delete_percent_max: percent?,
+        interval: interval?,
+    })
+}
