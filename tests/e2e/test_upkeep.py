@@ -33,7 +33,10 @@ def metric(server: Server, name: str) -> float:
 
 
 def send(server: Server, first: int, count: int = 20) -> None:
-    server.events("\n".join(json.dumps({"message": f"m{first + n}", "service": f"s{n % 3}"}) for n in range(count)))
+    lines = [
+        {"message": f"m{first + n}", "service": f"s{n % 3}", "labels": {"n": first + n, "even": n % 2 == 0}} for n in range(count)
+    ]
+    server.events("\n".join(map(json.dumps, lines)))
 
 
 def test_files_are_merged_beside_ingest_and_no_query_misses_a_row(data: Path):
@@ -62,6 +65,7 @@ def test_files_are_merged_beside_ingest_and_no_query_misses_a_row(data: Path):
         reader.join()
     assert not wrong, wrong[:5]
     assert server.value("SELECT count(*) FROM logs") == 1200
+    assert server.value("SELECT count(*) FROM logs WHERE message = 'm' || attributes['n']") == 1200
     assert metric(server, "sawlog_compaction_failures_total") == 0
     server.stop()
     table = DeltaTable(str(data / "tables/logs"))

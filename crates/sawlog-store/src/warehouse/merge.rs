@@ -42,7 +42,7 @@ pub(super) fn merge(
     for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(root.join(&file.path))?)?;
         let expected: i64 = reader.metadata().row_groups().iter().map(|group| group.total_byte_size()).sum();
-        if taken > 0 && memory.saturating_add(expected.unsigned_abs()) > memory_bytes_max {
+        if memory.saturating_add(expected.unsigned_abs()) > memory_bytes_max {
             break;
         }
         rows += reader.metadata().file_metadata().num_rows().unsigned_abs();

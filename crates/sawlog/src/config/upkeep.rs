@@ -31,8 +31,9 @@ pub(super) fn compaction(reader: &mut Reader) -> Option<CompactionConfig> {
         reader.note("compaction.files-min", "it is less than 2", "give at least 2; turn merging off with `enabled`");
     }
     for (key, size) in [("compaction.file-size", sizes.0), ("compaction.memory-max", sizes.1)] {
-        if size.is_some_and(|size| !(1 << 20..=16 << 30).contains(&size.bytes())) {
-            reader.note(key, "it is out of range", "give from 1MiB to 16GiB");
+        // Text columns of one merge must stay below 2 GiB.
+        if size.is_some_and(|size| !(1 << 20..=1 << 30).contains(&size.bytes())) {
+            reader.note(key, "it is out of range", "give from 1MiB to 1GiB");
         }
     }
     let query_time = reader.quiet::<HumanDuration>("query.time-max").map_or(Duration::ZERO, |time| time.duration());
