@@ -3,7 +3,8 @@
 //! For: one pass over all tables, and the loop that repeats it. Invariant: a file is deleted only when, for the whole
 //! grace, no new query could have met it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sawlog_seams::Clock;
@@ -22,6 +23,9 @@ use crate::retention::{RetentionMode, RetentionOptions};
 const SWEEP_ROUNDS_MAX: usize = 100;
 /// Rounds of planning in one run at most: merged files may be merged again.
 const PLAN_ROUNDS_MAX: usize = 8;
+
+/// Groups that are remembered as fruitless; then all are tried again.
+const FRUITLESS_MAX: usize = 1_000;
 
 /// What the jobs work on.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ pub struct Jobs {
     stores: Stores,
     options: CompactionOptions,
     showing: Mutex<Showing>,
+    /// Groups that did not fit into memory: reading them again would be in vain.
+    fruitless: Mutex<HashSet<Vec<String>>>,
     /// One run at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -82,7 +88,13 @@ impl Jobs {
     /// Makes the jobs; nothing runs yet.
     #[must_use]
     pub fn new(stores: Stores, options: CompactionOptions) -> Self {
-        Self { stores, options, showing: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self {
+            stores,
+            options,
+            showing: Mutex::default(),
+            fruitless: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Merges small files of every table and deletes what the grace is over for.
@@ -176,11 +188,16 @@ impl Jobs {
             drop(stored);
             let mut has_merged = false;
             for group in groups {
+                if self.fruitless().contains(&group) {
+                    continue;
+                }
                 let at = Moment::now(self.stores.clock.as_ref());
                 let done = self.stores.tables.rewrite(table, &group, options.memory_bytes_max, at).await?;
                 if done.files_in > 0 {
                     has_merged = true;
                     self.show().await;
+                } else {
+                    self.note_fruitless(group);
                 }
                 total.files_in += done.files_in;
                 total.bytes_in += done.bytes_in;
@@ -193,6 +210,18 @@ impl Jobs {
             }
         }
         Ok(())
+    }
+
+    fn fruitless(&self) -> MutexGuard<'_, HashSet<Vec<String>>> {
+        self.fruitless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_fruitless(&self, group: Vec<String>) {
+        let mut fruitless = self.fruitless();
+        if fruitless.len() >= FRUITLESS_MAX {
+            fruitless.clear();
+        }
+        fruitless.insert(group);
     }
 
     /// Shows queries the tables as they are. When that has to wait, files must wait too.

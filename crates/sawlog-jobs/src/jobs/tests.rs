@@ -1,7 +1,7 @@
 //! Jobs over tables that are only lists of files.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
@@ -18,6 +18,8 @@ struct Lists {
     files: Mutex<Vec<StoredFile>>,
     removed: Mutex<BTreeMap<String, Duration>>,
     is_full: AtomicBool,
+    is_too_large: AtomicBool,
+    rewrites: AtomicUsize,
 }
 
 impl Lists {
@@ -30,7 +32,8 @@ impl Lists {
             partition_days: Some(1),
         };
         let files = Mutex::new((0..count).map(file).collect());
-        Self { files, removed: Mutex::default(), is_full: AtomicBool::new(false) }
+        let (removed, flag) = (Mutex::default(), || AtomicBool::new(false));
+        Self { files, removed, is_full: flag(), is_too_large: flag(), rewrites: AtomicUsize::new(0) }
     }
 }
 
@@ -54,6 +57,10 @@ impl TableUpkeep for Lists {
     async fn rewrite(&self, table: &str, paths: &[String], _: u64, at: Moment) -> Result<Rewritten, WarehouseError> {
         if self.is_full.load(Ordering::SeqCst) {
             return Err(WarehouseError::DiskFull { table: table.to_owned() });
+        }
+        self.rewrites.fetch_add(1, Ordering::SeqCst);
+        if self.is_too_large.load(Ordering::SeqCst) {
+            return Ok(Rewritten::default());
         }
         let mut files = self.files.lock().unwrap();
         let (taken, kept): (Vec<_>, Vec<_>) = files.drain(..).partition(|file| paths.contains(&file.path));
@@ -188,6 +195,16 @@ async fn a_failure_is_counted_and_the_next_run_tries_again() {
     assert!(world.metrics.to_text().contains("sawlog_compaction_failures_total 1"));
     world.tables.is_full.store(false, Ordering::SeqCst);
     assert_eq!(world.jobs.compact().await.merged.files_in, 20);
+}
+
+#[tokio::test]
+async fn a_group_that_does_not_fit_into_memory_is_not_read_again_and_again() {
+    let world = World::new(20);
+    world.tables.is_too_large.store(true, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(world.jobs.compact().await.merged, Rewritten::default());
+    }
+    assert_eq!(world.tables.rewrites.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

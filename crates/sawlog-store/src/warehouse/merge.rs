@@ -15,6 +15,7 @@ use arrow::error::ArrowError;
 use deltalake_core::kernel::Add;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ParquetMetaData;
 use sawlog_seams::warehouse::{StoredFile, TableSpec};
 
 use super::files::{Statistics, WriteError, date_text, finish_file, folder_of, properties};
@@ -38,13 +39,20 @@ pub(super) fn merge(
     memory_bytes_max: u64,
 ) -> Result<Option<Merged>, WriteError> {
     let schema = schema_in_files(spec)?;
-    let (mut batches, mut taken, mut memory, mut rows) = (Vec::new(), 0, 0u64, 0);
+    if fitting(root, files, memory_bytes_max)? < 2 {
+        return Ok(None);
+    }
+    let (mut batches, mut taken, mut rows) = (Vec::new(), 0, 0);
+    let (mut memory, mut encoded) = (0u64, 0u64);
     for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(root.join(&file.path))?)?;
-        let expected: i64 = reader.metadata().row_groups().iter().map(|group| group.total_byte_size()).sum();
-        if memory.saturating_add(expected.unsigned_abs()) > memory_bytes_max {
+        let expected = encoded_bytes(reader.metadata());
+        // Rows take more room in memory than in pages; how much more, the files read so far tell.
+        let growth = (memory / encoded.max(1)).max(1);
+        if memory.saturating_add(expected.saturating_mul(growth)) > memory_bytes_max {
             break;
         }
+        encoded += expected;
         rows += reader.metadata().file_metadata().num_rows().unsigned_abs();
         for batch in reader.with_batch_size(CHUNK_ROWS).build()? {
             let batch = conform(&batch?, &schema)?;
@@ -71,6 +79,24 @@ pub(super) fn merge(
             Err(error)
         }
     }
+}
+
+/// Bytes of a file's pages before compression.
+fn encoded_bytes(metadata: &ParquetMetaData) -> u64 {
+    metadata.row_groups().iter().map(|group| group.total_byte_size().unsigned_abs()).sum()
+}
+
+/// How many files may fit into memory, from their footers alone; stops at two, which make a merge.
+fn fitting(root: &Path, files: &[StoredFile], memory_bytes_max: u64) -> Result<usize, WriteError> {
+    let mut bytes = 0;
+    for (count, file) in files.iter().take(2).enumerate() {
+        let metadata = ParquetRecordBatchReaderBuilder::try_new(File::open(root.join(&file.path))?)?.metadata().clone();
+        bytes += encoded_bytes(&metadata);
+        if bytes > memory_bytes_max {
+            return Ok(count);
+        }
+    }
+    Ok(files.len().min(2))
 }
 
 /// The same files give the same name, so that a repeated try takes the place of its own leftover.

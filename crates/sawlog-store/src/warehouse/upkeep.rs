@@ -59,8 +59,8 @@ impl OpenTable {
             return Ok(Rewritten::default());
         }
         let (spec, root, inputs) = (self.spec.clone(), self.root.clone(), files.clone());
-        let merging = tokio::task::spawn_blocking(move || merge::merge(&spec, &root, &inputs, memory_max)).await;
-        let merged = merging.map_err(|error| self.failed("merged", &error))?;
+        let merged = on_own_thread(move || merge::merge(&spec, &root, &inputs, memory_max)).await;
+        let merged = merged.map_err(|error| self.failed("merged", &error))?;
         let Some(merged) = merged.map_err(|error| self.failed("merged", &error))? else {
             return Ok(Rewritten::default());
         };
@@ -219,6 +219,17 @@ impl OpenTable {
         }
         Ok(cleaned as u64)
     }
+}
+
+/// Runs a merge on a thread that ends with it. The allocator keeps freed memory for the thread that used it: on the
+/// shared pool, where each merge may meet another thread, that added up to several times the budget.
+async fn on_own_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("sawlog-merge".to_owned()).spawn(move || {
+        // Nobody waits any more when the job was cancelled.
+        let _ = done.send(run());
+    })?;
+    result.await.map_err(|_| std::io::Error::other("the merging thread panicked"))
 }
 
 struct Found {
