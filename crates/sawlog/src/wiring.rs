@@ -116,6 +116,7 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         memory_bytes_max: pipeline.memory_max.bytes() as usize,
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
+        disk_free_min: config.data.free_min.bytes(),
     }
 }
 
