@@ -17,8 +17,18 @@ KILLS = 30 if LONG else 6
 CALLS = ["linkat", "rename", "fsync", "fdatasync", "unlink", "write"]
 MOMENTS = [(call, nth) for call in CALLS for nth in ((1, 2, 3, 4, 6) if LONG else (2,))]
 START_CALLS = ["rename", "fsync", "unlink", "write"] if LONG else ["fsync", "unlink"]
-# Flushes come often, so that kills hit them too.
-SETTINGS = ("host-metrics.enabled=false", "pipeline.flush-interval=300ms", "wal.segment-size=64KiB", "query.rows-max=10000000")
+# Flushes and merges come often, and merged files go soon, so that kills hit them too.
+SETTINGS = (
+    "host-metrics.enabled=false",
+    "pipeline.flush-interval=300ms",
+    "wal.segment-size=64KiB",
+    "query.rows-max=10000000",
+    "query.time-max=1s",
+    "compaction.interval=200ms",
+    "compaction.files-min=2",
+    "compaction.age-min=0s",
+    "compaction.grace=1s",
+)
 
 
 def test_acknowledged_events_survive_kill_9_once(data: Path):
