@@ -16,7 +16,9 @@ KILLS = 30 if LONG else 6
 # Calls by which the event log and a flush reach the disk, and which of a thread's calls the kill comes instead of.
 CALLS = ["linkat", "rename", "fsync", "fdatasync", "unlink", "write"]
 MOMENTS = [(call, nth) for call in CALLS for nth in ((1, 2, 3, 4, 6) if LONG else (2,))]
-START_CALLS = ["rename", "fsync", "unlink", "write"] if LONG else ["fsync", "unlink"]
+START_MOMENTS = [("fsync", 1), ("fsync", 2), ("unlink", 2)]
+if LONG:
+    START_MOMENTS += [("rename", 1), ("unlink", 1), ("write", 1), ("write", 2), ("write", 4)]
 # Flushes and merges come often, and merged files go soon, so that kills hit them too.
 SETTINGS = (
     "host-metrics.enabled=false",
@@ -67,18 +69,17 @@ def test_a_kill_instead_of_a_write_to_the_disk_loses_and_repeats_nothing(data: P
     server.stop()
 
 
-@pytest.mark.parametrize("call", START_CALLS)
-def test_a_kill_during_recovery_loses_and_repeats_nothing(data: Path, call: str):
+@pytest.mark.parametrize(("call", "nth"), START_MOMENTS)
+def test_a_kill_during_recovery_loses_and_repeats_nothing(data: Path, call: str, nth: int):
     server = Server(data, *SETTINGS).start()
     sender = Sender(server)
     sender.start()
     wait_for(lambda: len(sender.acknowledged) >= 200, "events flow")
     server.kill()
     sender.stop()
-    for nth in (1, 2):
-        traced = Server(data, *SETTINGS, prefix=injected(call, f"signal=SIGKILL:when={nth}"))
-        traced.start(wait=False)
-        wait_for(lambda process=traced.process: process.poll() is not None, f"the server dies at {call} {nth}")
+    traced = Server(data, *SETTINGS, prefix=injected(call, f"signal=SIGKILL:when={nth}"))
+    traced.start(wait=False)
+    wait_for(lambda: traced.process.poll() is not None, f"the server dies at {call} {nth}")
     server.start()
     check(server, [sender])
     server.stop()
