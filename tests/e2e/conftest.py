@@ -40,28 +40,34 @@ def sawlog(*arguments: str, stdin: bytes | None = None, timeout: float = 120) ->
 class Server:
     """One `sawlog serve` process."""
 
-    def __init__(self, data: Path, *settings: str, config: Path | None = None):
+    def __init__(self, data: Path, *settings: str, config: Path | None = None, prefix: tuple[str, ...] = ()):
         self.data = data
         self.config = config
         self.settings = settings
+        # A program that starts the server: strace, nsenter. It must end with the server.
+        self.prefix = prefix
         self.process: subprocess.Popen | None = None
         self.url = ""
         self.grpc = ""
         self.otlp_http = ""
         self.postgres = ("127.0.0.1", 0)
 
-    def start(self) -> "Server":
+    def start(self, wait: bool = True) -> "Server":
+        """Starts the server; with `wait=False` it may die at any moment, and then has no `url`."""
         ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen"]
         flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
         flags += [flag for setting in self.settings for flag in ("--set", setting)]
         flags += ["--config", str(self.config)] if self.config else []
         log = open(self.data.parent / f"{self.data.name}.log", "ab")
         self.process = subprocess.Popen(
-            [binary(), "serve", "--data", str(self.data), *flags], stdout=subprocess.PIPE, stderr=log
+            [*self.prefix, binary(), "serve", "--data", str(self.data), *flags], stdout=subprocess.PIPE, stderr=log
         )
         first = self.process.stdout.readline().decode()
         second = self.process.stdout.readline().decode()
         found = re.search(r"http://(\S+)", first)
+        if not found and not wait:
+            self.url = ""
+            return self
         assert found, f"no address in {first!r}; the log is {log.name}: {Path(log.name).read_text()[-2000:]}"
         self.url = f"http://{found[1]}"
         grpc = re.search(r"gRPC on ([\d.:]+)", second)
@@ -70,7 +76,8 @@ class Server:
         self.otlp_http = f"http://{otlp_http[1]}" if otlp_http else ""
         postgres = re.search(r"Postgres on ([\d.]+):(\d+)", second)
         self.postgres = (postgres[1], int(postgres[2])) if postgres else ("", 0)
-        self.wait_ready()
+        if wait:
+            self.wait_ready()
         return self
 
     def wait_ready(self) -> None:

@@ -4,15 +4,16 @@
 //! grace, no new query could have met it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sawlog_seams::Clock;
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::ServingStore;
 use sawlog_seams::upkeep::{Moment, Rewritten, Swept, TableUpkeep};
 use sawlog_seams::view::StoreRefresh;
 use sawlog_seams::warehouse::{StoredTable, TableSpec, WarehouseError};
+use sawlog_seams::{Clock, Disk};
 use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
 
@@ -42,6 +43,10 @@ pub struct Stores {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// The disk of the tables.
+    pub disk: Arc<dyn Disk>,
+    /// A folder on it.
+    pub folder: PathBuf,
 }
 
 /// What runs by itself, and how often; `None` for not at all.
@@ -155,7 +160,8 @@ impl Jobs {
         let _turn = self.turn.lock().await;
         let started = self.stores.clock.monotonic();
         let mut report = CompactionReport::default();
-        for spec in TableSpec::all() {
+        let has_room = self.has_room(options);
+        for spec in TableSpec::all().into_iter().filter(|_| has_room) {
             if let Err(error) = self.compact_table(spec.name, options, &mut report.merged).await {
                 tracing::warn!(table = spec.name, %error, "merging files failed; it is tried again");
                 report.failures += 1;
@@ -174,6 +180,16 @@ impl Jobs {
         self.stores.metrics.add_compaction(merged.files_in, merged.files_out, merged.bytes_in, merged.bytes_out);
         self.stores.metrics.add_compaction_run(seconds, report.failures);
         report
+    }
+
+    /// Whether merges leave the space that ingest needs: old files stay beside new ones for the grace.
+    fn has_room(&self, options: &CompactionOptions) -> bool {
+        let needed = options.disk_free_min.saturating_add(options.file_bytes);
+        let free = self.stores.disk.free_bytes(&self.stores.folder).unwrap_or(u64::MAX);
+        if free < needed {
+            tracing::warn!(free, needed, "the disk is nearly full: files are not merged, old ones are still deleted");
+        }
+        free >= needed
     }
 
     async fn compact_table(

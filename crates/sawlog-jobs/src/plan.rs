@@ -24,6 +24,8 @@ pub struct CompactionOptions {
     pub quiet: Duration,
     /// Memory for the rows of one merge, bytes.
     pub memory_bytes_max: u64,
+    /// Free space that merges leave to others, bytes.
+    pub disk_free_min: u64,
     /// How long files stay on the disk after they were taken out of a table.
     pub grace: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for CompactionOptions {
             age_min: Duration::from_secs(60),
             quiet: Duration::from_secs(3_600),
             memory_bytes_max: 256 << 20,
+            disk_free_min: 256 << 20,
             grace: Duration::from_secs(3_600),
         }
     }

@@ -52,6 +52,8 @@ impl IntoResponse for ApiError {
 }
 
 const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
+/// Space does not come back at once.
+pub(crate) const DISK_RETRY: Duration = Duration::from_secs(5);
 
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
@@ -67,6 +69,10 @@ impl From<SubmitError> for ApiError {
                 "send again after the time in Retry-After",
             )
             .retry_after(OVERLOAD_RETRY),
+            SubmitError::DiskShort { .. } => {
+                let hint = "free space on the disk of the data folder; until then send again after Retry-After";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", message, hint).retry_after(DISK_RETRY)
+            }
             SubmitError::Stopped => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message, "send again when the server is back")
                     .retry_after(OVERLOAD_RETRY)

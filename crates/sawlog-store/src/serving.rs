@@ -1,22 +1,29 @@
 //! The serving store on `fjall`, one keyspace for each column family.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
-use sawlog_seams::Position;
 use sawlog_seams::serving::{Cell, Family, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::{Disk, Position, RealDisk};
 
 use crate::lake::is_disk_full;
 
 const POSITION_KEY: &[u8] = b"applied_position";
+/// Free space that a write needs beside its own bytes. `fjall` refuses all work after a failed write until it is opened
+/// again, so that a write that cannot succeed is better not begun.
+const FREE_MIN: u64 = 4 << 20;
 
 /// Cells in an embedded log-structured merge tree.
 pub struct FjallServing {
     database: Database,
     families: Arc<HashMap<Family, Keyspace>>,
     meta: Keyspace,
+    folder: PathBuf,
+    /// A write or sync failed: what is in memory may not be on the disk, and only opening it again tells.
+    has_failed: AtomicBool,
 }
 
 fn explain(action: &'static str) -> impl Fn(fjall::Error) -> ServingError {
@@ -39,15 +46,45 @@ impl FjallServing {
             .map(|family| Ok((family, keyspace(family.name())?)))
             .collect::<Result<_, ServingError>>()?;
         let meta = keyspace("meta")?;
-        Ok(Self { database, families: Arc::new(families), meta })
+        let (families, folder) = (Arc::new(families), folder.to_path_buf());
+        Ok(Self { database, families, meta, folder, has_failed: AtomicBool::new(false) })
+    }
+
+    fn check_sound(&self) -> Result<(), ServingError> {
+        let problem = "an earlier write failed, and what it left is known only after a restart";
+        match self.has_failed.load(Ordering::Acquire) {
+            true => Err(ServingError::backend("writing", problem)),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a write of so many bytes that cannot succeed.
+    fn check_room(&self, bytes: usize) -> Result<(), ServingError> {
+        let free = RealDisk.free_bytes(&self.folder).unwrap_or(u64::MAX);
+        match free < FREE_MIN.saturating_add(2 * bytes as u64) {
+            true => Err(ServingError::DiskFull { action: "writing" }),
+            false => Ok(()),
+        }
+    }
+
+    /// Commits and syncs. A failure is final: a repeated sync would report success for bytes that are lost.
+    fn commit(&self, batch: fjall::OwnedWriteBatch) -> Result<(), ServingError> {
+        let committed = batch.commit().map_err(explain("writing"));
+        let synced = committed.and_then(|()| self.database.persist(PersistMode::SyncAll).map_err(explain("syncing")));
+        if synced.is_err() {
+            self.has_failed.store(true, Ordering::Release);
+        }
+        synced
     }
 }
 
 impl ServingStore for FjallServing {
     fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+        self.check_sound()?;
         if position <= self.applied() {
             return Ok(());
         }
+        self.check_room(mutations.iter().map(|cell| cell.key.len() + cell.value.as_ref().map_or(0, Vec::len)).sum())?;
         let mut batch = self.database.batch();
         for mutation in mutations {
             let keyspace = &self.families[&mutation.family];
@@ -57,8 +94,7 @@ impl ServingStore for FjallServing {
             }
         }
         batch.insert(&self.meta, POSITION_KEY, position.0.to_be_bytes());
-        batch.commit().map_err(explain("writing"))?;
-        self.database.persist(PersistMode::SyncAll).map_err(explain("syncing"))
+        self.commit(batch)
     }
 
     fn applied(&self) -> Position {
@@ -72,13 +108,14 @@ impl ServingStore for FjallServing {
     }
 
     fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        self.check_sound()?;
+        self.check_room(keys.iter().map(Vec::len).sum())?;
         let mut batch = self.database.batch();
         let keyspace = &self.families[&family];
         for key in keys {
             batch.remove(keyspace, key);
         }
-        batch.commit().map_err(explain("writing"))?;
-        self.database.persist(PersistMode::SyncAll).map_err(explain("syncing"))
+        self.commit(batch)
     }
 }
 
@@ -121,4 +158,27 @@ mod tests {
     }
 
     sawlog_seams::serving_contract!(Fixture(tempfile::tempdir().expect("a temporary folder")));
+
+    #[test]
+    fn after_a_failed_write_nothing_counts_as_applied_until_the_store_is_opened_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = FjallServing::open(folder.path()).expect("a store");
+        let cell = || vec![Mutation { family: Family::Rollup, key: b"a".to_vec(), value: Some(b"1".to_vec()) }];
+        store.apply(cell(), Position(1)).expect("applied");
+        store.has_failed.store(true, Ordering::Release);
+        assert!(store.apply(cell(), Position(1)).is_err(), "what was applied may not be on the disk");
+        assert!(store.delete(Family::Rollup, vec![b"a".to_vec()]).is_err());
+        drop(store);
+        let store = FjallServing::open(folder.path()).expect("a store");
+        store.apply(cell(), Position(2)).expect("applied");
+    }
+
+    #[test]
+    fn a_write_that_the_disk_has_no_room_for_is_not_begun() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = FjallServing::open(folder.path()).expect("a store");
+        assert!(matches!(store.check_room(usize::MAX / 2), Err(ServingError::DiskFull { .. })));
+        store.check_room(1).expect("there is room for a byte");
+        assert!(!store.has_failed.load(Ordering::Acquire));
+    }
 }

@@ -20,6 +20,7 @@ mod hot;
 mod lake_rows;
 mod pipeline;
 mod prepare;
+mod room;
 mod rules_archive;
 
 pub use checkpoint::CheckpointError;

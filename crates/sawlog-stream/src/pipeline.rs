@@ -29,6 +29,7 @@ use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
+use crate::room::Room;
 use crate::rules_archive::RulesArchive;
 
 /// Settings of the pipeline.
@@ -46,6 +47,8 @@ pub struct PipelineOptions {
     pub workers: NonZeroUsize,
     /// Length of the dedup window, event time.
     pub dedup_window: Duration,
+    /// Free space on the disk of the folder below which new batches are refused, bytes.
+    pub disk_free_min: u64,
 }
 
 /// What the pipeline stands on.
@@ -135,6 +138,14 @@ pub enum SubmitError {
     /// Too much is waiting; nothing is kept.
     #[error("too much data is waiting to be stored")]
     Overloaded,
+    /// The disk is nearly full; nothing is kept.
+    #[error("{free} B are free on the disk of the data folder, fewer than data.free-min ({min} B)")]
+    DiskShort {
+        /// Free bytes.
+        free: u64,
+        /// Fewest that there must be.
+        min: u64,
+    },
     /// The log refused or failed.
     #[error(transparent)]
     Log(#[from] AppendError),
@@ -163,6 +174,9 @@ struct Inner {
     queue: Queue,
     workers: Semaphore,
     batch_sequence: AtomicU64,
+    room: Room,
+    /// Why the last flush failed, if it did.
+    flush_problem: Mutex<Option<String>>,
 }
 
 /// Durable batches on their way from the log's thread to the applier's.
@@ -269,6 +283,8 @@ impl Pipeline {
         }
         drop(state);
         let workers = Semaphore::new(options.workers.get());
+        let (disk, clock) = (Arc::clone(&stores.disk), Arc::clone(&stores.clock));
+        let room = Room::new(disk, clock, options.folder.clone(), options.disk_free_min);
         let inner = Arc::new(Inner {
             options,
             stores,
@@ -281,6 +297,8 @@ impl Pipeline {
             queue: Queue::default(),
             workers,
             batch_sequence: AtomicU64::new(0),
+            room,
+            flush_problem: Mutex::new(None),
         });
         let pipeline = Self::start(inner, applier, stored_ids);
         Ok((pipeline, summary))
@@ -309,6 +327,9 @@ impl Pipeline {
         if inner.is_full() {
             inner.flush_wanted.notify_one();
             return Err(SubmitError::Overloaded);
+        }
+        if let Some(free) = inner.room.shortage() {
+            return Err(SubmitError::DiskShort { free, min: inner.room.free_min() });
         }
         let ack = submission.ack;
         let prepared = inner.prepare(submission).await?;
@@ -370,6 +391,25 @@ impl Pipeline {
     #[must_use]
     pub fn hot_ledger(&self) -> Vec<LedgerRow> {
         self.inner.hot.ledger()
+    }
+
+    /// Why no events are taken now, if none are. Queries go on.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let inner = &self.inner;
+        if inner.stores.log.stats().is_failed {
+            let reason = "the event log failed to sync; nothing is acknowledged until a restart, queries go on";
+            return Some(reason.to_owned());
+        }
+        if inner.stop.load(Ordering::Acquire) {
+            return Some("ingest has stopped; the log says why".to_owned());
+        }
+        if let Some(free) = inner.room.shortage() {
+            return Some(SubmitError::DiskShort { free, min: inner.room.free_min() }.to_string());
+        }
+        let problem = inner.flush_problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let problem = problem.filter(|_| inner.is_full())?;
+        Some(format!("memory is full, since the last flush failed: {problem}"))
     }
 
     /// The event log, for its counters.
@@ -530,7 +570,10 @@ impl Inner {
 
     async fn flush_once(&self) -> Result<bool, FlushError> {
         let _turn = self.flush_turn.lock().await;
-        self.flusher.flush().await
+        let flushed = self.flusher.flush().await;
+        let problem = flushed.as_ref().err().map(ToString::to_string);
+        *self.flush_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        flushed
     }
 }
 

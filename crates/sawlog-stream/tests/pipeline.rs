@@ -19,7 +19,9 @@ use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, Servi
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 use sawlog_seams::{ManualClock, MemoryEventLog, Position, SimDisk};
-use sawlog_stream::{AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission};
+use sawlog_stream::{
+    AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission, SubmitError,
+};
 
 const NOW: i64 = 1_795_489_200_000_000;
 
@@ -155,6 +157,7 @@ impl World {
             memory_bytes_max: usize::MAX,
             workers: NonZeroUsize::MIN,
             dedup_window: Duration::from_secs(3600),
+            disk_free_min: 1024,
         };
         Pipeline::open(options, stores, rules).await.expect("the pipeline opens").0
     }
@@ -318,4 +321,29 @@ async fn a_receipt_tells_the_outcome_of_each_record() {
     assert_eq!(submit(&pipeline, &more, None).await.outcomes, [Duplicate, Stored]);
     assert_eq!(submit(&pipeline, &body, Some("k")).await.outcomes, [Duplicate, Duplicate, Rejected, Duplicate]);
     pipeline.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_nearly_full_refuses_events_before_they_are_kept() {
+    let world = World::new();
+    let pipeline = world.open().await;
+    submit(&pipeline, &event("1", "one"), None).await;
+    assert_eq!(pipeline.refusal(), None);
+    world.disk.set_capacity(0);
+    let pipeline = world.after_kill().open().await;
+    let submission = Submission {
+        source: "test".to_owned(),
+        file: None,
+        format: Format::Json,
+        is_declared: true,
+        age: AgeLimits::default(),
+        body: Bytes::from(event("2", "two")),
+        idempotency_key: None,
+        ack: AckLevel::Memory,
+    };
+    let refused = pipeline.submit(submission).await;
+    assert!(matches!(refused, Err(SubmitError::DiskShort { free: 0, min: 1024 })), "{refused:?}");
+    assert!(pipeline.refusal().is_some_and(|reason| reason.contains("data.free-min")), "{:?}", pipeline.refusal());
+    let total = ledger(&pipeline);
+    assert!(total.closes() && total.received == 1, "{total:?}");
 }

@@ -63,6 +63,7 @@ impl Node {
         }
         let log: Arc<dyn EventLog> = Arc::new(wal);
         let rules_archive = Arc::clone(&archive) as Arc<dyn RulesArchive>;
+        let jobs_disk = Arc::clone(&disk);
         let stores = Stores { log, lake, warehouse, serving, disk, clock, archive: rules_archive };
         let (pipeline, summary) = Pipeline::open(pipeline_options(config, folder.path()), stores, rules).await?;
         log_recovery_summary(&summary);
@@ -79,6 +80,8 @@ impl Node {
                 serving: jobs_serving,
                 clock: jobs_clock,
                 metrics: Arc::clone(&metrics),
+                disk: jobs_disk,
+                folder: folder.path().to_path_buf(),
             },
             compaction_options(config),
         ));
@@ -116,6 +119,7 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         memory_bytes_max: pipeline.memory_max.bytes() as usize,
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
+        disk_free_min: config.data.free_min.bytes(),
     }
 }
 
@@ -127,6 +131,7 @@ fn compaction_options(config: &Config) -> CompactionOptions {
         age_min: compaction.age_min.duration(),
         quiet: compaction.quiet.duration(),
         memory_bytes_max: compaction.memory_max.bytes(),
+        disk_free_min: config.data.free_min.bytes(),
         grace: compaction.grace.duration(),
     }
 }

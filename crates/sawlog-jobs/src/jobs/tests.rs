@@ -9,7 +9,7 @@ use sawlog_core::rowkey::{self, KeyKind};
 use sawlog_seams::lake::MemoryLake;
 use sawlog_seams::serving::{Family, MemoryServing, Mutation};
 use sawlog_seams::warehouse::{StoredFile, Warehouse};
-use sawlog_seams::{ManualClock, Position};
+use sawlog_seams::{ManualClock, Position, SimDisk};
 
 use super::*;
 
@@ -107,6 +107,7 @@ impl StoreRefresh for Views {
 }
 
 struct World {
+    disk: SimDisk,
     tables: Arc<Lists>,
     lake: Arc<MemoryLake>,
     serving: Arc<MemoryServing>,
@@ -121,6 +122,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 impl World {
     fn new(files: usize) -> Self {
         let tables = Arc::new(Lists::with(files));
+        let disk = SimDisk::new(1);
         let (lake, serving) = (Arc::new(MemoryLake::default()), Arc::new(MemoryServing::default()));
         let (views, metrics) = (Arc::new(Views::default()), Arc::new(Metrics::default()));
         let clock = Arc::new(ManualClock::at_micros(10 * HOUR.as_micros() as i64));
@@ -131,9 +133,11 @@ impl World {
             views: Arc::clone(&views) as Arc<dyn StoreRefresh>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             metrics: Arc::clone(&metrics),
+            disk: Arc::new(disk.clone()),
+            folder: "/".into(),
         };
         let jobs = Jobs::new(stores, CompactionOptions::default());
-        Self { tables, lake, serving, views, clock, metrics, jobs }
+        Self { disk, tables, lake, serving, views, clock, metrics, jobs }
     }
 
     fn waiting(&self) -> usize {
@@ -205,6 +209,19 @@ async fn a_group_that_does_not_fit_into_memory_is_not_read_again_and_again() {
         assert_eq!(world.jobs.compact().await.merged, Rewritten::default());
     }
     assert_eq!(world.tables.rewrites.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn on_a_nearly_full_disk_nothing_is_merged_and_old_files_are_still_deleted() {
+    let world = World::new(20);
+    world.jobs.compact().await;
+    world.tables.files.lock().unwrap().extend(Lists::with(20).files.into_inner().unwrap());
+    world.disk.set_capacity(300 << 20);
+    world.clock.advance(HOUR);
+    let report = world.jobs.compact().await;
+    assert_eq!((report.merged.files_in, report.swept.files, report.failures), (0, 20, 0));
+    world.disk.set_capacity(u64::MAX);
+    assert_eq!(world.jobs.compact().await.merged.files_in, 20);
 }
 
 #[tokio::test]

@@ -96,12 +96,12 @@ impl AppendError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Overloaded { .. } => "send slower, or raise `wal.queue-bytes-max`",
-            Self::DiskFull { .. } => "free space under `wal.path` or shorten `retention.raw`",
+            Self::Overloaded { .. } => "send slower, or raise `wal.queue-size`",
+            Self::DiskFull { .. } => "free space on the disk of the data folder",
             Self::SyncFailed { .. } | Self::Poisoned | Self::Abandoned => {
-                "check the disk under `wal.path` (kernel log, SMART), then restart"
+                "check the disk of the data folder (kernel log, SMART), then restart"
             }
-            Self::Write { .. } => "check the disk under `wal.path` (kernel log, SMART)",
+            Self::Write { .. } => "check the disk of the data folder (kernel log, SMART)",
             Self::Closed => "send again after the restart",
             Self::FrameTooLarge { .. } => "send smaller batches",
         }

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tonic::Code;
 
 use crate::auth::{AuthError, AuthPolicy, Scope};
+use crate::error::DISK_RETRY;
 use crate::receive::count;
 
 pub use grpc::{ExportServer, LogsServer, MetricsServer};
@@ -160,6 +161,7 @@ impl From<SubmitError> for Refusal {
             SubmitError::Unreadable(_) => Self::new(Code::InvalidArgument, message),
             // OTLP clients send again after this code only because the delay comes with it.
             SubmitError::Overloaded => Self::new(Code::ResourceExhausted, message).retry_after(OVERLOAD_RETRY),
+            SubmitError::DiskShort { .. } => Self::new(Code::ResourceExhausted, message).retry_after(DISK_RETRY),
             SubmitError::Stopped => Self::new(Code::Unavailable, message).retry_after(OVERLOAD_RETRY),
             SubmitError::Log(error) => Self::from_log(&error),
         }

@@ -20,9 +20,8 @@ pub(crate) async fn readyz(State(state): State<Arc<ServerState>>) -> Response {
     if !state.readiness.get() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response();
     }
-    if state.pipeline.log().stats().is_failed {
-        let reason = "the event log failed to sync; nothing is acknowledged until a restart, queries go on\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+    if let Some(reason) = state.pipeline.refusal() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     }
     "ready\n".into_response()
 }

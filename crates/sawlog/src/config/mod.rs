@@ -48,6 +48,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub(crate) struct DataConfig {
     pub(crate) folder: PathBuf,
+    pub(crate) free_min: ByteSize,
 }
 
 #[derive(Clone, Debug)]
@@ -205,7 +206,7 @@ impl Reader {
 
     /// All settings are read before any is missed, so that every mistake is reported.
     fn config(&mut self) -> Option<Config> {
-        let data = self.get("data.folder").map(|folder| DataConfig { folder });
+        let data = (self.get("data.folder"), self.get("data.free-min"));
         let server = self.server();
         let postgres = (self.get("postgres.enabled"), self.get("postgres.listen"));
         let wal = (self.get("wal.segment-size"), self.get("wal.queue-size"));
@@ -219,7 +220,7 @@ impl Reader {
         let rules = self.rules();
         self.check_ranges();
         Some(Config {
-            data: data?,
+            data: DataConfig { folder: data.0?, free_min: data.1? },
             server: server?,
             postgres: PostgresConfig { enabled: postgres.0?, listen: postgres.1? },
             wal: WalConfig { segment_size: wal.0?, queue_size: wal.1? },
