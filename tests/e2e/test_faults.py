@@ -139,6 +139,8 @@ def test_failed_syncs_of_the_stores_lose_and_repeat_nothing(data: Path, when: st
     senders = [Sender(server) for _ in range(2)]
     for sender in senders:
         sender.start()
+    # A failed sync of the event log's folder, for its first file, would end the load before it began.
+    wait_for(lambda: all(len(sender.acknowledged) >= 40 for sender in senders), "events flow")
     with Injection(server.process.pid, "fsync", f"error=EIO:when={when}") as injection:
         wait_for(lambda: injection.count() >= 1, "syncs fail")
         time.sleep(2)

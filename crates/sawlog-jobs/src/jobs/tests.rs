@@ -221,7 +221,7 @@ async fn on_a_nearly_full_disk_nothing_is_merged_and_old_files_are_still_deleted
     let report = world.jobs.compact().await;
     assert_eq!((report.merged.files_in, report.swept.files, report.failures), (0, 20, 0));
     world.disk.set_capacity(u64::MAX);
-    assert_eq!(world.jobs.compact().await.merged.files_in, 20);
+    assert_eq!(world.jobs.compact().await.merged.files_in, 21, "the file that the first run made is small, too");
 }
 
 #[tokio::test]
