@@ -47,6 +47,7 @@ class Server:
         self.url = ""
         self.grpc = ""
         self.otlp_http = ""
+        self.syslog: dict[str, tuple[str, str]] = {}
 
     def start(self) -> "Server":
         ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen"]
@@ -65,6 +66,11 @@ class Server:
         otlp_http = re.search(r"HTTP on http://(\S+)", second)
         self.grpc = grpc[1] if grpc else ""
         self.otlp_http = f"http://{otlp_http[1]}" if otlp_http else ""
+        self.syslog = {
+            name: re.search(rf"syslog/{name} on ([\d.]+):(\d+)", self.process.stdout.readline().decode()).groups()
+            for name in ("UDP", "TCP")
+            if any(setting.startswith(f"syslog.{name.lower()}-listen") for setting in self.settings)
+        }
         self.wait_ready()
         return self
 

@@ -8,16 +8,19 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
+use sawlog_seams::SystemClock;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
+use sawlog_server::receive::syslog::{self, SyslogState};
 use sawlog_server::{Readiness, ServerState};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
-use crate::config::Config;
+use crate::config::{Config, SyslogConfig};
 use crate::host_metrics;
 use crate::wiring::{Node, age_limits};
 
@@ -60,11 +63,12 @@ where
     let node = Node::open(config).await?;
     let auth = auth_policy(config, &node)?;
     let readiness = Arc::new(Readiness::default());
+    let metrics = Arc::new(Metrics::default());
     let state = Arc::new(ServerState {
         pipeline: Arc::clone(&node.pipeline),
         queries: Arc::clone(&node.queries),
         auth: Arc::clone(&auth),
-        metrics: Arc::new(Metrics::default()),
+        metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
         body_bytes_max: config.server.body_size_max.bytes() as usize,
         age: age_limits(&config.sources.http),
@@ -74,18 +78,19 @@ where
     let otlp = Arc::new(OtlpState {
         pipeline: Arc::clone(&node.pipeline),
         auth,
-        metrics: Arc::clone(&state.metrics),
+        metrics: Arc::clone(&metrics),
         bodies: Arc::clone(&state.bodies),
         body_bytes_max: state.body_bytes_max,
         age: age_limits(&config.sources.otlp),
     });
     let (stop, stopped) = watch::channel(false);
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
     tasks.spawn(serve_http(listeners.http, sawlog_server::router(state), stopped.clone()));
     tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
     tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
+    spawn_syslog(config, &node, listeners.syslog, &metrics, &stopped, &mut tasks);
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();
@@ -123,6 +128,12 @@ struct Listeners {
     http: TcpListener,
     otlp_http: TcpListener,
     otlp_grpc: TcpListener,
+    syslog: SyslogListeners,
+}
+
+struct SyslogListeners {
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -133,6 +144,7 @@ impl Listeners {
             http: bind(server.listen, "server.listen").await?,
             otlp_http: bind(server.otlp_http_listen, "server.otlp-http-listen").await?,
             otlp_grpc: bind(server.otlp_grpc_listen, "server.otlp-grpc-listen").await?,
+            syslog: SyslogListeners::bind(&config.syslog).await?,
         })
     }
 
@@ -142,6 +154,54 @@ impl Listeners {
             |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         println!("sawlog listens on http://{}", address(&self.http));
         println!("OTLP/gRPC on {}, OTLP/HTTP on http://{}", address(&self.otlp_grpc), address(&self.otlp_http));
+        if let Some(udp) = &self.syslog.udp {
+            println!("syslog/UDP on {}", udp.local_addr().map(|address| address.to_string()).unwrap_or_default());
+        }
+        if let Some(tcp) = &self.syslog.tcp {
+            println!("syslog/TCP on {}", address(tcp));
+        }
+    }
+}
+
+impl SyslogListeners {
+    async fn bind(config: &SyslogConfig) -> anyhow::Result<Self> {
+        let udp = match config.udp_listen {
+            None => None,
+            Some(address) => Some(UdpSocket::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; stop what uses the port or set `syslog.udp-listen`")
+            })?),
+        };
+        let tcp = match config.tcp_listen {
+            None => None,
+            Some(address) => Some(bind(address, "syslog.tcp-listen").await?),
+        };
+        Ok(Self { udp, tcp })
+    }
+}
+
+fn spawn_syslog(
+    config: &Config,
+    node: &Node,
+    listeners: SyslogListeners,
+    metrics: &Arc<Metrics>,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let state = Arc::new(SyslogState {
+        pipeline: Arc::clone(&node.pipeline),
+        metrics: Arc::clone(metrics),
+        clock: Arc::new(SystemClock::new()),
+        age: age_limits(&config.sources.syslog),
+        message_bytes_max: config.syslog.message_size_max.bytes() as usize,
+        connections_max: config.syslog.connections_max,
+    });
+    if let Some(socket) = listeners.udp {
+        let (state, stopped) = (Arc::clone(&state), stopped.clone());
+        tasks.spawn(async move { syslog::serve_udp(socket, state, stopped).await.context("syslog over UDP failed") });
+    }
+    if let Some(listener) = listeners.tcp {
+        let stopped = stopped.clone();
+        tasks.spawn(async move { syslog::serve_tcp(listener, state, stopped).await.context("syslog over TCP failed") });
     }
 }
 

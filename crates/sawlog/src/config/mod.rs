@@ -24,6 +24,10 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const GIB: u64 = 1 << 30;
 /// A body and its envelope must fit into one record of the event log.
 const BODY_MAX: u64 = 64 << 20;
+/// What every receiver must take by RFC 5424, section 6.1.
+const SYSLOG_MIN: u64 = 480;
+/// Half of what a record may have, since a relay's additions come on top.
+const SYSLOG_MAX: u64 = 512 << 10;
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -35,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) lake: LakeConfig,
     pub(crate) query: QueryConfig,
     pub(crate) sources: SourcesConfig,
+    pub(crate) syslog: SyslogConfig,
     pub(crate) host_metrics: HostMetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) rules: RulesConfig,
@@ -90,6 +95,17 @@ pub(crate) struct SourcesConfig {
     pub(crate) http: SourceConfig,
     pub(crate) otlp: SourceConfig,
     pub(crate) files: SourceConfig,
+    pub(crate) syslog: SourceConfig,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SyslogConfig {
+    /// `None`: off.
+    pub(crate) udp_listen: Option<SocketAddr>,
+    /// `None`: off.
+    pub(crate) tcp_listen: Option<SocketAddr>,
+    pub(crate) message_size_max: ByteSize,
+    pub(crate) connections_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +216,8 @@ impl Reader {
         let pipeline = self.pipeline();
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
         let query = self.query();
-        let sources = (self.source("http"), self.source("otlp"), self.source("files"));
+        let sources = (self.source("http"), self.source("otlp"), self.source("files"), self.source("syslog"));
+        let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
         let log = (self.get("log.level"), self.get("log.format"));
         let rules = self.rules();
@@ -212,7 +229,8 @@ impl Reader {
             pipeline: pipeline?,
             lake: lake?,
             query: query?,
-            sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2? },
+            sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2?, syslog: sources.3? },
+            syslog: syslog?,
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
             log: LogConfig { level: log.0?, format: log.1? },
             rules: rules?,
@@ -283,6 +301,37 @@ impl Reader {
             rows_max: rows_max?,
             concurrent_max: concurrent_max?,
             threads: threads?,
+        })
+    }
+
+    fn syslog(&mut self) -> Option<SyslogConfig> {
+        let keys = ["syslog.udp-listen", "syslog.tcp-listen"];
+        let found: Vec<Option<values::MaybeAddress>> = keys.iter().map(|key| self.get(key)).collect();
+        let allow_remote: Option<bool> = self.get("syslog.allow-remote");
+        let (message_size_max, connections_max) =
+            (self.get::<ByteSize>("syslog.message-size-max"), self.get("syslog.connections-max"));
+        for (key, address) in keys.into_iter().zip(&found) {
+            let is_exposed = address.and_then(|found| found.0).is_some_and(|address| !address.ip().is_loopback());
+            if is_exposed && allow_remote == Some(false) {
+                let problem = "other machines reach this address, and syslog has no keys";
+                self.note(key, problem, "listen on 127.0.0.1, or set `syslog.allow-remote = true`");
+            }
+        }
+        if message_size_max.is_some_and(|size| !(SYSLOG_MIN..=SYSLOG_MAX).contains(&size.bytes())) {
+            self.note("syslog.message-size-max", "it is out of range", "give from 480B to 512KiB");
+        }
+        if connections_max == Some(0) {
+            self.note(
+                "syslog.connections-max",
+                "it is 0",
+                "give at least 1; `syslog.tcp-listen = \"off\"` turns TCP off",
+            );
+        }
+        Some(SyslogConfig {
+            udp_listen: found[0]?.0,
+            tcp_listen: found[1]?.0,
+            message_size_max: message_size_max?,
+            connections_max: connections_max?,
         })
     }
 
@@ -366,6 +415,19 @@ mod tests {
         assert_eq!(problems.len(), 4, "{text:#?}");
         assert!(text.iter().any(|line| line.contains("test.toml:2") && line.contains("wal.segment-size")), "{text:#?}");
         assert!(text.iter().any(|line| line.contains("server.listen")), "{text:#?}");
+    }
+
+    #[test]
+    fn syslog_is_for_this_machine_unless_said_otherwise() {
+        let remote = ("syslog.udp-listen", "0.0.0.0:514");
+        let problems = load("", &[], &[remote]).expect_err("a mistake");
+        assert!(problems[0].to_string().contains("allow-remote"), "{}", problems[0]);
+        let loaded = load("", &[], &[remote, ("syslog.allow-remote", "true")]).expect("a configuration");
+        assert_eq!(loaded.config.syslog.udp_listen, "0.0.0.0:514".parse().ok());
+        assert_eq!(loaded.config.syslog.tcp_listen, None);
+        for bad in [("syslog.tcp-listen", "on"), ("syslog.message-size-max", "1MiB"), ("syslog.connections-max", "0")] {
+            assert_eq!(load("", &[], &[bad]).expect_err("a mistake").len(), 1, "{bad:?}");
+        }
     }
 
     #[test]
