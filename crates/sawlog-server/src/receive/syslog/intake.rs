@@ -220,3 +220,69 @@ fn is_final(error: &SubmitError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sawlog_core::batch::AgeLimits;
+    use sawlog_seams::ManualClock;
+
+    use super::*;
+    use crate::receive::otlp::OtlpState;
+    use crate::receive::otlp::tests::{row_count, state as receiver};
+
+    const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const MESSAGE: &[u8] = b"<34>1 2026-11-24T03:00:00Z h a - - - hi";
+
+    fn syslog(receiver: &OtlpState) -> Arc<SyslogState> {
+        Arc::new(SyslogState {
+            pipeline: Arc::clone(&receiver.pipeline),
+            metrics: Arc::default(),
+            clock: Arc::new(ManualClock::at_micros(1_795_489_200_000_000)),
+            age: AgeLimits::default(),
+            message_bytes_max: 1024,
+            connections_max: 1,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_was_put_is_stored_before_the_batcher_ends() {
+        let receiver = receiver(usize::MAX).await;
+        let (_stop, stopped) = watch::channel(false);
+        let (intake, batcher) = queue("syslog-tcp", &syslog(&receiver), stopped);
+        for _ in 0..100 {
+            intake.put(MESSAGE.to_vec(), SENDER).await;
+        }
+        drop(intake);
+        batcher.run().await;
+        assert_eq!(row_count(&receiver, "logs"), 100);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_makes_tcp_wait_and_drops_udp_with_a_count() {
+        let receiver = receiver(0).await;
+        let state = syslog(&receiver);
+        let (_stop, stopped) = watch::channel(false);
+        let (intake, _batcher) = queue("syslog-udp", &state, stopped);
+        let offered = QUEUE_MESSAGES + 5;
+        for _ in 0..offered {
+            intake.offer(MESSAGE, SENDER);
+        }
+        assert_eq!(intake.refused.load(Ordering::Relaxed), 5);
+        let text = state.metrics.to_text();
+        assert!(text.contains("syslog_refused_total{source=\"syslog-udp\",reason=\"QueueFull\"} 5"), "{text}");
+        let put = timeout(Duration::from_millis(50), intake.put(MESSAGE.to_vec(), SENDER)).await;
+        assert!(put.is_err(), "it waits for room");
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_as_well_as_messages() {
+        let receiver = receiver(0).await;
+        let (_stop, stopped) = watch::channel(false);
+        let (intake, _batcher) = queue("syslog-udp", &syslog(&receiver), stopped);
+        let large = vec![b'x'; 512 << 10];
+        for _ in 0..20 {
+            intake.offer(&large, SENDER);
+        }
+        assert_eq!(intake.refused.load(Ordering::Relaxed), 5);
+    }
+}

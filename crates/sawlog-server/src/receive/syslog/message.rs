@@ -34,10 +34,11 @@ pub(super) fn push_line(out: &mut Vec<u8>, message: &[u8], sender: IpAddr, now_m
     true
 }
 
-/// Length of `<34>`.
+/// Length of `<0>` to `<191>`.
 fn priority_len(message: &[u8]) -> Option<usize> {
-    let digits = message.strip_prefix(b"<")?.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    (matches!(digits, 1..=3) && message.get(digits + 1) == Some(&b'>')).then_some(digits + 2)
+    let digits = message.strip_prefix(b"<")?.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+    let number: u32 = std::str::from_utf8(&message[1..=digits]).ok()?.parse().ok()?;
+    (digits <= 3 && number < 192 && message.get(digits + 1) == Some(&b'>')).then_some(digits + 2)
 }
 
 #[cfg(test)]
@@ -62,7 +63,8 @@ mod tests {
 
     #[test]
     fn a_message_without_time_gets_one_and_its_sender_as_host() {
-        check("<14>app[7]: hi", "<14>2026-11-24T03:00:00Z 10.0.0.7 app[7]: hi\n");
+        check("<999>no priority", "<999>no priority\n");
+        check("<14>app[7]: hi", "<14>2026-11-24T03:00:00.000000Z 10.0.0.7 app[7]: hi\n");
     }
 
     #[test]
