@@ -8,6 +8,7 @@ mod config;
 mod data_dir;
 mod host_metrics;
 mod rules_files;
+mod tail;
 mod wiring;
 
 use std::process::ExitCode;

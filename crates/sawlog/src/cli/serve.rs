@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::cli::{SettingsArgs, runtime};
 use crate::config::{Config, SyslogConfig};
 use crate::host_metrics;
+use crate::tail::{self, TailOptions};
 use crate::wiring::{Node, age_limits};
 
 /// Bodies that are in memory at the same time; more requests wait.
@@ -91,6 +92,7 @@ where
     tasks.spawn(serve_http(listeners.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
     tasks.spawn(serve_grpc(listeners.otlp_grpc, otlp, stopped.clone()));
     spawn_syslog(config, &node, listeners.syslog, &metrics, &stopped, &mut tasks);
+    spawn_tail(config, &node, metrics, &stopped, &mut tasks);
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();
@@ -176,6 +178,25 @@ impl SyslogListeners {
             Some(address) => Some(bind(address, "syslog.tcp-listen").await?),
         };
         Ok(Self { udp, tcp })
+    }
+}
+
+fn spawn_tail(
+    config: &Config,
+    node: &Node,
+    metrics: Arc<Metrics>,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    if !config.tails.is_empty() {
+        let following = TailOptions {
+            tails: config.tails.clone(),
+            age: age_limits(&config.sources.tail),
+            state: node.folder.tail(),
+            pipeline: Arc::clone(&node.pipeline),
+            metrics,
+        };
+        tasks.spawn(tail::run(following, stopped.clone()));
     }
 }
 

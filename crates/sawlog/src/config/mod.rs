@@ -4,6 +4,7 @@
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
 mod layers;
+mod tail;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
 use values::FromSetting;
+
+use crate::tail::Tail;
 
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const GIB: u64 = 1 << 30;
@@ -40,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) query: QueryConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) syslog: SyslogConfig,
+    pub(crate) tails: Vec<Tail>,
     pub(crate) host_metrics: HostMetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) rules: RulesConfig,
@@ -96,6 +100,7 @@ pub(crate) struct SourcesConfig {
     pub(crate) otlp: SourceConfig,
     pub(crate) files: SourceConfig,
     pub(crate) syslog: SourceConfig,
+    pub(crate) tail: SourceConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -216,7 +221,9 @@ impl Reader {
         let pipeline = self.pipeline();
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
         let query = self.query();
-        let sources = (self.source("http"), self.source("otlp"), self.source("files"), self.source("syslog"));
+        let sources = (self.source("http"), self.source("otlp"), self.source("files"));
+        let more_sources = (self.source("syslog"), self.source("tail"));
+        let tails = self.tails();
         let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
         let log = (self.get("log.level"), self.get("log.format"));
@@ -229,8 +236,15 @@ impl Reader {
             pipeline: pipeline?,
             lake: lake?,
             query: query?,
-            sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2?, syslog: sources.3? },
+            sources: SourcesConfig {
+                http: sources.0?,
+                otlp: sources.1?,
+                files: sources.2?,
+                syslog: more_sources.0?,
+                tail: more_sources.1?,
+            },
             syslog: syslog?,
+            tails: tails?,
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
             log: LogConfig { level: log.0?, format: log.1? },
             rules: rules?,
@@ -333,6 +347,13 @@ impl Reader {
             message_size_max: message_size_max?,
             connections_max: connections_max?,
         })
+    }
+
+    fn tails(&mut self) -> Option<Vec<Tail>> {
+        let (tails, problems) = tail::read(&self.layered.tail);
+        let origin = self.layered.tail_origin.to_string();
+        self.problems.extend(problems.into_iter().map(|problem| ConfigProblem { origin: origin.clone(), ..problem }));
+        Some(tails)
     }
 
     fn source(&mut self, name: &str) -> Option<SourceConfig> {
