@@ -7,4 +7,4 @@ mod logging;
 mod metrics;
 
 pub use logging::{LogFormat, init_logging};
-pub use metrics::{Metrics, Outcome};
+pub use metrics::{Metrics, Outcome, SyslogRefusal};
