@@ -5,12 +5,15 @@
 //! files (`sawlog-store`). It is the one crate that knows DataFusion.
 
 mod engine;
+pub mod filter;
 mod functions;
 mod guard;
 mod output;
 pub mod postgres;
 mod rollup_table;
+pub mod search;
 mod stream;
+pub mod summary;
 mod table;
 
 pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
