@@ -17,5 +17,5 @@ pub mod summary;
 mod table;
 
 pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
-pub use output::{OutputFormat, encode, json_texts};
+pub use output::{OutputFormat, encode, json_page, json_texts};
 pub use stream::{Description, ParameterValue, QueryStream};

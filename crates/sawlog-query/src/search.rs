@@ -164,7 +164,11 @@ fn time(micros: i64) -> Expr {
 
 fn condition(search: &Search, schema: &SchemaRef) -> Result<Option<Expr>, SearchError> {
     if !(1..=LIMIT_MAX).contains(&search.limit) {
-        return Err(request("limit", format!("{} is out of range", search.limit), "give from 1 to 10000, and go on with the cursor"));
+        return Err(request(
+            "limit",
+            format!("{} is out of range", search.limit),
+            "give from 1 to 10000, and go on with the cursor",
+        ));
     }
     let mut parts = Vec::new();
     parts.extend(search.from.map(|from| ident(time_column(search.table)).gt_eq(time(from))));
@@ -207,7 +211,11 @@ fn selection(search: &Search, schema: &SchemaRef) -> Result<(Vec<Expr>, Vec<usiz
     if search.columns.len() > COLUMNS_MAX {
         return Err(request("columns", "there are more than 100", "ask for fewer, or for none to get all"));
     }
-    let mut selected: Vec<Expr> = keys(search.table).iter().enumerate().map(|(index, name)| ident(*name).alias(format!("_key_{index}"))).collect();
+    let mut selected: Vec<Expr> = keys(search.table)
+        .iter()
+        .enumerate()
+        .map(|(index, name)| ident(*name).alias(format!("_key_{index}")))
+        .collect();
     let hidden = selected.len();
     if search.columns.is_empty() {
         selected.extend(schema.fields().iter().map(|field| ident(field.name())));
@@ -217,7 +225,11 @@ fn selection(search: &Search, schema: &SchemaRef) -> Result<(Vec<Expr>, Vec<usiz
             return Err(request("columns", format!("{name:?} cannot be asked for twice"), "name each field once"));
         }
         let value = expression(&resolve(name, schema)).ok_or_else(|| {
-            SearchError::Filter(FilterError::new(Span::default(), format!("there is no field {name:?}"), "see GET /v1/fields"))
+            SearchError::Filter(FilterError::new(
+                Span::default(),
+                format!("there is no field {name:?}"),
+                "see GET /v1/fields",
+            ))
         })?;
         selected.push(value.alias(name));
     }

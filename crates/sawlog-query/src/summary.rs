@@ -56,8 +56,12 @@ impl QueryEngine {
     /// # Errors
     /// As [`QueryEngine::search`].
     pub async fn fields(&self, search: &Search) -> Result<FieldSummary, SearchError> {
-        let sample =
-            Search { limit: SAMPLE_ROWS.min(self.limits.rows_max), cursor: None, columns: Vec::new(), ..search.clone() };
+        let sample = Search {
+            limit: SAMPLE_ROWS.min(self.limits.rows_max),
+            cursor: None,
+            columns: Vec::new(),
+            ..search.clone()
+        };
         let page = self.search(&sample).await?;
         let (schema, batches) = (page.result.schema.clone(), page.result.batches);
         let row_count = batches.iter().map(RecordBatch::num_rows).sum();

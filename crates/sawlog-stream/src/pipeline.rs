@@ -296,6 +296,12 @@ impl Pipeline {
         Self { inner, threads: Mutex::new(vec![thread]), flush_task: Mutex::new(Some(flush_task)) }
     }
 
+    /// The time, microseconds since the epoch.
+    #[must_use]
+    pub fn now_micros(&self) -> i64 {
+        self.inner.stores.clock.now_micros()
+    }
+
     /// Takes in a body and waits for the acknowledgement it asks for.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
@@ -60,11 +60,21 @@ impl Client {
 
     /// Posts a body; waits and repeats while the server says that it is busy.
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Bytes, ClientError> {
+        Ok(self.post_for_headers(path, headers, body).await?.1)
+    }
+
+    /// As [`Self::post`], with the headers of the answer.
+    pub(crate) async fn post_for_headers(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<(HeaderMap, Bytes), ClientError> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.post_once(path, headers, body.clone()).await? {
-                Answer::Done(bytes) => return Ok(bytes),
+                Answer::Done(headers, bytes) => return Ok((headers, bytes)),
                 Answer::Busy { wait, .. } if tries < TRIES_MAX => tokio::time::sleep(wait).await,
                 Answer::Busy { status, message, .. } => return Err(ClientError::Refused { status, message }),
             }
@@ -88,9 +98,10 @@ impl Client {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map_or(WAIT_DEFAULT, Duration::from_secs);
+        let answer_headers = response.headers().clone();
         let bytes = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
         if status.is_success() {
-            return Ok(Answer::Done(bytes));
+            return Ok(Answer::Done(answer_headers, bytes));
         }
         let message = error_message(status, &bytes);
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -101,7 +112,7 @@ impl Client {
 }
 
 enum Answer {
-    Done(Bytes),
+    Done(HeaderMap, Bytes),
     Busy { wait: Duration, status: u16, message: String },
 }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, cast, ident, lit, try_cast};
 
-use super::fields::{Field, expression, resolve};
+use super::fields::{Field, expression, first_of, resolve};
 use super::value::{Unit, parse_time, severity};
 use super::{Comparison, Filter, FilterError, Literal, Pattern, Piece, Span, Test};
 
@@ -64,7 +64,7 @@ impl Compiler<'_> {
 
     fn severity(&self, value: Expr, test: &Test) -> Result<Expr, FilterError> {
         // Without a severity an event counts as information (9), as in severity_class.
-        let known = datafusion::functions::core::expr_fn::coalesce(vec![value.clone(), lit(9i32)]);
+        let known = first_of(value.clone(), lit(9i32));
         let bounds = |literal: &Literal| {
             severity(&literal.text).ok_or_else(|| {
                 let hint = "use trace, debug, info, notice, warn, error, critical, alert, fatal, or 1 to 24";
@@ -189,8 +189,9 @@ impl Compiler<'_> {
             },
             DataType::Float64 => lit(number()?),
             DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-                let micros = parse_time(text, self.now)
-                    .ok_or_else(|| not(literal, "time", "-15m, now or 2026-03-01T10:00:00Z (in quotes, if it has a space)"))?;
+                let micros = parse_time(text, self.now).ok_or_else(|| {
+                    not(literal, "time", "-15m, now or 2026-03-01T10:00:00Z (in quotes, if it has a space)")
+                })?;
                 Expr::Literal(ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()), None)
             }
             DataType::Date32 => {

@@ -4,7 +4,8 @@
 //! `attributes.NAME` and `resource.NAME`, and for every other name the attribute of that name, else the resource's.
 
 use arrow::datatypes::{DataType, Schema};
-use datafusion::functions::core::expr_fn::{coalesce, get_field};
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, ident};
 
 use super::value::Unit;
@@ -94,8 +95,14 @@ pub(crate) fn expression(field: &Field) -> Option<Expr> {
         Field::Severity => Some(ident("severity_number")),
         Field::Column { name, .. } => Some(ident(name)),
         Field::Attribute { key, maps } => {
-            let mut values: Vec<Expr> = maps.iter().map(|map| get_field(ident(*map), key.as_str())).collect();
-            if values.len() < 2 { values.pop() } else { Some(coalesce(values)) }
+            let values = maps.iter().map(|map| get_field(ident(*map), key.as_str()));
+            values.rev().reduce(|second, first| first_of(first, second))
         }
     }
+}
+
+/// The first value that is not null. (`coalesce` runs only after the optimizer, which filters in hand do not meet.)
+pub(super) fn first_of(first: Expr, second: Expr) -> Expr {
+    let (is_there, value) = (Box::new(first.clone().is_not_null()), Box::new(first));
+    Expr::Case(Case::new(None, vec![(is_there, value)], Some(Box::new(second))))
 }

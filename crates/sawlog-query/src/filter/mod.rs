@@ -170,6 +170,12 @@ impl FilterError {
     pub fn pointed(&self, text: &str) -> String {
         let line: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let width = (self.span.end.saturating_sub(self.span.start)).max(1);
-        format!("{}\n  {line}\n  {}{}\n  hint: {}", self.message, " ".repeat(self.span.start), "^".repeat(width), self.hint)
+        format!(
+            "{}\n  {line}\n  {}{}\n  hint: {}",
+            self.message,
+            " ".repeat(self.span.start),
+            "^".repeat(width),
+            self.hint
+        )
     }
 }

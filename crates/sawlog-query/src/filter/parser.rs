@@ -162,7 +162,8 @@ impl Parser {
     fn not(&mut self) -> Result<Filter, FilterError> {
         for keyword in ["OR", "AND"] {
             if self.is_keyword(keyword) {
-                let hint = format!("write what to look for before it, or \"{keyword}\" in quotes to search for the word");
+                let hint =
+                    format!("write what to look for before it, or \"{keyword}\" in quotes to search for the word");
                 return Err(self.here(keyword.len(), format!("nothing stands before {keyword}"), hint));
             }
         }
@@ -304,7 +305,8 @@ impl Parser {
                 Err(self.here(1, "a value is missing here", "write the value without a space before it"))
             }
             Some(bracket @ ('[' | '{' | '(')) => {
-                let hint = "ranges and groups follow a colon, as in status:[500 TO 599]; put the text in quotes otherwise";
+                let hint =
+                    "ranges and groups follow a colon, as in status:[500 TO 599]; put the text in quotes otherwise";
                 Err(self.here(1, format!("no {bracket} can stand here"), hint))
             }
             _ => self.word(false),
@@ -326,14 +328,20 @@ impl Parser {
         let high_included = match self.peek() {
             Some(']') => true,
             Some('}') => false,
-            _ => return Err(FilterError::new(open, "this range is not closed", "write ] at its end, or } to leave the end out")),
+            _ => {
+                return Err(FilterError::new(
+                    open,
+                    "this range is not closed",
+                    "write ] at its end, or } to leave the end out",
+                ));
+            }
         };
         self.at += 1;
         Ok(Test::Range { low, low_included, high, high_included })
     }
 
     fn bound(&mut self) -> Result<Option<Literal>, FilterError> {
-        if matches!(self.peek(), None | Some(']' | '}' | '[' | '{' | '(' | ')')) {
+        if matches!(self.peek(), None | Some(']' | '}' | '[' | '{' | '(' | ')')) || self.is_keyword("TO") {
             return Err(self.here(1, "a bound of the range is missing", "write it as [500 TO 599]; * is no bound"));
         }
         let word = self.read(|next, _, _| !next.is_whitespace() && !"]}[{()".contains(next))?;

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, new_null_array};
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, MapBuilder, RecordBatch, StringArray, StringBuilder, new_null_array,
+};
 use proptest::prelude::*;
 use sawlog_core::schema::Table;
 
@@ -39,7 +41,10 @@ fn everything_that_the_language_knows_is_read() {
     check("status!=200 level=warn", "NOT status:200 level:warn");
     check("x:{1 TO *] y:[* TO \"b c\"}", "x:{1 TO *] y:[* TO \"b c\"}");
     check("path:/a:b?c=d 12:30 hello! foo!bar", "path:\"/a:b?c=d\" \"12:30\" \"hello!\" \"foo!bar\"");
-    check(r#"field:* "with : and \" inside" wild\*card* "AND""#, r#"_exists_:field "with : and \" inside" wild\*card* "AND""#);
+    check(
+        r#"field:* "with : and \" inside" wild\*card* "AND""#,
+        r#"_exists_:field "with : and \" inside" wild\*card* "AND""#,
+    );
     check("--a NOT NOT b", "NOT NOT a NOT NOT b");
     check("duration:>5ms", "duration>5ms");
     check("\"a b\":c android ORACLE NOTE", "\"a b\":c android ORACLE NOTE");
@@ -58,9 +63,9 @@ fn mistakes_are_told_with_their_place() {
     check_mistake("x ()", 2, "nothing in the parentheses");
     check_mistake("status:[500 599]", 12, "TO is missing");
     check_mistake("status:[500 TO 599", 7, "not closed");
-    check_mistake("status:[ TO 599]", 7 + 2, "TO is missing");
+    check_mistake("status:[ TO 599]", 9, "bound of the range is missing");
     check_mistake("[1 TO 2]", 0, "no field is before it");
-    check_mistake("st*:5", 0, "no name of a field");
+    check_mistake("\"\":5", 0, "no name of a field");
     check_mistake("x:[", 3, "bound of the range is missing");
     check_mistake("status>[1 TO 2]", 7, "can stand here");
     check_mistake(&"(".repeat(1000), 32, "nests deeper");
@@ -72,10 +77,7 @@ fn mistakes_are_told_with_their_place() {
 #[test]
 fn a_mistake_is_pointed_at() {
     let error = parse("a (b").expect_err("a mistake");
-    assert_eq!(
-        error.pointed("a (b"),
-        "this parenthesis is not closed\n  a (b\n    ^\n  hint: write ) at its end"
-    );
+    assert_eq!(error.pointed("a (b"), "this parenthesis is not closed\n  a (b\n    ^\n  hint: write ) at its end");
 }
 
 /// Three events: a failed checkout, a health check, and one with nothing but a message.
@@ -208,19 +210,17 @@ fn literal() -> impl Strategy<Value = Literal> {
 }
 
 fn test() -> impl Strategy<Value = Test> {
-    let comparison = prop::sample::select(&[
-        Comparison::Less,
-        Comparison::LessOrEqual,
-        Comparison::More,
-        Comparison::MoreOrEqual,
-    ][..]);
+    let comparison = prop::sample::select(
+        &[Comparison::Less, Comparison::LessOrEqual, Comparison::More, Comparison::MoreOrEqual][..],
+    );
     let bound = || proptest::option::of(literal());
     prop_oneof![
         Just(Test::Exists),
         pattern().prop_map(Test::Is),
         (comparison, literal()).prop_map(|(comparison, literal)| Test::Compare(comparison, literal)),
-        (bound(), any::<bool>(), bound(), any::<bool>())
-            .prop_map(|(low, low_included, high, high_included)| Test::Range { low, low_included, high, high_included }),
+        (bound(), any::<bool>(), bound(), any::<bool>()).prop_map(|(low, low_included, high, high_included)| {
+            Test::Range { low, low_included, high, high_included }
+        }),
     ]
 }
 

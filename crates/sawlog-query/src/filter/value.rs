@@ -30,7 +30,8 @@ impl Unit {
 
     /// A number as the field holds it; `None` where the text is none or its unit does not fit.
     pub(super) fn read(self, text: &str) -> Option<f64> {
-        let digits = text.find(|letter: char| !(letter.is_ascii_digit() || ".-+_".contains(letter))).unwrap_or(text.len());
+        let digits =
+            text.find(|letter: char| !(letter.is_ascii_digit() || ".-+_".contains(letter))).unwrap_or(text.len());
         // A number may have an exponent; then there is no unit.
         if let Ok(number) = text.replace('_', "").parse::<f64>() {
             return number.is_finite().then_some(number);

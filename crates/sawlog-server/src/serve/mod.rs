@@ -1,6 +1,7 @@
 //! Serving answers: SQL, health, metrics and the web page.
 
 mod health;
+mod search;
 mod sql;
 mod web;
 
@@ -23,6 +24,8 @@ pub fn router(state: Arc<ServerState>) -> Router {
     Router::new()
         .route("/v1/events", post(events::post_events))
         .route("/v1/sql", post(sql::post_sql))
+        .route("/v1/search", post(search::post_search))
+        .route("/v1/fields", get(search::get_fields))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -37,6 +40,8 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
     let route = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
         Some("/v1/events") => "/v1/events",
         Some("/v1/sql") => "/v1/sql",
+        Some("/v1/search") => "/v1/search",
+        Some("/v1/fields") => "/v1/fields",
         Some("/healthz") => "/healthz",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",
@@ -66,7 +71,7 @@ async fn unknown_path() -> Response {
         StatusCode::NOT_FOUND,
         "path_unknown",
         "there is no such path",
-        "events go to POST /v1/events, queries to POST /v1/sql, OTLP to the ports 4317 and 4318",
+        "events go to POST /v1/events, queries to POST /v1/sql, searches to POST /v1/search, OTLP to the ports 4317 and 4318",
     )
     .into_response()
 }
