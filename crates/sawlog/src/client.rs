@@ -81,6 +81,30 @@ impl Client {
         }
     }
 
+    /// Asks for lines that go on until the server ends them.
+    pub(crate) async fn get_lines(
+        &self,
+        path: &str,
+        accept: &str,
+        line_bytes_max: usize,
+    ) -> Result<Lines, ClientError> {
+        let unreachable = |problem: String| ClientError::Unreachable { url: self.base.clone(), problem };
+        let mut request = Request::builder().uri(format!("{}{path}", self.base)).header(header::ACCEPT, accept);
+        if let Some(value) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Full::default()).map_err(|error| unreachable(error.to_string()))?;
+        let response = self.inner.request(request).await.map_err(|error| unreachable(root_cause(&error)))?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes =
+                response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+            return Err(ClientError::Refused { status: status.as_u16(), message: error_message(status, &bytes) });
+        }
+        let (url, buffer) = (self.base.clone(), Vec::new());
+        Ok(Lines { body: response.into_body(), buffer, searched: 0, line_bytes_max, url })
+    }
+
     async fn post_once(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, ClientError> {
         let unreachable = |problem: String| ClientError::Unreachable { url: self.base.clone(), problem };
         let mut request = Request::builder().method(Method::POST).uri(format!("{}{path}", self.base));
@@ -108,6 +132,42 @@ impl Client {
             return Ok(Answer::Busy { wait: retry_after.min(WAIT_MAX), status: status.as_u16(), message });
         }
         Err(ClientError::Refused { status: status.as_u16(), message })
+    }
+}
+
+/// Lines of an answer as they come.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    body: hyper::body::Incoming,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that hold no line break.
+    searched: usize,
+    line_bytes_max: usize,
+    url: String,
+}
+
+impl Lines {
+    /// The next line without its break; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        loop {
+            if let Some(length) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(self.searched + length + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                self.searched = 0;
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            let broken = |problem: String| ClientError::Unreachable { url: self.url.clone(), problem };
+            if self.buffer.len() > self.line_bytes_max {
+                return Err(broken(format!("a line is longer than {} bytes", self.line_bytes_max)));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => self.buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref())),
+                Some(Err(error)) => return Err(broken(root_cause(&error))),
+            }
+        }
     }
 }
 

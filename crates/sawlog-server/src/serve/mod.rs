@@ -3,6 +3,7 @@
 mod health;
 mod search;
 mod sql;
+mod tail;
 mod web;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+
+pub use tail::TAILS_MAX;
 
 use crate::auth::{AuthError, Scope};
 use crate::error::ApiError;
@@ -25,6 +28,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/v1/events", post(events::post_events))
         .route("/v1/sql", post(sql::post_sql))
         .route("/v1/search", post(search::post_search))
+        .route("/v1/tail", get(tail::get_tail))
         .route("/v1/fields", get(search::get_fields))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -41,6 +45,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
         Some("/v1/events") => "/v1/events",
         Some("/v1/sql") => "/v1/sql",
         Some("/v1/search") => "/v1/search",
+        Some("/v1/tail") => "/v1/tail",
         Some("/v1/fields") => "/v1/fields",
         Some("/healthz") => "/healthz",
         Some("/readyz") => "/readyz",

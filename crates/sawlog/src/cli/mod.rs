@@ -8,6 +8,7 @@ mod key;
 mod query;
 mod search;
 mod serve;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Find events with a filter, in a data folder or a running server.
     Search(search::SearchArgs),
+    /// Watch events of a running server as they arrive.
+    Tail(tail::TailArgs),
     /// Make realistic events at a set pace.
     Generate(generate::GenerateArgs),
     /// Show what it does: a server with this machine's logs and a generated stream.
@@ -114,6 +117,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Ingest(args)) => ingest::run(&args),
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Search(args)) => search::run(&args),
+        Some(Command::Tail(args)) => tail::run(&args),
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Config(args)) => config::run(&args),
@@ -133,6 +137,7 @@ Load a file:     sawlog ingest /var/log/*.log
 Send events:     curl -d '{\"message\":\"hello\",\"level\":\"info\",\"service\":\"demo\"}' http://localhost:7070/v1/events
 Ask:             sawlog query \"SELECT service, count(*) FROM logs GROUP BY service\"
 Find:            sawlog search 'service:demo severity>=error' --from -1h
+Watch:           sawlog tail 'severity>=warn'
 Try with data:   sawlog generate --rate 100 --url http://localhost:7070
 Look:            http://localhost:7070
 
