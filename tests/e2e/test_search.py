@@ -126,6 +126,14 @@ def test_other_tables_are_searched_too(server: Server):
     assert search(server, "reason:time_out_of_range", table="dead_letters")[0]["reason"] == "time_out_of_range"
 
 
+def test_sql_can_search_too(filled: Server):
+    assert filled.value("SELECT count(*) FROM search('logs', 'severity>=warn') WHERE service = 'web'") == 2
+    assert filled.value("SELECT count(*) FROM search('logs', '')") == 5
+    for sql in ["SELECT * FROM search('logs', 'a (')", "SELECT * FROM search('nope', '')", "SELECT * FROM search('logs')", "SELECT * FROM search(1, 2)"]:
+        status, body, _ = filled.post("/v1/sql", sql)
+        assert status == 400 and "search" in body.decode() or "filter" in body.decode(), (sql, body)
+
+
 def test_fields_are_listed_with_types_and_values(filled: Server):
     status, body, _ = filled.get("/v1/fields?" + urllib.parse.urlencode({"filter": "-nothing", "from": "-1h"}))
     answer = json.loads(body)

@@ -1,5 +1,6 @@
 //! Running queries within limits.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::MemTable;
+use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
@@ -22,9 +23,11 @@ use futures::StreamExt;
 use sawlog_core::ledger::Counts;
 use sawlog_seams::view::{View, ViewSource};
 use sawlog_seams::warehouse::LEDGER_TABLE;
+use sawlog_seams::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
+use crate::filter::SearchFunction;
 use crate::functions::{sketch_merge, sketch_quantile};
 use crate::guard;
 use crate::postgres::catalog::PgCatalog;
@@ -353,8 +356,10 @@ fn context(
     let context = SessionContext::new_with_state(state);
     context.register_udaf(sketch_merge());
     context.register_udf(sketch_quantile());
+    let mut tables: HashMap<&'static str, Arc<dyn TableProvider>> = HashMap::new();
     for (name, table) in &view.tables {
         let table = Arc::new(SnapshotTable::new(table.clone()));
+        tables.insert(name, Arc::clone(&table) as Arc<dyn TableProvider>);
         if *name == LEDGER_TABLE {
             let ledger = context.read_table(table)?.aggregate(
                 vec![ident("receive_minute"), ident("source")],
@@ -365,6 +370,8 @@ fn context(
             context.register_table(*name, table)?;
         }
     }
+    let now = SystemClock::new().now_micros();
+    context.register_udtf("search", Arc::new(SearchFunction { tables, now }));
     if view.tables.contains_key("logs") {
         register_severity_split(&context)?;
     }

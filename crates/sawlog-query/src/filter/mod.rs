@@ -12,6 +12,7 @@
 
 mod compile;
 mod fields;
+mod function;
 mod matcher;
 mod parser;
 mod print;
@@ -21,6 +22,7 @@ mod value;
 
 pub(crate) use compile::compile;
 pub(crate) use fields::{expression, resolve};
+pub(crate) use function::SearchFunction;
 pub use matcher::Matcher;
 pub use parser::parse;
 pub use value::parse_time;
