@@ -21,6 +21,7 @@ mod lake_rows;
 mod pipeline;
 mod prepare;
 mod rules_archive;
+mod tap;
 
 pub use checkpoint::CheckpointError;
 pub use flush::FlushError;
@@ -29,3 +30,4 @@ pub use hot::LedgerRow;
 pub use pipeline::{OpenError, Pipeline, PipelineOptions, RecoverySummary, Stores, SubmitError};
 pub use prepare::{AckLevel, Receipt, RecordProblem, Submission};
 pub use rules_archive::{MemoryRulesArchive, RulesArchive};
+pub use tap::{Arrival, Tap};

@@ -13,7 +13,7 @@ use sawlog_server::auth::{AuthPolicy, KeyStore};
 use sawlog_server::postgres::PostgresServer;
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
 use sawlog_server::receive::syslog::{self, SyslogState};
-use sawlog_server::{Readiness, ServerState, listen};
+use sawlog_server::{Readiness, ServerState, TAILS_MAX, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::{TcpListener, UdpSocket};
@@ -104,6 +104,7 @@ where
     beside.abort();
     tracing::info!("stopping: finishing requests, then flushing");
     stop.send_replace(true);
+    node.pipeline.end_taps();
     let finished = tokio::time::timeout(STOP_TIME_MAX, async { while tasks.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         tracing::warn!("some requests were still open and were cut off");
@@ -277,6 +278,7 @@ fn states(
         age: age_limits(&config.sources.http),
         files_age: age_limits(&config.sources.files),
         bodies: Arc::clone(&bodies),
+        tails: Arc::new(Semaphore::new(TAILS_MAX)),
     };
     let otlp = OtlpState {
         pipeline: Arc::clone(&node.pipeline),
