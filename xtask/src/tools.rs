@@ -43,7 +43,7 @@ pub(crate) fn for_tests() -> Result<(), String> {
     if !for_demo()? || !is_there("python3") {
         return Err("install the missing programs and run again (tests also need python3 with venv)".to_owned());
     }
-    let wanted: Vec<&str> = [("chromium", "chromium"), ("psql", "postgresql-client")]
+    let wanted: Vec<&str> = [("chromium", "chromium"), ("psql", "postgresql-client"), ("strace", "strace")]
         .into_iter()
         .filter(|(program, _)| !is_there(program))
         .map(|(_, package)| package)

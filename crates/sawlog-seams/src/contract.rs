@@ -4,3 +4,6 @@
 //! that only one implementation can have.
 
 pub mod event_log;
+pub mod lake;
+pub mod serving;
+pub mod warehouse;

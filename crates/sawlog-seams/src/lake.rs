@@ -48,18 +48,22 @@ pub enum LakeError {
     },
 }
 
-/// Immutable objects under keys such as `raw/receive_date=2026-11-24/receive_hour=03/….parquet`.
+/// Immutable objects under keys such as `raw/receive_date=2026-11-24/receive_hour=03/….parquet`. Contract test:
+/// [`crate::contract::lake`].
 ///
 /// Once: a put to a key that is taken never changes it; with equal bytes it succeeds, so that a retry recognises its
-/// own success. Durable: an object survives a crash once `put` returns.
+/// own success. Whole: a put that fails or is cut short by a crash leaves no object. Durable: an object survives a
+/// crash once `put` returns.
 #[async_trait]
 pub trait Lake: Send + Sync {
     /// Stores an object unless the key is taken.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<Put, LakeError>;
     /// Content of an object.
     async fn get(&self, key: &str) -> Result<Bytes, LakeError>;
-    /// Keys that start with `prefix` (whole path parts), sorted.
+    /// Keys below the folder `prefix` (whole path parts; empty for all), sorted. A folder that is not there has none.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, LakeError>;
+    /// Removes an object; one that is not there is no error. Only retention does this.
+    async fn delete(&self, key: &str) -> Result<(), LakeError>;
 }
 
 /// A lake in memory.
@@ -89,6 +93,32 @@ impl Lake for MemoryLake {
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, LakeError> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+        let is_below = |key: &&String| match key.strip_prefix(prefix.trim_end_matches('/')) {
+            Some(rest) => prefix.is_empty() || rest.starts_with('/'),
+            None => false,
+        };
+        Ok(objects.keys().filter(is_below).cloned().collect())
     }
+
+    async fn delete(&self, key: &str) -> Result<(), LakeError> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    struct Fixture(Arc<MemoryLake>);
+
+    impl crate::contract::lake::Fixture for Fixture {
+        fn open(&self) -> Arc<dyn Lake> {
+            Arc::clone(&self.0) as Arc<dyn Lake>
+        }
+    }
+
+    crate::lake_contract!(Fixture(Arc::default()));
 }

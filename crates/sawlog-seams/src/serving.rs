@@ -48,18 +48,35 @@ pub struct Mutation {
 
 /// Why the serving store could not serve a call.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("serving store: {action} failed: {problem}")]
-pub struct ServingError {
-    /// What was tried.
-    pub action: &'static str,
-    /// What the back end said.
-    pub problem: String,
+pub enum ServingError {
+    /// Space ran out; the call changed nothing, and the next one tries again.
+    #[error("disk is full while {action} the serving store")]
+    DiskFull {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The back end failed.
+    #[error("serving store: {action} failed: {problem}")]
+    Backend {
+        /// What was tried.
+        action: &'static str,
+        /// What the back end said.
+        problem: String,
+    },
+}
+
+impl ServingError {
+    /// A failure of the back end.
+    #[must_use]
+    pub fn backend(action: &'static str, problem: impl std::fmt::Display) -> Self {
+        Self::Backend { action, problem: problem.to_string() }
+    }
 }
 
 /// A key and its value.
 pub type Cell = (Vec<u8>, Vec<u8>);
 
-/// The cells at one moment.
+/// The cells at one moment: later mutations do not change it.
 pub trait ServingSnapshot: Send + Sync {
     /// Value of a cell.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ServingError>;
@@ -67,10 +84,11 @@ pub trait ServingSnapshot: Send + Sync {
     fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError>;
 }
 
-/// Cells by row key.
+/// Cells by row key. Contract test: [`crate::contract::serving`].
 ///
-/// Once: applying mutations of a position at or below [`ServingStore::applied`] changes nothing. Atomic: the mutations
-/// of one call and their position appear together. Durable: they survive a crash once `apply` returns.
+/// Once: applying mutations of a position at or below [`ServingStore::applied`] changes nothing and succeeds. Atomic:
+/// the mutations of one call and their position appear together. Durable: they survive a crash once `apply` returns.
+/// Apart: families share no keys.
 pub trait ServingStore: Send + Sync {
     /// Applies mutations, which came from the log up to `position`.
     fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError>;
@@ -78,6 +96,8 @@ pub trait ServingStore: Send + Sync {
     fn applied(&self) -> Position;
     /// The cells as of now.
     fn snapshot(&self) -> Arc<dyn ServingSnapshot>;
+    /// Removes cells whatever their position, for retention; `applied` stays. Cells that are not there are no error.
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError>;
 }
 
 type Cells = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
@@ -116,6 +136,16 @@ impl ServingStore for MemoryServing {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::new(MemorySnapshot(Arc::clone(&state.1)))
     }
+
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = (*state.1).clone();
+        for key in keys {
+            cells.remove(&(family, key));
+        }
+        state.1 = Arc::new(cells);
+        Ok(())
+    }
 }
 
 impl ServingSnapshot for MemorySnapshot {
@@ -134,4 +164,19 @@ impl ServingSnapshot for MemorySnapshot {
             .map(|((_, key), value)| (key.clone(), value.clone()))
             .collect())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixture(Arc<MemoryServing>);
+
+    impl crate::contract::serving::Fixture for Fixture {
+        fn open(&self) -> Arc<dyn ServingStore> {
+            Arc::clone(&self.0) as Arc<dyn ServingStore>
+        }
+    }
+
+    crate::serving_contract!(Fixture(Arc::default()));
 }

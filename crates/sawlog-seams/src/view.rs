@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use async_trait::async_trait;
 
 use crate::serving::ServingSnapshot;
 use crate::warehouse::StoredTable;
@@ -41,4 +42,12 @@ pub trait HotRollups: Send + Sync {
 pub trait ViewSource: Send + Sync {
     /// The picture as of now.
     fn view(&self) -> View;
+}
+
+/// Lets views show what background jobs have changed in the stores.
+#[async_trait]
+pub trait StoreRefresh: Send + Sync {
+    /// Shows the stores as they are now, in one step for all readers. Returns `false` when that has to wait for a flush
+    /// that is half done, whose end shows them too.
+    async fn refresh_stored(&self) -> bool;
 }

@@ -65,6 +65,10 @@ pub struct StoredFile {
     pub path: String,
     /// Size in bytes.
     pub bytes: u64,
+    /// Number of rows.
+    pub rows: u64,
+    /// When it was written, UTC microseconds.
+    pub written_at: i64,
     /// Value of the partition column, days since the epoch, if the table is partitioned.
     pub partition_days: Option<i32>,
 }
@@ -117,10 +121,11 @@ impl WarehouseError {
     }
 }
 
-/// Tables of events.
+/// Tables of events: those of [`TableSpec::all`]. Contract test: [`crate::contract::warehouse`].
 ///
 /// Once: appending to a table with a position at or below [`Warehouse::committed`] changes nothing and succeeds.
-/// Atomic: the rows of one append appear together. Durable: they survive a crash once `append` returns.
+/// Atomic: the rows of one append appear together. Durable: they survive a crash once `append` returns. An append
+/// without rows changes nothing, not even the position.
 #[async_trait]
 pub trait Warehouse: Send + Sync {
     /// Appends rows, which came from the log up to `position`.
@@ -152,7 +157,7 @@ impl Warehouse for MemoryWarehouse {
     async fn append(&self, table: &str, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = tables.get_mut(table).ok_or_else(|| WarehouseError::UnknownTable { table: table.to_owned() })?;
-        if position > entry.0 {
+        if position > entry.0 && rows.iter().any(|batch| batch.num_rows() > 0) {
             let mut stored = (*entry.1).clone();
             stored.rows.extend(rows);
             *entry = (position, Arc::new(stored));
@@ -170,4 +175,24 @@ impl Warehouse for MemoryWarehouse {
         let entry = tables.get(table).ok_or_else(|| WarehouseError::UnknownTable { table: table.to_owned() })?;
         Ok(Arc::clone(&entry.1))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixture(Arc<MemoryWarehouse>);
+
+    #[async_trait]
+    impl crate::contract::warehouse::Fixture for Fixture {
+        async fn open(&self) -> Arc<dyn Warehouse> {
+            Arc::clone(&self.0) as Arc<dyn Warehouse>
+        }
+
+        async fn rows(&self, stored: &StoredTable) -> Vec<RecordBatch> {
+            stored.rows.clone()
+        }
+    }
+
+    crate::warehouse_contract!(Fixture(Arc::default()));
 }

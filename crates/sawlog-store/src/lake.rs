@@ -1,20 +1,21 @@
-//! The raw lake as files in a local folder, over `object_store`.
+//! The raw lake as files in a local folder.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use sawlog_seams::lake::{Lake, LakeError, Put};
+use sawlog_seams::{Disk, RealDisk};
+
+use crate::synced::SyncedFiles;
 
 /// Objects as files below a folder.
 #[derive(Debug)]
 pub struct LocalLake {
-    store: Arc<LocalFileSystem>,
+    store: SyncedFiles,
     root: PathBuf,
 }
 
@@ -24,21 +25,17 @@ impl LocalLake {
     /// # Errors
     /// When the folder can neither be made nor opened.
     pub fn open(folder: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(std::io::Error::other)?;
-        Ok(Self { store: Arc::new(store), root: folder.to_path_buf() })
+        RealDisk.create_dir_all(folder)?;
+        let store = SyncedFiles::below(folder).map_err(std::io::Error::other)?;
+        Ok(Self { store, root: folder.to_path_buf() })
     }
-}
 
-impl LocalLake {
-    /// Makes an object and the names of the folders above it durable, which `object_store` leaves to the system.
-    async fn sync(&self, key: &str) -> Result<(), LakeError> {
-        let (root, path) = (self.root.clone(), self.root.join(key));
-        let synced = tokio::task::spawn_blocking(move || {
-            let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&root));
-            std::iter::once(path.as_path()).chain(folders).try_for_each(|place| std::fs::File::open(place)?.sync_all())
-        });
-        let problem = match synced.await {
+    /// Makes the name of an object durable that an earlier run may have left without.
+    async fn sync_name(&self, key: &str) -> Result<(), LakeError> {
+        let path = self.root.join(key);
+        let folder = path.parent().unwrap_or(&self.root).to_path_buf();
+        let synced = tokio::task::spawn_blocking(move || RealDisk.sync_dir(&folder)).await;
+        let problem = match synced {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
@@ -48,7 +45,12 @@ impl LocalLake {
 }
 
 fn object_path(key: &str) -> Result<ObjectPath, LakeError> {
-    ObjectPath::parse(key).map_err(|error| LakeError::Backend { key: key.to_owned(), problem: error.to_string() })
+    let refused = |problem: String| LakeError::Backend { key: key.to_owned(), problem };
+    let path = ObjectPath::parse(key).map_err(|error| refused(error.to_string()))?;
+    match !key.is_empty() && path.as_ref() == key {
+        true => Ok(path),
+        false => Err(refused("a key has parts that are not empty, between single slashes".to_owned())),
+    }
 }
 
 fn explain(key: &str, error: &object_store::Error) -> LakeError {
@@ -78,13 +80,10 @@ impl Lake for LocalLake {
         let path = object_path(key)?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(&path, PutPayload::from_bytes(bytes.clone()), options).await {
-            Ok(_) => {
-                self.sync(key).await?;
-                Ok(Put::Stored)
-            }
+            Ok(_) => Ok(Put::Stored),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 if self.get(key).await? == bytes {
-                    self.sync(key).await?;
+                    self.sync_name(key).await?;
                     return Ok(Put::AlreadyThere);
                 }
                 Err(LakeError::Conflict { key: key.to_owned() })
@@ -100,7 +99,8 @@ impl Lake for LocalLake {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, LakeError> {
-        let path = object_path(prefix.trim_end_matches('/'))?;
+        let folder = prefix.trim_end_matches('/');
+        let path = if folder.is_empty() { ObjectPath::default() } else { object_path(folder)? };
         let mut keys: Vec<String> = self
             .store
             .list(Some(&path))
@@ -111,22 +111,38 @@ impl Lake for LocalLake {
         keys.sort_unstable();
         Ok(keys)
     }
+
+    async fn delete(&self, key: &str) -> Result<(), LakeError> {
+        match self.store.delete(&object_path(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(explain(key, &error)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
+    struct Fixture(tempfile::TempDir);
+
+    impl sawlog_seams::contract::lake::Fixture for Fixture {
+        fn open(&self) -> Arc<dyn Lake> {
+            Arc::new(LocalLake::open(&self.0.path().join("lake")).expect("a lake"))
+        }
+    }
+
+    sawlog_seams::lake_contract!(Fixture(tempfile::tempdir().expect("a temporary folder")));
+
     #[tokio::test]
-    async fn an_object_is_stored_once_and_never_changes() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let lake = LocalLake::open(folder.path()).expect("a lake");
-        let key = "raw/receive_date=2026-11-24/a.parquet";
-        assert_eq!(lake.put(key, Bytes::from_static(b"one")).await.expect("stored"), Put::Stored);
-        assert_eq!(lake.put(key, Bytes::from_static(b"one")).await.expect("recognised"), Put::AlreadyThere);
-        assert!(matches!(lake.put(key, Bytes::from_static(b"two")).await, Err(LakeError::Conflict { .. })));
-        assert_eq!(lake.get(key).await.expect("content"), Bytes::from_static(b"one"));
-        assert_eq!(lake.list("raw").await.expect("keys"), [key]);
-        assert!(matches!(lake.get("raw/none").await, Err(LakeError::NotFound { .. })));
+    async fn a_key_cannot_leave_the_folder() {
+        let fixture = Fixture(tempfile::tempdir().expect("a temporary folder"));
+        let lake = LocalLake::open(&fixture.0.path().join("lake")).expect("a lake");
+        for key in ["../outside", "a/../../outside", "a//b"] {
+            assert!(lake.put(key, Bytes::from_static(b"x")).await.is_err(), "{key:?}");
+            assert!(lake.get(key).await.is_err(), "{key:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod lake;
 mod serving;
+mod synced;
 mod warehouse;
 
 pub use lake::LocalLake;

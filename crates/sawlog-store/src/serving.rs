@@ -8,6 +8,8 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sn
 use sawlog_seams::Position;
 use sawlog_seams::serving::{Cell, Family, Mutation, ServingError, ServingSnapshot, ServingStore};
 
+use crate::lake::is_disk_full;
+
 const POSITION_KEY: &[u8] = b"applied_position";
 
 /// Cells in an embedded log-structured merge tree.
@@ -18,7 +20,10 @@ pub struct FjallServing {
 }
 
 fn explain(action: &'static str) -> impl Fn(fjall::Error) -> ServingError {
-    move |error| ServingError { action, problem: error.to_string() }
+    move |error| match is_disk_full(&error) {
+        true => ServingError::DiskFull { action },
+        false => ServingError::backend(action, error),
+    }
 }
 
 impl FjallServing {
@@ -65,6 +70,16 @@ impl ServingStore for FjallServing {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         Arc::new(FjallSnapshot { snapshot: self.database.snapshot(), families: Arc::clone(&self.families) })
     }
+
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        let mut batch = self.database.batch();
+        let keyspace = &self.families[&family];
+        for key in keys {
+            batch.remove(keyspace, key);
+        }
+        batch.commit().map_err(explain("writing"))?;
+        self.database.persist(PersistMode::SyncAll).map_err(explain("syncing"))
+    }
 }
 
 struct FjallSnapshot {
@@ -97,24 +112,13 @@ impl ServingSnapshot for FjallSnapshot {
 mod tests {
     use super::*;
 
-    fn set(key: &[u8], value: &[u8]) -> Mutation {
-        Mutation { family: Family::Rollup, key: key.to_vec(), value: Some(value.to_vec()) }
+    struct Fixture(tempfile::TempDir);
+
+    impl sawlog_seams::contract::serving::Fixture for Fixture {
+        fn open(&self) -> Arc<dyn ServingStore> {
+            Arc::new(FjallServing::open(self.0.path()).expect("a store"))
+        }
     }
 
-    #[test]
-    fn mutations_of_a_position_apply_once_and_survive_reopening() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        {
-            let store = FjallServing::open(folder.path()).expect("a store");
-            store.apply(vec![set(b"a", b"1"), set(b"b", b"2")], Position(10)).expect("applied");
-            let before = store.snapshot();
-            store.apply(vec![set(b"a", b"9")], Position(10)).expect("ignored");
-            store.apply(vec![set(b"a", b"3")], Position(11)).expect("applied");
-            assert_eq!(before.get(Family::Rollup, b"a").expect("read"), Some(b"1".to_vec()));
-        }
-        let store = FjallServing::open(folder.path()).expect("a store");
-        assert_eq!(store.applied(), Position(11));
-        let cells = store.snapshot().scan(Family::Rollup, b"a", Some(b"z")).expect("cells");
-        assert_eq!(cells, [(b"a".to_vec(), b"3".to_vec()), (b"b".to_vec(), b"2".to_vec())]);
-    }
+    sawlog_seams::serving_contract!(Fixture(tempfile::tempdir().expect("a temporary folder")));
 }

@@ -107,9 +107,7 @@ impl Applier {
             transformed.outcomes.fill(Outcome::Duplicate);
         } else {
             let repeats = self.repeated_rows(&transformed, position, snapshot.as_ref(), stored_ids)?;
-            transformed
-                .remove_rows(&repeats)
-                .map_err(|error| ServingError { action: "removing repeats", problem: error.to_string() })?;
+            transformed.remove_rows(&repeats).map_err(|error| ServingError::backend("removing repeats", error))?;
             counts = transformed.counts;
         }
         counts += refused;

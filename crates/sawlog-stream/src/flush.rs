@@ -141,7 +141,7 @@ impl Flusher {
         for (key, newer) in generation.rollups.cells() {
             let value = match snapshot.get(Family::Rollup, &key)? {
                 Some(older) => rollup::merge(&key, &older, &newer)
-                    .map_err(|error| ServingError { action: "merging a rollup", problem: error.to_string() })?,
+                    .map_err(|error| ServingError::backend("merging a rollup", error))?,
                 None => newer,
             };
             mutations.push(Mutation { family: Family::Rollup, key, value: Some(value) });

@@ -15,7 +15,7 @@ use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
-use sawlog_seams::serving::{MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 use sawlog_seams::{ManualClock, MemoryEventLog, Position, SimDisk};
@@ -58,6 +58,9 @@ impl Lake for Faulty<Arc<MemoryLake>> {
     async fn list(&self, prefix: &str) -> Result<Vec<String>, LakeError> {
         self.inner.list(prefix).await
     }
+    async fn delete(&self, key: &str) -> Result<(), LakeError> {
+        self.inner.delete(key).await
+    }
 }
 
 #[async_trait::async_trait]
@@ -81,7 +84,7 @@ impl ServingStore for Faulty<Arc<MemoryServing>> {
     fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
         self.inner.apply(mutations, position)?;
         match self.fault.hits() {
-            true => Err(ServingError { action: "writing", problem: "injected".to_owned() }),
+            true => Err(ServingError::backend("writing", "injected")),
             false => Ok(()),
         }
     }
@@ -90,6 +93,9 @@ impl ServingStore for Faulty<Arc<MemoryServing>> {
     }
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         self.inner.snapshot()
+    }
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        self.inner.delete(family, keys)
     }
 }
 

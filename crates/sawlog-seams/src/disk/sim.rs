@@ -172,6 +172,11 @@ impl Disk for SimDisk {
         self.call(DiskOp::Remove, |files| files.remove(path))
     }
 
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        let files = &self.lock().files;
+        Ok(files.capacity.saturating_sub(files.used_bytes()))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut shared = self.lock();
         let checked = shared.faults.check(DiskOp::SyncDir);

@@ -4,8 +4,11 @@
 //! bloom filters. Not for: the commit that makes them part of the table. File names carry the log position, so that a
 //! repeated flush overwrites its own leftovers instead of adding to them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
@@ -32,7 +35,12 @@ pub(crate) enum WriteError {
     Io(#[from] std::io::Error),
 }
 
-/// Writes the rows below the table's root and returns what the commit must add.
+/// Files of one append that are written at the same time. Most of the time goes into waiting for syncs, which a file
+/// system does together when they come together, so that this is more than there are cores.
+const WRITERS_MAX: usize = 16;
+
+/// Writes the rows below the table's root and returns what the commit must add. When this returns, the files and their
+/// names are durable.
 pub(crate) fn write(
     spec: &TableSpec,
     root: &Path,
@@ -40,20 +48,56 @@ pub(crate) fn write(
     position: Position,
 ) -> Result<Vec<Add>, WriteError> {
     let all = concat_batches(&spec.schema, rows)?;
+    let name = file_name(position);
     let Some(partition) = spec.partition else {
-        let sorted = sort(spec, &all)?;
-        return Ok(vec![write_file(spec, root, &file_name(position), &sorted, None)?]);
+        let add = write_file(spec, root, &name, &sort(spec, &all)?, None)?;
+        return Ok(vec![add]);
     };
     let partition_index = spec.schema.index_of(partition)?;
-    let mut adds = Vec::new();
-    for (days, part) in by_partition(&all, partition_index)? {
-        let mut sorted = sort(spec, &part)?;
-        sorted.remove_column(partition_index);
-        let date = date_text(days);
-        let path = format!("{partition}={date}/{}", file_name(position));
-        adds.push(write_file(spec, root, &path, &sorted, Some((partition, date)))?);
+    let days = rows_by_day(&all, partition_index);
+    for (day, _) in &days {
+        fs::create_dir_all(root.join(folder_of(partition, *day)))?;
     }
+    let write_day = |(day, indices): (i32, UInt32Array)| {
+        let mut sorted = sort(spec, &take_record_batch(&all, &indices)?)?;
+        sorted.remove_column(partition_index);
+        let path = format!("{}/{name}", folder_of(partition, day));
+        write_file(spec, root, &path, &sorted, Some((partition, date_text(day))))
+    };
+    let adds = in_parallel(days, &write_day)?;
+    File::open(root)?.sync_all()?;
     Ok(adds)
+}
+
+/// Runs `work` for every item on a few threads; the results keep the order of the items.
+fn in_parallel<I: Send, T: Send>(
+    items: Vec<I>,
+    work: &(impl Fn(I) -> Result<T, WriteError> + Sync),
+) -> Result<Vec<T>, WriteError> {
+    if items.len() <= 1 {
+        return items.into_iter().map(work).collect();
+    }
+    let threads = items.len().min(WRITERS_MAX);
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        let mut done = Vec::new();
+        while let Some((index, item)) = next() {
+            done.push((index, work(item)?));
+        }
+        Ok::<_, WriteError>(done)
+    };
+    let mut done = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let mut done = Vec::new();
+        for thread in running {
+            let finished = thread.join().map_err(|_| std::io::Error::other("a writing thread panicked"))?;
+            done.extend(finished?);
+        }
+        Ok::<_, WriteError>(done)
+    })?;
+    done.sort_unstable_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// The partition value of a file path such as `event_date=2026-11-24/….parquet`, days since the epoch.
@@ -69,25 +113,22 @@ fn date_text(days: i32) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+fn folder_of(partition: &str, days: i32) -> String {
+    format!("{partition}={}", date_text(days))
+}
+
 fn file_name(position: Position) -> String {
     format!("part-{:020}.zstd.parquet", position.0)
 }
 
-fn by_partition(rows: &RecordBatch, column: usize) -> Result<Vec<(i32, RecordBatch)>, WriteError> {
+/// The rows of each day, in the order in which they came; days in order.
+fn rows_by_day(rows: &RecordBatch, column: usize) -> Vec<(i32, UInt32Array)> {
     let days = rows.column(column).as_primitive::<Date32Type>().values();
-    let mut distinct = days.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if let [only] = distinct[..] {
-        return Ok(vec![(only, rows.clone())]);
+    let mut by_day: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
+    for (row, day) in days.iter().enumerate() {
+        by_day.entry(*day).or_default().push(row as u32);
     }
-    distinct
-        .into_iter()
-        .map(|wanted| {
-            let indices = days.iter().enumerate().filter(|(_, days)| **days == wanted).map(|(row, _)| row as u32);
-            Ok((wanted, take_record_batch(rows, &UInt32Array::from_iter_values(indices))?))
-        })
-        .collect()
+    by_day.into_iter().map(|(day, indices)| (day, UInt32Array::from(indices))).collect()
 }
 
 fn sort(spec: &TableSpec, rows: &RecordBatch) -> Result<RecordBatch, WriteError> {
@@ -109,14 +150,11 @@ fn write_file(
     partition: Option<(&str, String)>,
 ) -> Result<Add, WriteError> {
     let target = root.join(path);
-    let folder = target.parent().unwrap_or(root);
-    fs::create_dir_all(folder)?;
     let mut writer = ArrowWriter::try_new(File::create(&target)?, rows.schema(), Some(properties(spec)))?;
     writer.write(rows)?;
     let file = writer.into_inner()?;
     file.sync_all()?;
-    File::open(folder)?.sync_all()?;
-    File::open(root)?.sync_all()?;
+    File::open(target.parent().unwrap_or(root))?.sync_all()?;
     let partition_values = partition.map(|(column, date)| (column.to_owned(), Some(date))).into_iter().collect();
     Ok(Add {
         path: path.to_owned(),

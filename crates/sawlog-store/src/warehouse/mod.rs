@@ -8,24 +8,30 @@ mod files;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use deltalake_core::DeltaTable;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, StructType, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use sawlog_seams::Position;
+use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use sawlog_seams::warehouse::{StoredFile, StoredTable, TableSpec, Warehouse, WarehouseError};
+use sawlog_seams::{Disk, Position, RealDisk};
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::lake::is_disk_full;
+use crate::synced::SyncedFiles;
 
 /// Name under which commits carry the log position.
 const APPLICATION_ID: &str = "sawlog";
+/// Folder of the transaction log in a table's folder.
+const LOG_FOLDER: &str = "_delta_log";
+/// Commits after which the state of a table is written as a whole, so that opening it reads few log entries.
+const CHECKPOINT_COMMITS: u64 = 50;
 
 /// Delta Lake tables below one folder.
 pub struct DeltaWarehouse {
@@ -38,6 +44,8 @@ struct OpenTable {
     /// Held while a commit is under way: one writer per table.
     delta: Mutex<DeltaTable>,
     current: RwLock<(Position, Arc<StoredTable>)>,
+    /// Whether a commit failed in a way that leaves open whether it is in the log.
+    is_unsure: AtomicBool,
 }
 
 impl DeltaWarehouse {
@@ -79,54 +87,29 @@ impl OpenTable {
     async fn open(spec: TableSpec, folder: &Path) -> Result<Self, WarehouseError> {
         let root = folder.join(spec.name);
         let fail = |problem: String| WarehouseError::Backend { table: spec.name.to_owned(), action: "opened", problem };
-        std::fs::create_dir_all(&root).map_err(|error| fail(error.to_string()))?;
+        RealDisk.create_dir_all(&root).map_err(|error| fail(error.to_string()))?;
         let root = root.canonicalize().map_err(|error| fail(error.to_string()))?;
-        let url =
-            Url::from_directory_path(&root).map_err(|()| fail(format!("{} is no absolute path", root.display())))?;
-        let mut delta = DeltaTable::try_from_url(url).await.map_err(|error| fail(error.to_string()))?;
-        if delta.version().is_none() {
-            delta = create(&delta, &spec).await.map_err(|error| fail(error.to_string()))?;
-        }
+        let delta = load_or_create(&spec, &root).await.map_err(|error| fail(error.to_string()))?;
         let current = read_state(&delta, &spec, &root).await.map_err(|error| fail(error.to_string()))?;
-        Ok(Self { spec, root, delta: Mutex::new(delta), current: RwLock::new(current) })
+        let (delta, current, is_unsure) = (Mutex::new(delta), RwLock::new(current), AtomicBool::new(false));
+        Ok(Self { spec, root, delta, current, is_unsure })
+    }
+
+    fn position(&self) -> Position {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).0
     }
 
     async fn append(&self, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError> {
         let mut delta = self.delta.lock().await;
-        if position <= self.current.read().unwrap_or_else(PoisonError::into_inner).0 {
+        self.settle(&mut delta).await?;
+        if position <= self.position() || rows.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(());
         }
-        if rows.iter().all(|batch| batch.num_rows() == 0) {
-            return Ok(());
-        }
-        let fail =
-            |problem: String| WarehouseError::Backend { table: self.spec.name.to_owned(), action: "written", problem };
         let (spec, root) = (self.spec.clone(), self.root.clone());
         let written = tokio::task::spawn_blocking(move || files::write(&spec, &root, &rows, position))
             .await
-            .map_err(|error| fail(error.to_string()))?;
-        let adds = written.map_err(|error| match error {
-            files::WriteError::Io(error) if sawlog_seams::disk::is_disk_full(&error) => {
-                WarehouseError::DiskFull { table: self.spec.name.to_owned() }
-            }
-            error => fail(error.to_string()),
-        })?;
-        let committed = self.commit(&mut delta, adds, position).await;
-        committed.map_err(|error| match is_disk_full(&error) {
-            true => WarehouseError::DiskFull { table: self.spec.name.to_owned() },
-            false => fail(error.to_string()),
-        })?;
-        let state = read_state(&delta, &self.spec, &self.root).await.map_err(|error| fail(error.to_string()))?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = state;
-        Ok(())
-    }
-
-    async fn commit(
-        &self,
-        delta: &mut DeltaTable,
-        adds: Vec<deltalake_core::kernel::Add>,
-        position: Position,
-    ) -> Result<(), deltalake_core::DeltaTableError> {
+            .map_err(|error| self.failed("written", &error))?;
+        let adds = written.map_err(|error| self.failed("written", &error))?;
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: self.spec.partition.map(|column| vec![column.to_owned()]),
@@ -134,16 +117,80 @@ impl OpenTable {
         };
         let transaction = Transaction::new(APPLICATION_ID, position.0 as i64);
         let properties = CommitProperties::default().with_application_transaction(transaction);
+        let actions = adds.into_iter().map(Action::Add).collect();
+        self.commit(&mut delta, actions, operation, properties).await
+    }
+
+    /// Finds out what became of a commit that failed half way, so that its rows are not appended again.
+    async fn settle(&self, delta: &mut DeltaTable) -> Result<(), WarehouseError> {
+        if !self.is_unsure.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        RealDisk.sync_dir(&self.root.join(LOG_FOLDER)).map_err(|error| self.failed("synced", &error))?;
+        self.reload(delta).await?;
+        self.is_unsure.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Commits actions. When this returns, the log entry and its name are durable: see [`SyncedFiles`].
+    async fn commit(
+        &self,
+        delta: &mut DeltaTable,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        properties: CommitProperties,
+    ) -> Result<(), WarehouseError> {
+        // Checkpoints and cleaning have their own time: their failure must not look like one of the commit.
+        let properties = properties.with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+        let snapshot = delta.snapshot().map_err(|error| self.failed("written", &error))?;
+        self.is_unsure.store(true, Ordering::Release);
         let finalized = CommitBuilder::from(properties)
-            .with_actions(adds.into_iter().map(Action::Add).collect())
-            .build(Some(delta.snapshot()?), delta.log_store(), operation)
-            .await?;
-        tracing::debug!(table = self.spec.name, version = finalized.version(), position = position.0, "committed");
-        delta.update_state().await
+            .with_actions(actions)
+            .build(Some(snapshot), delta.log_store(), operation)
+            .await
+            .map_err(|error| self.failed("written", &error))?;
+        let version = finalized.version();
+        self.reload(delta).await?;
+        self.is_unsure.store(false, Ordering::Release);
+        tracing::debug!(table = self.spec.name, version, position = self.position().0, "committed");
+        if (version + 1).is_multiple_of(CHECKPOINT_COMMITS)
+            && let Err(error) = deltalake_core::checkpoints::create_checkpoint(delta, None).await
+        {
+            tracing::warn!(table = self.spec.name, %error, "the table has no new checkpoint; opening it takes longer");
+        }
+        Ok(())
+    }
+
+    async fn reload(&self, delta: &mut DeltaTable) -> Result<(), WarehouseError> {
+        delta.update_state().await.map_err(|error| self.failed("read back", &error))?;
+        let state = read_state(delta, &self.spec, &self.root).await;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            state.map_err(|error| self.failed("read back", &error))?;
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str, error: &(dyn std::error::Error + 'static)) -> WarehouseError {
+        let table = self.spec.name.to_owned();
+        match is_disk_full(error) {
+            true => WarehouseError::DiskFull { table },
+            false => WarehouseError::Backend { table, action, problem: error.to_string() },
+        }
     }
 }
 
-async fn create(delta: &DeltaTable, spec: &TableSpec) -> Result<DeltaTable, deltalake_core::DeltaTableError> {
+async fn load_or_create(spec: &TableSpec, root: &Path) -> Result<DeltaTable, DeltaTableError> {
+    let url = Url::from_directory_path(root)
+        .map_err(|()| DeltaTableError::InvalidTableLocation(format!("{} is no absolute path", root.display())))?;
+    let store = Arc::new(SyncedFiles::at_root());
+    let mut delta = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url).build()?;
+    match delta.load().await {
+        Ok(()) => Ok(delta),
+        Err(DeltaTableError::NotATable(_)) => create(&delta, spec).await,
+        Err(error) => Err(error),
+    }
+}
+
+async fn create(delta: &DeltaTable, spec: &TableSpec) -> Result<DeltaTable, DeltaTableError> {
     let schema: StructType = spec.schema.as_ref().try_into_kernel()?;
     delta
         .create()
@@ -157,7 +204,7 @@ async fn read_state(
     delta: &DeltaTable,
     spec: &TableSpec,
     root: &Path,
-) -> Result<(Position, Arc<StoredTable>), deltalake_core::DeltaTableError> {
+) -> Result<(Position, Arc<StoredTable>), DeltaTableError> {
     let snapshot = delta.snapshot()?;
     let position = snapshot.transaction_version(delta.log_store().as_ref(), APPLICATION_ID).await?.unwrap_or(0);
     let files = snapshot
@@ -166,9 +213,14 @@ async fn read_state(
         .map(|file| StoredFile {
             path: file.path().into_owned(),
             bytes: file.size() as u64,
+            rows: file.num_records().unwrap_or_default() as u64,
+            written_at: file.modification_time().saturating_mul(1_000),
             partition_days: spec.partition.and_then(|_| files::partition_days(&file.path())),
         })
         .collect();
     let stored = StoredTable { spec: spec.clone(), root: Some(root.to_path_buf()), files, rows: Vec::new() };
     Ok((Position(position as u64), Arc::new(stored)))
 }
+
+#[cfg(test)]
+mod tests;
