@@ -44,10 +44,12 @@ impl FjallServing {
 }
 
 impl ServingStore for FjallServing {
-    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+    fn apply(&self, mut mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
         if position <= self.applied() {
             return Ok(());
         }
+        // In key order each insertion starts where the last one ended. The sort is stable: the last mutation of a key wins.
+        mutations.sort_by(|a, b| (a.family, &a.key).cmp(&(b.family, &b.key)));
         let mut batch = self.database.batch();
         for mutation in mutations {
             let keyspace = &self.families[&mutation.family];

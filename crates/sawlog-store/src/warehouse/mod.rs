@@ -5,6 +5,7 @@
 //! crate scans the files) or rewriting files (compaction).
 
 mod files;
+mod order;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
