@@ -271,8 +271,9 @@ async function checkFilters(browser) {
     await box.fill('service:tail-test');
     await eventually('no rows', async () => (await rows(page).count()) === 0);
     await page.getByRole('button', { name: /^Live$/ }).click();
+    const watching = page.waitForResponse((response) => response.url().includes('/v1/tail') && response.ok());
     await page.getByRole('button', { name: 'Live tail' }).click();
-    await page.waitForResponse((response) => response.url().includes('/v1/tail') && response.ok());
+    await watching;
     const event = JSON.stringify({ message: `tailed ${marker}`, service: 'tail-test', level: 'warn' });
     await fetch(`${baseUrl}/v1/events`, { method: 'POST', body: event });
     await eventually('the row, though the page does not refresh', async () => (await messages(page)).some((text) => text.includes(`tailed ${marker}`)));
