@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sawlog_core::batch::Format;
 use sawlog_core::rules::{LookupConfig, RedactAt, RedactConfig, Rules, RulesConfig};
 
 fuzz_target!(|input: (&str, &str, &[u8])| {
@@ -12,6 +13,8 @@ fuzz_target!(|input: (&str, &str, &[u8])| {
     config.redact.push(RedactConfig { name: text("r"), pattern: text(pattern), replace: None, at: RedactAt::Receive });
     config.lookup.push(LookupConfig { name: text("l"), file: text("f"), key: text("id"), field: text("user_id") });
     if let Ok(rules) = Rules::compile(&config, &|_| Ok(text(table))) {
-        let _ = rules.redact_at_receive(payload);
+        for format in Format::ALL {
+            let _ = rules.redact_at_receive(format, payload);
+        }
     }
 });

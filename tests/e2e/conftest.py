@@ -51,6 +51,7 @@ class Server:
         self.grpc = ""
         self.otlp_http = ""
         self.postgres = ("127.0.0.1", 0)
+        self.syslog: dict[str, tuple[str, str]] = {}
 
     def start(self, wait: bool = True) -> "Server":
         """Starts the server; with `wait=False` it may die at any moment, and then has no `url`."""
@@ -76,6 +77,11 @@ class Server:
         self.otlp_http = f"http://{otlp_http[1]}" if otlp_http else ""
         postgres = re.search(r"Postgres on ([\d.]+):(\d+)", second)
         self.postgres = (postgres[1], int(postgres[2])) if postgres else ("", 0)
+        self.syslog = {
+            name: re.search(rf"syslog/{name} on ([\d.]+):(\d+)", self.process.stdout.readline().decode()).groups()
+            for name in ("UDP", "TCP")
+            if any(setting.startswith(f"syslog.{name.lower()}-listen") for setting in self.settings)
+        }
         if wait:
             self.wait_ready()
         return self

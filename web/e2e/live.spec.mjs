@@ -1,6 +1,7 @@
 // End-to-end test of the web UI against a running sawlog that holds recent data.
 //
 //   node web/e2e/live.spec.mjs http://localhost:7070 [--screenshot DIR] [--browser PATH] [--timeout SECONDS]
+//   node web/e2e/live.spec.mjs http://localhost:7070 --key KEY     only: a server that wants a key
 //
 // It sends three logs of its own (with a marker to search for, and hostile text), then only reads.
 // Last line: "N passed, M failed"; exit code 0 only without failures.
@@ -15,7 +16,7 @@ import { chromium } from 'playwright-core';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { screenshot: { type: 'string' }, browser: { type: 'string' }, timeout: { type: 'string', default: '60' } },
+  options: { screenshot: { type: 'string' }, browser: { type: 'string' }, timeout: { type: 'string', default: '60' }, key: { type: 'string' } },
 });
 const baseUrl = (positionals[0] ?? 'http://localhost:7070').replace(/\/+$/, '');
 const timeoutMs = Number(options.timeout) * 1000;
@@ -233,6 +234,71 @@ async function checkOtherPages(browser, scheme) {
   await context.close();
 }
 
+async function checkFilters(browser) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const page = await context.newPage();
+  await page.goto(`${baseUrl}/?view=logs&range=15m`);
+  const box = page.getByLabel('Filter logs');
+  await eventually('rows', async () => (await rows(page).count()) > 0);
+  await check('a filter finds by field, severity and attribute', async () => {
+    await box.fill(`${marker} severity>=error html:*onerror*`);
+    await eventually('the one error', async () => (await rows(page).count()) === 1);
+    await box.fill(`${marker} -severity:error`);
+    await eventually('the others', async () => (await rows(page).count()) === HOSTILE.length - 1);
+  });
+  await check('a mistake is shown at its place with a remedy, and the rows stay', async () => {
+    await box.fill(`${marker} status:abc`);
+    const mistake = page.locator('#log-search-mistake');
+    await eventually('the mistake', () => mistake.isVisible());
+    assert((await mistake.locator('mark').innerText()) === 'abc', await mistake.innerText());
+    assert((await mistake.innerText()).includes('write a number'), await mistake.innerText());
+    assert((await rows(page).count()) === HOSTILE.length - 1, 'the rows went away');
+    assert(!page.url().includes('abc'), page.url());
+  });
+  await check('fields and their values can be clicked', async () => {
+    await box.fill(marker);
+    await page.getByText('Fields and examples').click();
+    const service = page.getByTestId('fields').locator('li').filter({ has: page.getByRole('button', { name: 'service', exact: true }) });
+    await eventually('the field', () => service.isVisible());
+    await eventually('its value alone', async () => (await service.locator('.chip').count()) === 1);
+    await shoot(page, 'filter-fields');
+    await checkAxe(page, 'fields');
+    await service.locator('.chip').click();
+    await eventually('the filter in the URL', () => page.url().includes('is=service'));
+    await page.getByRole('button', { name: 'Clear all' }).click();
+  });
+  await check('live tail shows a log the moment it arrives', async () => {
+    await box.fill('service:tail-test');
+    await eventually('no rows', async () => (await rows(page).count()) === 0);
+    await page.getByRole('button', { name: /^Live$/ }).click();
+    const watching = page.waitForResponse((response) => response.url().includes('/v1/tail') && response.ok());
+    await page.getByRole('button', { name: 'Live tail' }).click();
+    await watching;
+    const event = JSON.stringify({ message: `tailed ${marker}`, service: 'tail-test', level: 'warn' });
+    await fetch(`${baseUrl}/v1/events`, { method: 'POST', body: event });
+    await eventually('the row, though the page does not refresh', async () => (await messages(page)).some((text) => text.includes(`tailed ${marker}`)));
+    await shoot(page, 'tail');
+  });
+  await context.close();
+}
+
+async function checkKey(browser) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const page = await context.newPage();
+  await page.goto(`${baseUrl}/?view=logs`);
+  await check('a server that wants a key asks for it', () => eventually('the form', () => page.getByText('The server wants an API key').isVisible()));
+  await shoot(page, 'key');
+  await check('with the key the page works, until the tab closes', async () => {
+    await page.getByLabel('The server wants an API key').fill(options.key);
+    await page.getByRole('button', { name: 'Use' }).click();
+    await eventually('rows', async () => (await rows(page).count()) > 0);
+    await page.reload();
+    await eventually('rows after a reload', async () => (await rows(page).count()) > 0);
+    assert((await page.evaluate(() => window.localStorage.length + document.cookie.length)) === 0, 'the key is kept elsewhere');
+  });
+  await context.close();
+}
+
 async function checkFailures(browser) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
   const page = await context.newPage();
@@ -249,12 +315,16 @@ async function checkFailures(browser) {
 assert(browserPath !== undefined, 'no Chromium found: pass --browser PATH');
 const browser = await chromium.launch({ executablePath: browserPath, args: BROWSER_ARGS });
 try {
-  await check('logs can be sent', sendLogs);
-  for (const scheme of ['light', 'dark']) {
+  if (options.key !== undefined) await checkKey(browser);
+  else await check('logs can be sent', sendLogs);
+  for (const scheme of options.key === undefined ? ['light', 'dark'] : []) {
     await checkLive(browser, scheme);
     await checkOtherPages(browser, scheme);
   }
-  await checkFailures(browser);
+  if (options.key === undefined) {
+    await checkFilters(browser);
+    await checkFailures(browser);
+  }
 } finally {
   await browser.close();
 }

@@ -44,6 +44,7 @@ mod parse_otlp;
 mod parse_syslog;
 mod parse_text;
 pub mod record;
+mod redact;
 pub mod rollup;
 pub mod rowkey;
 mod rows;

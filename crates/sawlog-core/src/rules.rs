@@ -9,8 +9,10 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::batch::Format;
 use crate::enrich::is_missing;
 use crate::record::{AttributeType, Int, Record, Text, Value};
+use crate::redact::{self, Redaction};
 use crate::schema::{Source, Table};
 use crate::value;
 
@@ -148,13 +150,6 @@ struct Filter {
 }
 
 #[derive(Debug)]
-struct Redaction {
-    pattern: Regex,
-    replace: Vec<u8>,
-    is_card: bool,
-}
-
-#[derive(Debug)]
 struct Lookup {
     field: FieldRef,
     /// Names of the attributes that a row adds.
@@ -251,16 +246,10 @@ impl Rules {
         self.version
     }
 
-    /// Whether any redaction applies before anything is written.
+    /// The body with the redactions that apply before anything is written; `None` when they match nothing.
     #[must_use]
-    pub fn redacts_at_receive(&self) -> bool {
-        !self.at_receive.is_empty()
-    }
-
-    /// The payload with the redactions that apply before anything is written.
-    #[must_use]
-    pub fn redact_at_receive(&self, payload: &[u8]) -> Option<Vec<u8>> {
-        redact(&self.at_receive, payload)
+    pub fn redact_at_receive(&self, format: Format, body: &[u8]) -> Option<Vec<u8>> {
+        redact::body(&self.at_receive, format, body)
     }
 
     /// Redacts the record's texts and attribute values.
@@ -277,11 +266,12 @@ impl Rules {
             Text::SessionId,
             Text::ClientAddress,
         ] {
-            if let Some(text) = record.text_bytes(payload, slot).and_then(|text| redact(&self.at_transform, text)) {
+            if let Some(text) = record.text_bytes(payload, slot).and_then(|text| redact::text(&self.at_transform, text))
+            {
                 record.set_text_copy(slot, &text);
             }
         }
-        record.rewrite_attributes(payload, |text| redact(&self.at_transform, text));
+        record.rewrite_attributes(payload, |text| redact::text(&self.at_transform, text));
     }
 
     /// Whether a filter drops the record.
@@ -522,54 +512,9 @@ fn csv_records(text: &str) -> impl Iterator<Item = Vec<String>> {
     })
 }
 
-fn redact(redactions: &[Redaction], text: &[u8]) -> Option<Vec<u8>> {
-    let mut changed: Option<Vec<u8>> = None;
-    for redaction in redactions {
-        let current = changed.as_deref().unwrap_or(text);
-        let mut out = Vec::new();
-        let mut copied = 0;
-        for found in redaction.pattern.find_iter(current) {
-            if redaction.is_card && !passes_luhn(found.as_bytes()) {
-                continue;
-            }
-            out.extend_from_slice(&current[copied..found.start()]);
-            out.extend_from_slice(&redaction.replace);
-            copied = found.end();
-        }
-        if copied > 0 {
-            out.extend_from_slice(&current[copied..]);
-            changed = Some(out);
-        }
-    }
-    changed
-}
-
-/// The check digit of payment cards (ISO/IEC 7812-1).
-fn passes_luhn(text: &[u8]) -> bool {
-    let digits = text.iter().rev().filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
-    let sum: u32 = digits
-        .enumerate()
-        .map(|(index, digit)| match (index % 2, digit * 2) {
-            (0, _) => digit,
-            (_, doubled) => doubled / 10 + doubled % 10,
-        })
-        .sum();
-    sum.is_multiple_of(10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cards_are_told_from_other_long_numbers_by_their_check_digit() {
-        let config =
-            RedactConfig { name: "card".to_owned(), pattern: "card".to_owned(), replace: None, at: RedactAt::Receive };
-        let rules = RulesConfig { redact: vec![config], ..RulesConfig::default() };
-        let rules = Rules::compile(&rules, &|_| Err(String::new())).expect("valid rules");
-        let redacted = rules.redact_at_receive(b"paid with 4111 1111 1111 1111, order 4111111111111112");
-        assert_eq!(redacted.as_deref(), Some(&b"paid with [card], order 4111111111111112"[..]));
-    }
 
     #[test]
     fn all_mistakes_are_reported_at_once() {

@@ -1,5 +1,6 @@
 //! Running queries within limits.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::MemTable;
+use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
@@ -16,15 +17,17 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, LogicalPlan, ident, lit};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::StreamExt;
 use sawlog_core::ledger::Counts;
 use sawlog_seams::view::{View, ViewSource};
 use sawlog_seams::warehouse::LEDGER_TABLE;
+use sawlog_seams::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
+use crate::filter::SearchFunction;
 use crate::functions::{sketch_merge, sketch_quantile};
 use crate::guard;
 use crate::postgres::catalog::PgCatalog;
@@ -212,17 +215,34 @@ impl QueryEngine {
     /// Runs one SELECT, EXPLAIN, SHOW or DESCRIBE. Dropping the future stops the query.
     ///
     /// # Errors
-    /// When the text is refused, does not plan, or exceeds a limit.
+    /// When it is not allowed, does not plan, fails, or does not end in time.
     pub async fn run(&self, sql: &str) -> Result<QueryResult, QueryError> {
+        let sql = sql.to_owned();
+        let make = |context: SessionContext| async move {
+            let statement = guard::parse(&sql)?;
+            let plan = context.state().statement_to_plan(statement).await.map_err(explain)?;
+            verify(&plan)?;
+            context.execute_logical_plan(plan).await.map_err(explain)
+        };
+        self.run_frame(make, self.limits.rows_max).await
+    }
+
+    /// Runs what `make` makes of the tables as of now, within all limits.
+    pub(crate) async fn run_frame<M, F>(&self, make: M, rows_max: usize) -> Result<QueryResult, QueryError>
+    where
+        M: FnOnce(SessionContext) -> F + Send + 'static,
+        F: Future<Output = Result<DataFrame, QueryError>> + Send + 'static,
+    {
         let started = Instant::now();
-        let _turn = tokio::time::timeout(self.limits.time_max, self.turns.acquire())
-            .await
-            .map_err(|_| QueryError::Timeout(self.limits.time_max))?
-            .map_err(|_| QueryError::Stopped)?;
+        let turn = tokio::time::timeout(self.limits.time_max, self.turns.acquire()).await;
+        let turn = turn.map_err(|_| QueryError::Timeout(self.limits.time_max))?;
+        let _turn = turn.map_err(|_| QueryError::Stopped)?;
         let view = self.source.view();
-        let environment = Arc::clone(&self.environment);
-        let (sql, rows_max, threads) = (sql.to_owned(), self.limits.rows_max, self.limits.threads.get());
-        let task = self.handle()?.spawn(async move { execute(&sql, &view, environment, rows_max, threads).await });
+        let (environment, threads) = (Arc::clone(&self.environment), self.limits.threads.get());
+        let task = self.handle()?.spawn(async move {
+            let context = context(&view, environment, threads, false).map_err(explain)?;
+            collect(make(context).await?, rows_max).await
+        });
         let mut task = AbortOnDrop(task);
         let finished = tokio::time::timeout(self.limits.time_max, &mut task.0).await;
         let finished = finished.map_err(|_| QueryError::Timeout(self.limits.time_max))?;
@@ -270,18 +290,7 @@ impl<T> Drop for AbortOnDrop<T> {
 
 type Answer = (SchemaRef, Vec<RecordBatch>, bool);
 
-async fn execute(
-    sql: &str,
-    view: &View,
-    environment: Arc<RuntimeEnv>,
-    rows_max: usize,
-    threads: usize,
-) -> Result<Answer, QueryError> {
-    let statement = guard::parse(sql)?;
-    let context = context(view, environment, threads, false).map_err(explain)?;
-    let plan = context.state().statement_to_plan(statement).await.map_err(explain)?;
-    verify(&plan)?;
-    let frame = context.execute_logical_plan(plan).await.map_err(explain)?;
+async fn collect(frame: DataFrame, rows_max: usize) -> Result<Answer, QueryError> {
     let mut stream = frame.execute_stream().await.map_err(explain)?;
     let schema = stream.schema();
     let mut batches = Vec::new();
@@ -347,8 +356,10 @@ fn context(
     let context = SessionContext::new_with_state(state);
     context.register_udaf(sketch_merge());
     context.register_udf(sketch_quantile());
+    let mut tables: HashMap<&'static str, Arc<dyn TableProvider>> = HashMap::new();
     for (name, table) in &view.tables {
         let table = Arc::new(SnapshotTable::new(table.clone()));
+        tables.insert(name, Arc::clone(&table) as Arc<dyn TableProvider>);
         if *name == LEDGER_TABLE {
             let ledger = context.read_table(table)?.aggregate(
                 vec![ident("receive_minute"), ident("source")],
@@ -359,6 +370,8 @@ fn context(
             context.register_table(*name, table)?;
         }
     }
+    let now = SystemClock::new().now_micros();
+    context.register_udtf("search", Arc::new(SearchFunction { tables, now }));
     if view.tables.contains_key("logs") {
         register_severity_split(&context)?;
     }

@@ -5,14 +5,17 @@
 //! files (`sawlog-store`). It is the one crate that knows DataFusion.
 
 mod engine;
+pub mod filter;
 mod functions;
 mod guard;
 mod output;
 pub mod postgres;
 mod rollup_table;
+pub mod search;
 mod stream;
+pub mod summary;
 mod table;
 
 pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
-pub use output::{OutputFormat, encode, json_texts};
+pub use output::{OutputFormat, encode, json_page, json_texts};
 pub use stream::{Description, ParameterValue, QueryStream};

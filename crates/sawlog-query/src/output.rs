@@ -50,7 +50,7 @@ impl OutputFormat {
 /// When a value has no representation in the format.
 pub fn encode(result: &QueryResult, format: OutputFormat) -> Result<Vec<u8>, ArrowError> {
     match format {
-        OutputFormat::Json => json_document(result),
+        OutputFormat::Json => json_document(result, None),
         OutputFormat::Ndjson => ndjson(result),
         OutputFormat::Csv => csv(result),
         OutputFormat::ArrowStream => {
@@ -64,7 +64,15 @@ pub fn encode(result: &QueryResult, format: OutputFormat) -> Result<Vec<u8>, Arr
     }
 }
 
-fn json_document(result: &QueryResult) -> Result<Vec<u8>, ArrowError> {
+/// Writes a page of a search as JSON: an answer with the cursor of the page after it.
+///
+/// # Errors
+/// When a value has no representation in JSON.
+pub fn json_page(result: &QueryResult, next: Option<&str>) -> Result<Vec<u8>, ArrowError> {
+    json_document(result, Some(next))
+}
+
+fn json_document(result: &QueryResult, next: Option<Option<&str>>) -> Result<Vec<u8>, ArrowError> {
     let columns: Vec<Value> = result
         .schema
         .fields()
@@ -77,13 +85,16 @@ fn json_document(result: &QueryResult) -> Result<Vec<u8>, ArrowError> {
             rows.push(Value::Array(cells(batch, row)?));
         }
     }
-    let document = json!({
+    let mut document = json!({
         "columns": columns,
         "row_count": rows.len(),
         "rows": rows,
         "truncated": result.is_truncated,
         "elapsed_ms": (result.elapsed.as_secs_f64() * 1e6).round() / 1e3,
     });
+    if let Some(next) = next {
+        document["next"] = next.into();
+    }
     Ok(serde_json::to_vec(&document).map_err(std::io::Error::from)?)
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     pub(crate) hint: String,
     pub(crate) retry_after: Option<Duration>,
+    /// Characters of the request's text that the mistake is in: the first, and the one after the last.
+    pub(crate) place: Option<(usize, usize)>,
 }
 
 impl ApiError {
@@ -27,18 +29,27 @@ impl ApiError {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, code, message: message.into(), hint: hint.into(), retry_after: None }
+        Self { status, code, message: message.into(), hint: hint.into(), retry_after: None, place: None }
     }
 
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
+
+    pub(crate) fn at(mut self, place: (usize, usize)) -> Self {
+        self.place = Some(place);
+        self
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({"error": {"code": self.code, "message": self.message, "hint": self.hint}});
+        let mut error = json!({"code": self.code, "message": self.message, "hint": self.hint});
+        if let Some((start, end)) = self.place {
+            error["position"] = json!({"start": start, "end": end});
+        }
+        let body = json!({"error": error});
         let mut response = (self.status, Json(body)).into_response();
         if let Some(after) = self.retry_after {
             let seconds = HeaderValue::from(after.as_secs().max(1));

@@ -11,5 +11,5 @@ pub mod receive;
 mod serve;
 mod state;
 
-pub use serve::router;
+pub use serve::{TAILS_MAX, router};
 pub use state::{Readiness, ServerState};

@@ -50,4 +50,6 @@ pub struct ServerState {
     pub files_age: AgeLimits,
     /// Bodies that may be in memory at the same time.
     pub bodies: Arc<Semaphore>,
+    /// Clients that may watch rows arrive at the same time.
+    pub tails: Arc<Semaphore>,
 }

@@ -79,12 +79,14 @@ impl FjallServing {
 }
 
 impl ServingStore for FjallServing {
-    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+    fn apply(&self, mut mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
         self.check_sound()?;
         if position <= self.applied() {
             return Ok(());
         }
         self.check_room(mutations.iter().map(|cell| cell.key.len() + cell.value.as_ref().map_or(0, Vec::len)).sum())?;
+        // In key order each insertion starts where the last one ended. The sort is stable: the last mutation of a key wins.
+        mutations.sort_by(|a, b| (a.family, &a.key).cmp(&(b.family, &b.key)));
         let mut batch = self.database.batch();
         for mutation in mutations {
             let keyspace = &self.families[&mutation.family];

@@ -18,6 +18,7 @@ use crate::dedup::{StoredIds, slot_of};
 use crate::frame::{BatchFrame, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::Hot;
+use crate::tap::Taps;
 
 /// How long an idempotency key is remembered, microseconds of receive time.
 pub(crate) const BATCH_KEY_AGE: i64 = 24 * 3_600_000_000;
@@ -48,6 +49,7 @@ pub(crate) struct Applier {
     /// Length of the dedup window, microseconds of event time.
     window: i64,
     is_lake_on: bool,
+    taps: Arc<Taps>,
 }
 
 impl Applier {
@@ -57,8 +59,9 @@ impl Applier {
         serving: Arc<dyn ServingStore>,
         window: i64,
         is_lake_on: bool,
+        taps: Arc<Taps>,
     ) -> Self {
-        Self { hot, warehouse, serving, window, is_lake_on }
+        Self { hot, warehouse, serving, window, is_lake_on, taps }
     }
 
     /// Applies one batch or note. `stored_ids` are the ids in the serving store.
@@ -119,6 +122,12 @@ impl Applier {
             self.add(active, position, frame, &transformed, batch_key);
         }
         active.end = next;
+        drop(state);
+        if !is_repeat {
+            for table in Table::ALL {
+                self.taps.publish(table, &transformed.tables[table as usize]);
+            }
+        }
         Ok(Applied { counts, outcomes: transformed.outcomes })
     }
 

@@ -22,6 +22,7 @@ mod pipeline;
 mod prepare;
 mod room;
 mod rules_archive;
+mod tap;
 
 pub use checkpoint::CheckpointError;
 pub use flush::FlushError;
@@ -30,3 +31,4 @@ pub use hot::LedgerRow;
 pub use pipeline::{OpenError, Pipeline, PipelineOptions, RecoverySummary, Stores, SubmitError};
 pub use prepare::{AckLevel, Receipt, RecordProblem, Submission};
 pub use rules_archive::{MemoryRulesArchive, RulesArchive};
+pub use tap::{Arrival, Tap};

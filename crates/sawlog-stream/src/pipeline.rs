@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::Rules;
+use sawlog_core::schema::Table;
 use sawlog_core::transform::TransformError;
 use sawlog_seams::event_log::Damage;
 use sawlog_seams::lake::Lake;
@@ -31,6 +32,7 @@ use crate::hot::{Hot, LedgerRow};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
+use crate::tap::{Tap, Taps};
 
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]
@@ -172,6 +174,7 @@ struct Inner {
     flush_wanted: Notify,
     stop: AtomicBool,
     queue: Queue,
+    taps: Arc<Taps>,
     workers: Semaphore,
     batch_sequence: AtomicU64,
     room: Room,
@@ -250,12 +253,14 @@ impl Pipeline {
         let stored_ids = Arc::new(Mutex::new(StoredIds::load(serving_snapshot.as_ref())?));
         let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
         let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot));
+        let taps = Arc::new(Taps::default());
         let applier = Applier::new(
             Arc::clone(&hot),
             Arc::clone(&stores.warehouse),
             Arc::clone(&stores.serving),
             window,
             stores.lake.is_some(),
+            Arc::clone(&taps),
         );
         let flusher = Flusher {
             hot: Arc::clone(&hot),
@@ -295,6 +300,7 @@ impl Pipeline {
             flush_wanted: Notify::new(),
             stop: AtomicBool::new(false),
             queue: Queue::default(),
+            taps,
             workers,
             batch_sequence: AtomicU64::new(0),
             room,
@@ -313,6 +319,23 @@ impl Pipeline {
         let flushing = Arc::clone(&inner);
         let flush_task = tokio::spawn(async move { flushing.flush_until_stopped().await });
         Self { inner, threads: Mutex::new(vec![thread]), flush_task: Mutex::new(Some(flush_task)) }
+    }
+
+    /// Watches the rows of a table from now on.
+    #[must_use]
+    pub fn tap(&self, table: Table) -> Tap {
+        self.inner.taps.tap(table)
+    }
+
+    /// Ends all watching, so that watchers do not hold up a stop.
+    pub fn end_taps(&self) {
+        self.inner.taps.close();
+    }
+
+    /// The time, microseconds since the epoch.
+    #[must_use]
+    pub fn now_micros(&self) -> i64 {
+        self.inner.stores.clock.now_micros()
     }
 
     /// Takes in a body and waits for the acknowledgement it asks for.

@@ -100,9 +100,9 @@ pub(crate) fn prepare(
     receive_time: i64,
     rules: &Rules,
 ) -> Result<Prepared, TransformError> {
-    let body = match rules.redact_at_receive(&submission.body) {
-        Some(redacted) if submission.format.is_lines() => Bytes::from(redacted),
-        _ => submission.body,
+    let body = match rules.redact_at_receive(submission.format, &submission.body) {
+        Some(redacted) => Bytes::from(redacted),
+        None => submission.body,
     };
     let (body, kept, mut problems) = without_oversize(submission.format, body)?;
     let refused: Vec<usize> = problems.iter().map(|problem| problem.index).collect();

@@ -43,6 +43,23 @@ struct RecordLabels {
     outcome: Outcome,
 }
 
+/// Why a syslog message, or a connection with all of its messages, was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum SyslogRefusal {
+    /// No room in the queue, and the sender cannot be made to wait.
+    QueueFull,
+    /// Larger than allowed.
+    Oversize,
+    /// Too many connections.
+    ConnectionLimit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SyslogLabels {
+    source: &'static str,
+    reason: SyslogRefusal,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: &'static str,
@@ -59,6 +76,7 @@ pub struct Metrics {
     registry: Registry,
     records: Family<RecordLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
+    syslog_refusals: Family<SyslogLabels, Counter>,
     acknowledge_seconds: Histogram,
     query_seconds: Histogram,
     wal_records: Counter<u64, AtomicU64>,
@@ -84,6 +102,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("sawlog"),
             records: Family::default(),
             requests: Family::default(),
+            syslog_refusals: Family::default(),
             acknowledge_seconds: latency(),
             query_seconds: latency(),
             wal_records: Counter::default(),
@@ -97,6 +116,8 @@ impl Default for Metrics {
         let registry = &mut metrics.registry;
         registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
         registry.register("http_requests", "HTTP requests by route and status", metrics.requests.clone());
+        let refusals = metrics.syslog_refusals.clone();
+        registry.register("syslog_refused", "Syslog messages and connections that were not taken, by reason", refusals);
         let acknowledge = metrics.acknowledge_seconds.clone();
         registry.register("ingest_acknowledge_seconds", "Time from a whole body to its acknowledgement", acknowledge);
         registry.register("query_seconds", "Run time of queries", metrics.query_seconds.clone());
@@ -127,6 +148,11 @@ impl Metrics {
     /// Counts one HTTP request. The route is a template, never a path as sent.
     pub fn add_request(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
+    }
+
+    /// Counts a syslog message or connection that was not taken.
+    pub fn add_syslog_refusal(&self, source: &'static str, reason: SyslogRefusal) {
+        self.syslog_refusals.get_or_create(&SyslogLabels { source, reason }).inc();
     }
 
     /// Notes how long an acknowledgement took, seconds.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
@@ -60,15 +60,49 @@ impl Client {
 
     /// Posts a body; waits and repeats while the server says that it is busy.
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Bytes, ClientError> {
+        Ok(self.post_for_headers(path, headers, body).await?.1)
+    }
+
+    /// As [`Self::post`], with the headers of the answer.
+    pub(crate) async fn post_for_headers(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<(HeaderMap, Bytes), ClientError> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.post_once(path, headers, body.clone()).await? {
-                Answer::Done(bytes) => return Ok(bytes),
+                Answer::Done(headers, bytes) => return Ok((headers, bytes)),
                 Answer::Busy { wait, .. } if tries < TRIES_MAX => tokio::time::sleep(wait).await,
                 Answer::Busy { status, message, .. } => return Err(ClientError::Refused { status, message }),
             }
         }
+    }
+
+    /// Asks for lines that go on until the server ends them.
+    pub(crate) async fn get_lines(
+        &self,
+        path: &str,
+        accept: &str,
+        line_bytes_max: usize,
+    ) -> Result<Lines, ClientError> {
+        let unreachable = |problem: String| ClientError::Unreachable { url: self.base.clone(), problem };
+        let mut request = Request::builder().uri(format!("{}{path}", self.base)).header(header::ACCEPT, accept);
+        if let Some(value) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Full::default()).map_err(|error| unreachable(error.to_string()))?;
+        let response = self.inner.request(request).await.map_err(|error| unreachable(root_cause(&error)))?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes =
+                response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+            return Err(ClientError::Refused { status: status.as_u16(), message: error_message(status, &bytes) });
+        }
+        let (url, buffer) = (self.base.clone(), Vec::new());
+        Ok(Lines { body: response.into_body(), buffer, searched: 0, line_bytes_max, url })
     }
 
     async fn post_once(&self, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, ClientError> {
@@ -88,9 +122,10 @@ impl Client {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map_or(WAIT_DEFAULT, Duration::from_secs);
+        let answer_headers = response.headers().clone();
         let bytes = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
         if status.is_success() {
-            return Ok(Answer::Done(bytes));
+            return Ok(Answer::Done(answer_headers, bytes));
         }
         let message = error_message(status, &bytes);
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -100,8 +135,44 @@ impl Client {
     }
 }
 
+/// Lines of an answer as they come.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    body: hyper::body::Incoming,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that hold no line break.
+    searched: usize,
+    line_bytes_max: usize,
+    url: String,
+}
+
+impl Lines {
+    /// The next line without its break; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        loop {
+            if let Some(length) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(self.searched + length + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                self.searched = 0;
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            let broken = |problem: String| ClientError::Unreachable { url: self.url.clone(), problem };
+            if self.buffer.len() > self.line_bytes_max {
+                return Err(broken(format!("a line is longer than {} bytes", self.line_bytes_max)));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => self.buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref())),
+                Some(Err(error)) => return Err(broken(root_cause(&error))),
+            }
+        }
+    }
+}
+
 enum Answer {
-    Done(Bytes),
+    Done(HeaderMap, Bytes),
     Busy { wait: Duration, status: u16, message: String },
 }
 

@@ -75,6 +75,10 @@ impl DataDir {
         self.path.join("spill")
     }
 
+    pub(crate) fn tail(&self) -> PathBuf {
+        self.path.join("tail.json")
+    }
+
     pub(crate) fn keys(&self) -> PathBuf {
         keys_of(&self.path)
     }

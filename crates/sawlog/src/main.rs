@@ -9,9 +9,17 @@ mod data_dir;
 mod host_metrics;
 mod rules_files;
 mod rules_reload;
+mod tail;
 mod wiring;
 
 use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
+
+/// Batches are made on one thread and freed on another, all the time: an allocator made for that saves a tenth of the
+/// CPU and gives memory back.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     cli::run()

@@ -45,12 +45,12 @@ fn sqlstate(problem: &QueryError) -> &'static str {
 fn plan_state(text: &str) -> &'static str {
     let text = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["table"]) && has(&["not found"]) {
-        "42P01"
-    } else if has(&["no field named", "column"]) {
-        "42703"
-    } else if has(&["invalid function", "no function matches", "failed to coerce arguments"]) {
+    if has(&["invalid function", "no function matches", "failed to coerce arguments"]) {
         "42883"
+    } else if has(&["table '"]) && has(&["not found"]) {
+        "42P01"
+    } else if has(&["no field named", "column '"]) {
+        "42703"
     } else if has(&["not implemented", "unsupported", "not supported"]) {
         "0A000"
     } else {
@@ -83,7 +83,7 @@ mod tests {
         for (problem, code) in [
             (QueryError::Plan("table 'sawlog.public.lgs' not found".to_owned()), "42P01"),
             (QueryError::Plan("Schema error: No field named mesage.".to_owned()), "42703"),
-            (QueryError::Plan("Invalid function 'nope'.".to_owned()), "42883"),
+            (QueryError::Plan("Invalid function 'nope'. at Line: 1, Column: 8".to_owned()), "42883"),
             (QueryError::Execution("Arrow error: Divide by zero error".to_owned()), "22012"),
             (QueryError::NotReadOnly, "25006"),
         ] {

@@ -1,9 +1,10 @@
-//! Receiving events: HTTP JSON, Elasticsearch's bulk protocol and OTLP.
+//! Receiving events: HTTP JSON, Elasticsearch's bulk protocol, OTLP and syslog.
 
 pub mod body;
 pub(crate) mod elastic;
 pub(crate) mod events;
 pub mod otlp;
+pub mod syslog;
 
 use sawlog_core::ledger::Counts;
 use sawlog_telemetry::{Metrics, Outcome};

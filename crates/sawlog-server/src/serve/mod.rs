@@ -1,7 +1,9 @@
 //! Serving answers: SQL, health, metrics and the web page.
 
 mod health;
+mod search;
 mod sql;
+mod tail;
 mod web;
 
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+
+pub use tail::TAILS_MAX;
 
 use crate::auth::{AuthError, Scope};
 use crate::error::ApiError;
@@ -25,6 +29,9 @@ pub fn router(state: Arc<ServerState>) -> Router {
     Router::new()
         .route("/v1/events", post(events::post_events))
         .route("/v1/sql", post(sql::post_sql))
+        .route("/v1/search", post(search::post_search))
+        .route("/v1/tail", get(tail::get_tail))
+        .route("/v1/fields", get(search::get_fields))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -47,6 +54,9 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
         Some("/v1/events") => "/v1/events",
         Some("/v1/sql") => "/v1/sql",
         Some("/_bulk" | "/{index}/_bulk" | "/{index}/{kind}/_bulk") => "/_bulk",
+        Some("/v1/search") => "/v1/search",
+        Some("/v1/tail") => "/v1/tail",
+        Some("/v1/fields") => "/v1/fields",
         Some("/healthz") => "/healthz",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",
@@ -76,7 +86,7 @@ async fn unknown_path() -> Response {
         StatusCode::NOT_FOUND,
         "path_unknown",
         "there is no such path",
-        "events go to POST /v1/events, queries to POST /v1/sql, OTLP to the ports 4317 and 4318",
+        "events go to POST /v1/events, queries to POST /v1/sql, searches to POST /v1/search, OTLP to the ports 4317 and 4318",
     )
     .into_response()
 }

@@ -56,7 +56,7 @@ fn query_text(headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
     String::from_utf8(body.to_vec()).map_err(|_| bad("the query is not UTF-8".to_owned()))
 }
 
-fn output_format(headers: &HeaderMap) -> Result<OutputFormat, ApiError> {
+pub(crate) fn output_format(headers: &HeaderMap) -> Result<OutputFormat, ApiError> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     for wanted in accept.split(',') {
         match wanted.split(';').next().unwrap_or_default().trim() {

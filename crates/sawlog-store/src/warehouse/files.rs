@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use deltalake_core::kernel::Add;
 use parquet::arrow::ArrowWriter;
@@ -21,6 +21,8 @@ use parquet::schema::types::ColumnPath;
 use sawlog_core::time;
 use sawlog_seams::Position;
 use sawlog_seams::warehouse::TableSpec;
+
+use super::order::Clustering;
 
 /// Rows in a row group: the unit that statistics and bloom filters can skip.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -48,9 +50,11 @@ pub(crate) fn write(
     position: Position,
 ) -> Result<Vec<Add>, WriteError> {
     let all = concat_batches(&spec.schema, rows)?;
+    let clustering = Clustering::by(&all, spec.clustering)?;
     let name = file_name(position);
     let Some(partition) = spec.partition else {
-        let add = write_file(spec, root, &name, &sort(spec, &all)?, None)?;
+        let sorted = clustering.sorted(&all, (0..all.num_rows() as u32).collect())?;
+        let add = write_file(spec, root, &name, &sorted, None)?;
         return Ok(vec![add]);
     };
     let partition_index = spec.schema.index_of(partition)?;
@@ -58,8 +62,8 @@ pub(crate) fn write(
     for (day, _) in &days {
         fs::create_dir_all(root.join(folder_of(partition, *day)))?;
     }
-    let write_day = |(day, indices): (i32, UInt32Array)| {
-        let mut sorted = sort(spec, &take_record_batch(&all, &indices)?)?;
+    let write_day = |(day, chosen): (i32, Vec<u32>)| {
+        let mut sorted = clustering.sorted(&all, chosen)?;
         sorted.remove_column(partition_index);
         let path = format!("{}/{name}", folder_of(partition, day));
         write_file(spec, root, &path, &sorted, Some((partition, date_text(day))))
@@ -122,24 +126,13 @@ fn file_name(position: Position) -> String {
 }
 
 /// The rows of each day, in the order in which they came; days in order.
-fn rows_by_day(rows: &RecordBatch, column: usize) -> Vec<(i32, UInt32Array)> {
+fn rows_by_day(rows: &RecordBatch, column: usize) -> Vec<(i32, Vec<u32>)> {
     let days = rows.column(column).as_primitive::<Date32Type>().values();
     let mut by_day: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
     for (row, day) in days.iter().enumerate() {
         by_day.entry(*day).or_default().push(row as u32);
     }
-    by_day.into_iter().map(|(day, indices)| (day, UInt32Array::from(indices))).collect()
-}
-
-fn sort(spec: &TableSpec, rows: &RecordBatch) -> Result<RecordBatch, WriteError> {
-    let columns: Vec<SortColumn> = spec
-        .clustering
-        .iter()
-        .filter_map(|name| rows.column_by_name(name))
-        .map(|values| SortColumn { values: values.clone(), options: None })
-        .collect();
-    let order = lexsort_to_indices(&columns, None)?;
-    Ok(take_record_batch(rows, &order)?)
+    by_day.into_iter().collect()
 }
 
 fn write_file(

@@ -6,6 +6,7 @@
 
 mod files;
 mod merge;
+mod order;
 mod upkeep;
 
 use std::collections::HashMap;

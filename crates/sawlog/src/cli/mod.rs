@@ -8,7 +8,9 @@ mod ingest;
 mod key;
 mod query;
 mod retention;
+mod search;
 mod serve;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +35,10 @@ enum Command {
     Ingest(ingest::IngestArgs),
     /// Run one SQL query on a data folder or a running server.
     Query(query::QueryArgs),
+    /// Find events with a filter, in a data folder or a running server.
+    Search(search::SearchArgs),
+    /// Watch events of a running server as they arrive.
+    Tail(tail::TailArgs),
     /// Make realistic events at a set pace.
     Generate(generate::GenerateArgs),
     /// Show what it does: a server with this machine's logs and a generated stream.
@@ -126,6 +132,8 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Ingest(args)) => ingest::run(&args),
         Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Search(args)) => search::run(&args),
+        Some(Command::Tail(args)) => tail::run(&args),
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Compact(args)) => compact::run(&args),
@@ -146,10 +154,12 @@ Start it:        sawlog serve
 Load a file:     sawlog ingest /var/log/*.log
 Send events:     curl -d '{\"message\":\"hello\",\"level\":\"info\",\"service\":\"demo\"}' http://localhost:7070/v1/events
 Ask:             sawlog query \"SELECT service, count(*) FROM logs GROUP BY service\"
+Find:            sawlog search 'service:demo severity>=error' --from -1h
+Watch:           sawlog tail 'severity>=warn'
 Try with data:   sawlog generate --rate 100 --url http://localhost:7070
 Look:            http://localhost:7070
 
-`ingest` and `query` work on the data folder alone, or through a running server with --url.
+`ingest`, `query` and `search` work on the data folder alone, or through a running server with --url.
 All commands: sawlog --help
 "
 }

@@ -28,7 +28,7 @@ pub(crate) struct QueryArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub(super) enum Form {
     Table,
     Json,
     Ndjson,
@@ -36,6 +36,11 @@ enum Form {
 }
 
 impl Form {
+    /// What to ask a server for.
+    pub(super) fn media_type(self) -> &'static str {
+        self.output().unwrap_or(OutputFormat::ArrowStream).content_type()
+    }
+
     const fn output(self) -> Option<OutputFormat> {
         match self {
             Self::Table => None,
@@ -60,8 +65,13 @@ pub(crate) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
         node.close().await?;
         result.map_err(|error| explain(&error)).and_then(|result| render(&result, args.format))
     })?;
+    print(&bytes)
+}
+
+/// Writes an answer to standard output.
+pub(super) fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
-    match out.write_all(&bytes).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         // The reader (`head`, a pager) has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => written.map(|()| ExitCode::SUCCESS).map_err(Into::into),
@@ -74,21 +84,26 @@ fn explain(error: &QueryError) -> anyhow::Error {
 
 async fn through_server(args: &QueryArgs, url: &str) -> anyhow::Result<Vec<u8>> {
     let client = Client::new(url, args.key.as_deref())?;
-    let accept = args.format.output().unwrap_or(OutputFormat::ArrowStream).content_type();
+    let accept = args.format.media_type();
     let body = serde_json::json!({"query": args.sql}).to_string().into_bytes();
     let answer = client.post("/v1/sql", &[("content-type", "application/json"), ("accept", accept)], body.into()).await;
     let bytes = answer.map_err(|error: ClientError| anyhow::anyhow!("{error}"))?;
     if args.format != Form::Table {
         return Ok(bytes.to_vec());
     }
-    let reader = arrow::ipc::reader::StreamReader::try_new(bytes.as_ref(), None)?;
+    table_of_arrow(&bytes)
+}
+
+/// An answer in Arrow's form as a table for people.
+pub(super) fn table_of_arrow(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let reader = arrow::ipc::reader::StreamReader::try_new(bytes, None)?;
     let schema = reader.schema();
     let batches = reader.collect::<Result<Vec<_>, _>>()?;
     let result = QueryResult { schema, batches, is_truncated: false, elapsed: std::time::Duration::ZERO };
     render(&result, Form::Table)
 }
 
-fn render(result: &QueryResult, form: Form) -> anyhow::Result<Vec<u8>> {
+pub(super) fn render(result: &QueryResult, form: Form) -> anyhow::Result<Vec<u8>> {
     if let Some(format) = form.output() {
         let mut bytes = encode(result, format)?;
         if form == Form::Json {
@@ -114,7 +129,7 @@ pub(super) fn table(result: &QueryResult) -> anyhow::Result<String> {
 }
 
 /// Replaces control characters, which could steer the terminal: log text is written by others.
-fn without_escapes(text: &str) -> String {
+pub(super) fn without_escapes(text: &str) -> String {
     let is_harmful = |character: char| {
         (character.is_control() && character != '\n')
             || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

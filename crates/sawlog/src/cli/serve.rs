@@ -8,20 +8,23 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use sawlog_query::QueryEngine;
+use sawlog_seams::SystemClock;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
 use sawlog_server::postgres::PostgresServer;
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
-use sawlog_server::{Readiness, ServerState, listen};
+use sawlog_server::receive::syslog::{self, SyslogState};
+use sawlog_server::{Readiness, ServerState, TAILS_MAX, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, SyslogConfig};
 use crate::host_metrics;
 use crate::rules_reload::RulesReload;
+use crate::tail::{self, TailOptions};
 use crate::wiring::{Node, age_limits, schedule};
 
 /// Bodies that are in memory at the same time; more requests wait.
@@ -61,7 +64,7 @@ where
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let config = &loaded.config;
-    let listeners = Listeners::bind(config).await?;
+    let mut listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::clone(&node.metrics);
@@ -70,6 +73,9 @@ where
     let mut tasks = JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
+    let syslog = std::mem::take(&mut listeners.syslog);
+    spawn_syslog(config, &node, syslog, &metrics, &stopped, &mut tasks);
+    spawn_tail(config, &node, Arc::clone(&metrics), &stopped, &mut tasks);
     listeners.serve(&mut tasks, state, otlp, &stopped);
     let reload = RulesReload {
         settings: settings.clone(),
@@ -105,6 +111,7 @@ where
     beside.abort();
     tracing::info!("stopping: finishing requests, then flushing");
     stop.send_replace(true);
+    node.pipeline.end_taps();
     let finished = tokio::time::timeout(STOP_TIME_MAX, async { while tasks.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         tracing::warn!("some requests were still open and were cut off");
@@ -124,6 +131,13 @@ struct Listeners {
     otlp_http: TcpListener,
     otlp_grpc: TcpListener,
     postgres: Option<TcpListener>,
+    syslog: SyslogListeners,
+}
+
+#[derive(Default)]
+struct SyslogListeners {
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -138,6 +152,7 @@ impl Listeners {
                 true => Some(bind(config.postgres.listen, "postgres.listen").await?),
                 false => None,
             },
+            syslog: SyslogListeners::bind(&config.syslog).await?,
         })
     }
 
@@ -153,6 +168,12 @@ impl Listeners {
             address(&self.otlp_http),
             postgres.unwrap_or_default()
         );
+        if let Some(udp) = &self.syslog.udp {
+            println!("syslog/UDP on {}", udp.local_addr().map(|address| address.to_string()).unwrap_or_default());
+        }
+        if let Some(tcp) = &self.syslog.tcp {
+            println!("syslog/TCP on {}", address(tcp));
+        }
     }
 }
 
@@ -174,6 +195,67 @@ impl Listeners {
         tasks.spawn(serve_http(self.http, sawlog_server::router(state), stopped.clone()));
         tasks.spawn(serve_http(self.otlp_http, otlp::router(Arc::clone(&otlp)), stopped.clone()));
         tasks.spawn(serve_grpc(self.otlp_grpc, otlp, stopped.clone()));
+    }
+}
+
+impl SyslogListeners {
+    async fn bind(config: &SyslogConfig) -> anyhow::Result<Self> {
+        let udp = match config.udp_listen {
+            None => None,
+            Some(address) => Some(UdpSocket::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; stop what uses the port or set `syslog.udp-listen`")
+            })?),
+        };
+        let tcp = match config.tcp_listen {
+            None => None,
+            Some(address) => Some(bind(address, "syslog.tcp-listen").await?),
+        };
+        Ok(Self { udp, tcp })
+    }
+}
+
+fn spawn_tail(
+    config: &Config,
+    node: &Node,
+    metrics: Arc<Metrics>,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    if !config.tails.is_empty() {
+        let following = TailOptions {
+            tails: config.tails.clone(),
+            age: age_limits(&config.sources.tail),
+            state: node.folder.tail(),
+            pipeline: Arc::clone(&node.pipeline),
+            metrics,
+        };
+        tasks.spawn(tail::run(following, stopped.clone()));
+    }
+}
+
+fn spawn_syslog(
+    config: &Config,
+    node: &Node,
+    listeners: SyslogListeners,
+    metrics: &Arc<Metrics>,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let state = Arc::new(SyslogState {
+        pipeline: Arc::clone(&node.pipeline),
+        metrics: Arc::clone(metrics),
+        clock: Arc::new(SystemClock::new()),
+        age: age_limits(&config.sources.syslog),
+        message_bytes_max: config.syslog.message_size_max.bytes() as usize,
+        connections_max: config.syslog.connections_max,
+    });
+    if let Some(socket) = listeners.udp {
+        let (state, stopped) = (Arc::clone(&state), stopped.clone());
+        tasks.spawn(async move { syslog::serve_udp(socket, state, stopped).await.context("syslog over UDP failed") });
+    }
+    if let Some(listener) = listeners.tcp {
+        let stopped = stopped.clone();
+        tasks.spawn(async move { syslog::serve_tcp(listener, state, stopped).await.context("syslog over TCP failed") });
     }
 }
 
@@ -203,6 +285,7 @@ fn states(
         age: age_limits(&config.sources.http),
         files_age: age_limits(&config.sources.files),
         bodies: Arc::clone(&bodies),
+        tails: Arc::new(Semaphore::new(TAILS_MAX)),
     };
     let otlp = OtlpState {
         pipeline: Arc::clone(&node.pipeline),

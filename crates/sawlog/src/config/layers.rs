@@ -15,6 +15,8 @@ pub(crate) const FILE_NAME: &str = "sawlog.toml";
 const ENVIRONMENT_PREFIX: &str = "SAWLOG__";
 /// The section that is typed by the core and checked as a whole.
 pub(crate) const RULES: &str = "rules";
+/// The list of files to follow, which has no defaults to merge with.
+pub(crate) const TAIL: &str = "tail";
 
 /// What the layers above the defaults are read from.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +79,8 @@ pub(crate) struct Layered {
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) rules: Value,
     pub(crate) rules_origin: Origin,
+    pub(crate) tail: Value,
+    pub(crate) tail_origin: Origin,
     pub(crate) problems: Vec<ConfigProblem>,
     defaults: BTreeMap<String, Value>,
 }
@@ -91,6 +95,8 @@ impl Layered {
             settings: defaults.iter().map(|(key, value)| (key.clone(), as_default(value))).collect(),
             rules: Value::Table(Table::new()),
             rules_origin: Origin::Default,
+            tail: Value::Array(Vec::new()),
+            tail_origin: Origin::Default,
             problems: Vec::new(),
             defaults,
         };
@@ -131,6 +137,10 @@ impl Layered {
         if let Some(rules) = table.get(RULES) {
             self.rules = rules.clone();
             self.rules_origin = Origin::File(path.to_path_buf(), 0);
+        }
+        if let Some(tail) = table.get(TAIL) {
+            self.tail = tail.clone();
+            self.tail_origin = Origin::File(path.to_path_buf(), 0);
         }
     }
 
@@ -176,10 +186,10 @@ impl Layered {
     }
 }
 
-/// Dotted keys of all values but the rules.
+/// Dotted keys of all values but the rules and the files to follow.
 fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
     for (name, value) in table {
-        if prefix.is_empty() && name == RULES {
+        if prefix.is_empty() && (name == RULES || name == TAIL) {
             continue;
         }
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };

@@ -4,6 +4,7 @@
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
 mod layers;
+mod tail;
 mod upkeep;
 mod values;
 
@@ -22,10 +23,16 @@ pub(crate) use values::{ByteSize, HumanDuration};
 use layers::{Layered, RULES};
 use values::FromSetting;
 
+use crate::tail::Tail;
+
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const GIB: u64 = 1 << 30;
 /// A body and its envelope must fit into one record of the event log.
 const BODY_MAX: u64 = 64 << 20;
+/// What every receiver must take by RFC 5424, section 6.1.
+const SYSLOG_MIN: u64 = 480;
+/// Half of what a record may have, since a relay's additions come on top.
+const SYSLOG_MAX: u64 = 512 << 10;
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -40,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) retention: RetentionConfig,
     pub(crate) query: QueryConfig,
     pub(crate) sources: SourcesConfig,
+    pub(crate) syslog: SyslogConfig,
+    pub(crate) tails: Vec<Tail>,
     pub(crate) host_metrics: HostMetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) rules: RulesConfig,
@@ -102,6 +111,18 @@ pub(crate) struct SourcesConfig {
     pub(crate) http: SourceConfig,
     pub(crate) otlp: SourceConfig,
     pub(crate) files: SourceConfig,
+    pub(crate) syslog: SourceConfig,
+    pub(crate) tail: SourceConfig,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SyslogConfig {
+    /// `None`: off.
+    pub(crate) udp_listen: Option<SocketAddr>,
+    /// `None`: off.
+    pub(crate) tcp_listen: Option<SocketAddr>,
+    pub(crate) message_size_max: ByteSize,
+    pub(crate) connections_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -215,6 +236,9 @@ impl Reader {
         let (compaction, retention) = (upkeep::compaction(self), upkeep::retention(self));
         let query = self.query();
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
+        let more_sources = (self.source("syslog"), self.source("tail"));
+        let tails = self.tails();
+        let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
         let log = (self.get("log.level"), self.get("log.format"));
         let rules = self.rules();
@@ -229,7 +253,15 @@ impl Reader {
             compaction: compaction?,
             retention: retention?,
             query: query?,
-            sources: SourcesConfig { http: sources.0?, otlp: sources.1?, files: sources.2? },
+            sources: SourcesConfig {
+                http: sources.0?,
+                otlp: sources.1?,
+                files: sources.2?,
+                syslog: more_sources.0?,
+                tail: more_sources.1?,
+            },
+            syslog: syslog?,
+            tails: tails?,
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
             log: LogConfig { level: log.0?, format: log.1? },
             rules: rules?,
@@ -305,6 +337,44 @@ impl Reader {
             concurrent_max: concurrent_max?,
             threads: threads?,
         })
+    }
+
+    fn syslog(&mut self) -> Option<SyslogConfig> {
+        let keys = ["syslog.udp-listen", "syslog.tcp-listen"];
+        let found: Vec<Option<values::MaybeAddress>> = keys.iter().map(|key| self.get(key)).collect();
+        let allow_remote: Option<bool> = self.get("syslog.allow-remote");
+        let (message_size_max, connections_max) =
+            (self.get::<ByteSize>("syslog.message-size-max"), self.get("syslog.connections-max"));
+        for (key, address) in keys.into_iter().zip(&found) {
+            let is_exposed = address.and_then(|found| found.0).is_some_and(|address| !address.ip().is_loopback());
+            if is_exposed && allow_remote == Some(false) {
+                let problem = "other machines reach this address, and syslog has no keys";
+                self.note(key, problem, "listen on 127.0.0.1, or set `syslog.allow-remote = true`");
+            }
+        }
+        if message_size_max.is_some_and(|size| !(SYSLOG_MIN..=SYSLOG_MAX).contains(&size.bytes())) {
+            self.note("syslog.message-size-max", "it is out of range", "give from 480B to 512KiB");
+        }
+        if connections_max == Some(0) {
+            self.note(
+                "syslog.connections-max",
+                "it is 0",
+                "give at least 1; `syslog.tcp-listen = \"off\"` turns TCP off",
+            );
+        }
+        Some(SyslogConfig {
+            udp_listen: found[0]?.0,
+            tcp_listen: found[1]?.0,
+            message_size_max: message_size_max?,
+            connections_max: connections_max?,
+        })
+    }
+
+    fn tails(&mut self) -> Option<Vec<Tail>> {
+        let (tails, problems) = tail::read(&self.layered.tail);
+        let origin = self.layered.tail_origin.to_string();
+        self.problems.extend(problems.into_iter().map(|problem| ConfigProblem { origin: origin.clone(), ..problem }));
+        Some(tails)
     }
 
     fn source(&mut self, name: &str) -> Option<SourceConfig> {
@@ -387,6 +457,19 @@ mod tests {
         assert_eq!(problems.len(), 4, "{text:#?}");
         assert!(text.iter().any(|line| line.contains("test.toml:2") && line.contains("wal.segment-size")), "{text:#?}");
         assert!(text.iter().any(|line| line.contains("server.listen")), "{text:#?}");
+    }
+
+    #[test]
+    fn syslog_is_for_this_machine_unless_said_otherwise() {
+        let remote = ("syslog.udp-listen", "0.0.0.0:514");
+        let problems = load("", &[], &[remote]).expect_err("a mistake");
+        assert!(problems[0].to_string().contains("allow-remote"), "{}", problems[0]);
+        let loaded = load("", &[], &[remote, ("syslog.allow-remote", "true")]).expect("a configuration");
+        assert_eq!(loaded.config.syslog.udp_listen, "0.0.0.0:514".parse().ok());
+        assert_eq!(loaded.config.syslog.tcp_listen, None);
+        for bad in [("syslog.tcp-listen", "on"), ("syslog.message-size-max", "1MiB"), ("syslog.connections-max", "0")] {
+            assert_eq!(load("", &[], &[bad]).expect_err("a mistake").len(), 1, "{bad:?}");
+        }
     }
 
     #[test]

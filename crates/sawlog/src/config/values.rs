@@ -33,6 +33,10 @@ impl HumanDuration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Past(pub(crate) Option<HumanDuration>);
 
+/// An address, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaybeAddress(pub(crate) Option<SocketAddr>);
+
 /// A type that a setting can have.
 pub(crate) trait FromSetting: Sized {
     /// Reads a value; on failure says what it should have been. Environment and flags give everything as text.
@@ -108,6 +112,17 @@ impl FromSetting for SocketAddr {
         const EXPECTED: &str = "address with a port";
         let text = value.as_str().ok_or(EXPECTED)?;
         text.replace("localhost", "127.0.0.1").parse().map_err(|_| EXPECTED)
+    }
+}
+
+impl FromSetting for MaybeAddress {
+    fn from_setting(value: &Value) -> Result<Self, &'static str> {
+        if value.as_str() == Some("off") {
+            return Ok(Self(None));
+        }
+        SocketAddr::from_setting(value)
+            .map(|address| Self(Some(address)))
+            .map_err(|_| "address with a port, or \"off\"")
     }
 }
 

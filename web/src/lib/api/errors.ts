@@ -3,17 +3,25 @@
 // For: one shape in which every failure (server, network, malformed answer) reaches the screen.
 // Not for: deciding where an error is shown (ui/ErrorNote.svelte).
 
+export interface Place {
+  readonly start: number;
+  readonly end: number;
+}
+
 export class ApiError extends Error {
   readonly code: string;
   readonly hint: string | undefined;
   readonly status: number | undefined;
+  /** Characters of the text that the mistake is in. */
+  readonly place: Place | undefined;
 
-  constructor(code: string, message: string, hint?: string, status?: number) {
+  constructor(code: string, message: string, hint?: string, status?: number, place?: Place) {
     super(message);
     this.name = 'ApiError';
     this.code = code;
     this.hint = hint;
     this.status = status;
+    this.place = place;
   }
 }
 

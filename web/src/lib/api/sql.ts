@@ -5,6 +5,7 @@
 
 import { ApiError, toApiError } from './errors';
 import { Gate } from './gate';
+import { request } from './http';
 import { isJsonList, isJsonObject, parseJson, type Json } from './json';
 
 export interface SqlColumn {
@@ -30,7 +31,7 @@ const gate = new Gate(QUERIES_IN_FLIGHT_MAX);
 export async function runSql(query: string, signal: AbortSignal): Promise<SqlResult> {
   const release = await gate.enter(signal);
   try {
-    const response = await fetch('/v1/sql', {
+    const response = await request('/v1/sql', {
       method: 'POST',
       headers: { 'content-type': 'application/json', accept: 'application/json' },
       body: JSON.stringify({ query }),
@@ -76,11 +77,13 @@ export function parseErrorBody(body: unknown, status: number): ApiError {
   const error = isJsonObject(body) ? body['error'] : undefined;
   if (!isJsonObject(error)) return new ApiError(`http_${status}`, `the server answered with status ${status}`, undefined, status);
   const { code, message, hint } = error;
+  const place = isJsonObject(error['position']) ? error['position'] : undefined;
   return new ApiError(
     typeof code === 'string' ? code : `http_${status}`,
     typeof message === 'string' ? message : `the server answered with status ${status}`,
     typeof hint === 'string' ? hint : undefined,
     status,
+    typeof place?.['start'] === 'number' && typeof place['end'] === 'number' ? { start: place['start'], end: place['end'] } : undefined,
   );
 }
 

@@ -31,7 +31,7 @@ use crate::auth::KeyStore;
 
 const NOW: i64 = 1_795_489_200_000_000;
 
-async fn state(memory_bytes_max: usize) -> Arc<OtlpState> {
+pub(crate) async fn state(memory_bytes_max: usize) -> Arc<OtlpState> {
     let rules = Arc::new(Rules::none());
     let archive = MemoryRulesArchive::default();
     archive.insert(Arc::clone(&rules));
@@ -69,7 +69,7 @@ async fn state(memory_bytes_max: usize) -> Arc<OtlpState> {
     })
 }
 
-fn row_count(state: &OtlpState, table: &str) -> usize {
+pub(crate) fn row_count(state: &OtlpState, table: &str) -> usize {
     let view = state.pipeline.view();
     view.tables[table].hot.iter().map(|batch| batch.num_rows()).sum()
 }

@@ -7,7 +7,7 @@ import { runSql } from '../../api/sql';
 import { sqlAll, sqlInterval, sqlList } from '../../api/sql_text';
 import type { Filter } from '../../state/location';
 import { alignWindow, binSeconds, binStarts, type TimeWindow } from '../../state/time_range';
-import { canApplyAll, filterConditions, logCondition, minuteCondition, serviceCondition, timeCondition } from '../logs/filters';
+import { canApplyAll, filterConditions, logCondition, logSource, minuteCondition, serviceCondition, timeCondition } from '../logs/filters';
 import { SEVERITY_CLASSES } from '../logs/severity';
 
 export interface Question {
@@ -31,8 +31,8 @@ const ROLLUP_SECONDS_MIN = 60;
 export function rateSql(question: Question, bin: number): string {
   const window = alignWindow(question.window, bin);
   const time = `date_bin(${sqlInterval(bin)}, event_time)`;
-  const logs = `SELECT ${time} AS t, severity_class AS class, count(*) AS n FROM logs
-WHERE ${logCondition(window, question.filters, question.search)} GROUP BY 1, 2`;
+  const logs = `SELECT ${time} AS t, severity_class AS class, count(*) AS n FROM ${logSource(question.search)}
+WHERE ${logCondition(window, question.filters)} GROUP BY 1, 2`;
   // Activity has no severity and no message: with such a filter the chart shows logs only.
   if (!canApplyAll('activity', question.filters, question.search)) return logs;
   return `${logs}

@@ -2,9 +2,10 @@ import { describe, expect, test } from 'vitest';
 
 import type { Filter } from '../../state/location';
 import type { TimeWindow } from '../../state/time_range';
-import { canApplyAll, filterConditions, isFilterable, minuteCondition, searchConditions, serviceCondition, timeCondition } from './filters';
+import { canApplyAll, filterConditions, isFilterable, logSource, minuteCondition, serviceCondition, timeCondition } from './filters';
 import { logDetailSql, logsSql, readDetail, type LogEntry } from './queries';
-import { highlightTerms, parseSearch } from './search';
+import { fieldTerm, filterText, highlightTerms } from './search';
+import { parseLines } from './tail';
 
 const is = (field: string, value: string | null): Filter => ({ field, value, isExcluded: false });
 const not = (field: string, value: string | null): Filter => ({ field, value, isExcluded: true });
@@ -12,20 +13,28 @@ const WINDOW: TimeWindow = { fromMs: Date.UTC(2026, 10, 23, 23, 59, 30), toMs: D
 
 describe('search', () => {
   test.each([
-    ['a b', ['a', 'b'], []],
-    ['"a b" -c', ['a b'], ['c']],
-    ['-"x y"', [], ['x y']],
-    ['"open', ['open'], []],
-    ['  ', [], []],
-    ['re-try', ['re-try'], []],
-  ])('%j', (text, included, excluded) => {
-    expect(highlightTerms(text)).toEqual(included);
-    expect(parseSearch(text).filter((term) => term.isExcluded).map((term) => term.text)).toEqual(excluded);
+    ['a b', ['a', 'b']],
+    ['"a b" -c', ['a b']],
+    ['-"x y" service:web "q r" severity>=warn', ['q r']],
+    ['NOT a b OR (c AND d*e)', ['b', 'c', 'd', 'e']],
+    ['status:[500 TO 599] x', ['x']],
+    ['"open', ['open']],
+    ['  ', []],
+    ['re-try', ['re-try']],
+  ])('%j', (text, terms) => expect(highlightTerms(text)).toEqual(terms));
+  test('the text cannot leave its literal', () => {
+    expect(logSource("it's")).toBe("search('logs', 'it''s')");
+    expect(logSource(' ')).toBe('logs');
   });
-  test('terms are joined by AND and cannot leave their literal', () => {
-    const [one, two] = searchConditions("50% -it's");
-    expect(one).toBe("(coalesce(message, '') ILIKE '%50\\%%' OR coalesce(http_path, '') ILIKE '%50\\%%')");
-    expect(two).toBe("NOT (coalesce(message, '') ILIKE '%it''s%' OR coalesce(http_path, '') ILIKE '%it''s%')");
+  test('search and filters become one filter', () => {
+    expect(filterText('a OR b', [is('service', 'x"y'), is('service', null), not('http_path', '/h')])).toBe(
+      '(a OR b) ("service":"x\\"y" OR (NOT _exists_:"service")) NOT "http_path":"/h"',
+    );
+    expect(fieldTerm('user_id', 'x y')).toBe('user_id:"x y"');
+    expect(fieldTerm('a b', 'c')).toBe('"a b":c');
+  });
+  test('lines of the tail are rows and counts', () => {
+    expect(parseLines(['', '{"message":"a"}', '{"_skipped":3}', 'nonsense'])).toEqual({ rows: [{ message: 'a' }], skipped: 3 });
   });
 });
 

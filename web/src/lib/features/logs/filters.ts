@@ -2,10 +2,9 @@
 //
 // For: every query of every feature, so that all panels mean the same by a filter. Not for: selecting columns.
 
-import { sqlAll, sqlContains, sqlDate, sqlInteger, sqlList, sqlText, sqlTime } from '../../api/sql_text';
+import { sqlAll, sqlDate, sqlInteger, sqlList, sqlText, sqlTime } from '../../api/sql_text';
 import type { Filter } from '../../state/location';
 import type { TimeWindow } from '../../state/time_range';
-import { parseSearch } from './search';
 
 export type TableName = 'logs' | 'metrics' | 'activity' | 'rollup_requests_1m';
 
@@ -31,7 +30,7 @@ export function isFilterable(field: string, table: TableName = 'logs'): boolean 
 
 /** Whether every filter and the search mean something for a table's rows. */
 export function canApplyAll(table: TableName, filters: readonly Filter[], search: string): boolean {
-  return (table === 'logs' || parseSearch(search).length === 0) && filters.every((filter) => isFilterable(filter.field, table));
+  return (table === 'logs' || search.trim() === '') && filters.every((filter) => isFilterable(filter.field, table));
 }
 
 /** Bounds on event time, repeated for the partition column so that whole days are skipped. */
@@ -65,17 +64,13 @@ export function filterConditions(table: TableName, filters: readonly Filter[]): 
   });
 }
 
-/** Each term must occur in the message or the path of a log (or in none of them). */
-export function searchConditions(search: string): string[] {
-  return parseSearch(search).map((term) => {
-    const pattern = sqlContains(term.text);
-    const found = `(coalesce(message, '') ILIKE ${pattern} OR coalesce(http_path, '') ILIKE ${pattern})`;
-    return term.isExcluded ? `NOT ${found}` : found;
-  });
+/** The logs that pass the search box's filter: a table for FROM. */
+export function logSource(search: string): string {
+  return search.trim() === '' ? 'logs' : `search('logs', ${sqlText(search)})`;
 }
 
-export function logCondition(window: TimeWindow, filters: readonly Filter[], search: string): string {
-  return sqlAll([timeCondition(window), ...filterConditions('logs', filters), ...searchConditions(search)]);
+export function logCondition(window: TimeWindow, filters: readonly Filter[]): string {
+  return sqlAll([timeCondition(window), ...filterConditions('logs', filters)]);
 }
 
 function equals(field: string, value: string | null): string {

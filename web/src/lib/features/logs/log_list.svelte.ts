@@ -8,7 +8,9 @@ import { untrack } from 'svelte';
 import { toApiError, type ApiError } from '../../api/errors';
 import type { Dashboard } from '../../state/dashboard.svelte';
 import { LiveQuery } from '../../state/live_query.svelte';
-import { LOG_PAGE_ROWS, loadLogs, type LogEntry, type LogSelection } from './queries';
+import { LOG_PAGE_ROWS, entryOfObject, loadLogs, type LogEntry, type LogSelection } from './queries';
+import { filterText } from './search';
+import { readTail, type TailRows } from './tail';
 
 /** Older pages stop here: a reader who gets this far needs a filter, not a longer list. */
 export const LOG_LIST_ROWS_MAX = 1_000;
@@ -21,6 +23,11 @@ export class LogList {
   olderError: ApiError | undefined = $state.raw();
   newCount = $state(0);
   isScrolled = $state(false);
+  /** Whether logs are shown as they arrive, rather than every few seconds. */
+  isTailing = $state(false);
+  tailError: ApiError | undefined = $state.raw();
+  /** Logs that came faster than they could be shown. */
+  skippedCount = $state(0);
   /** Keys of expanded rows. */
   expanded: ReadonlySet<string> = $state.raw(new Set<string>());
 
@@ -45,6 +52,37 @@ export class LogList {
       if (newest !== undefined) untrack(() => this.#take(newest));
     });
     $effect(() => () => this.#olderAbort.abort());
+    $effect(() => this.#tail());
+  }
+
+  /** Follows the stream while the switch is on; a new question starts a new one. */
+  #tail(): (() => void) | undefined {
+    if (!this.isTailing) return undefined;
+    const { filters, search } = this.#dashboard.location;
+    const controller = new AbortController();
+    untrack(() => {
+      this.tailError = undefined;
+      this.skippedCount = 0;
+    });
+    const onRows = (arrived: TailRows): void => {
+      if (!controller.signal.aborted) this.#arrive(arrived);
+    };
+    readTail(filterText(search, filters), controller.signal, onRows).then(
+      () => (this.isTailing = false),
+      (failure: unknown) => {
+        if (controller.signal.aborted) return;
+        this.tailError = toApiError(failure);
+        this.isTailing = false;
+      },
+    );
+    return () => controller.abort();
+  }
+
+  #arrive(arrived: TailRows): void {
+    this.skippedCount += arrived.skipped;
+    const known = new Set(this.#newest.slice(0, LOG_PAGE_ROWS).map((entry) => entry.key));
+    const added = arrived.rows.map(entryOfObject).filter((entry) => !known.has(entry.key)).reverse();
+    this.#take([...added, ...this.#newest].slice(0, LOG_LIST_ROWS_MAX));
   }
 
   /** Puts the newest logs on screen and forgets older pages and expanded rows. */
@@ -96,7 +134,7 @@ export class LogList {
     this.entries = newest;
     this.newCount = 0;
     this.olderError = undefined;
-    this.hasOlder = newest.length === LOG_PAGE_ROWS;
+    this.hasOlder = newest.length >= LOG_PAGE_ROWS && newest.length < LOG_LIST_ROWS_MAX;
   }
 
   #currentKey(): string {

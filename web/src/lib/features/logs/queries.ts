@@ -1,12 +1,12 @@
 // Queries of the log list, and their rows.
 
-import { rowsOf, type Row } from '../../api/rows';
+import { Row, rowsOf } from '../../api/rows';
 import { runSql, type SqlResult } from '../../api/sql';
 import { sqlAll, sqlInteger, sqlText, sqlTimeText } from '../../api/sql_text';
-import type { Json } from '../../api/json';
+import type { Json, JsonObject } from '../../api/json';
 import type { Filter } from '../../state/location';
 import type { TimeWindow } from '../../state/time_range';
-import { logCondition, searchConditions, timeCondition } from './filters';
+import { logCondition, logSource, timeCondition } from './filters';
 
 export const LOG_PAGE_ROWS = 200;
 
@@ -45,10 +45,10 @@ export interface FacetValue {
 
 /** The newest logs, or those before a position in the list. */
 export function logsSql(selection: LogSelection, before?: LogEntry): string {
-  const condition = logCondition(selection.window, selection.filters, selection.search);
+  const condition = logCondition(selection.window, selection.filters);
   return `SELECT event_time, severity_class, service, host, left(message, ${MESSAGE_CHARS_MAX}) AS message,
   character_length(message) AS message_chars, event_name, http_method, http_path, http_status, duration_us, batch_id, record_index
-FROM logs
+FROM ${logSource(selection.search)}
 WHERE ${sqlAll([condition, before === undefined ? '' : beforeCondition(before)])}
 ORDER BY event_time DESC, batch_id DESC, record_index DESC
 LIMIT ${LOG_PAGE_ROWS}`;
@@ -70,8 +70,8 @@ LIMIT 1`;
 
 /** Counts of the quick filters' values. They ignore the filters, so that what one could add stays visible. */
 export function facetsSql(window: TimeWindow, search: string): string {
-  return `SELECT severity_class, service, count(*) AS n FROM logs
-WHERE ${sqlAll([timeCondition(window), ...searchConditions(search)])}
+  return `SELECT severity_class, service, count(*) AS n FROM ${logSource(search)}
+WHERE ${sqlAll([timeCondition(window)])}
 GROUP BY severity_class, service`;
 }
 
@@ -86,6 +86,15 @@ export async function loadLogDetail(entry: LogEntry, signal: AbortSignal): Promi
 export async function loadFacets(window: TimeWindow, search: string, signal: AbortSignal): Promise<Facets> {
   const rows = rowsOf(await runSql(facetsSql(window, search), signal));
   return { severities: sumBy(rows, 'severity_class'), services: sumBy(rows, 'service').slice(0, FACET_VALUES_MAX) };
+}
+
+/** A whole row of the live tail as an entry of the list. */
+export function entryOfObject(object: JsonObject): LogEntry {
+  const message = typeof object['message'] === 'string' ? object['message'] : null;
+  const columns = ['event_time', 'severity_class', 'service', 'host', 'event_name', 'http_method', 'http_path', 'http_status', 'duration_us', 'batch_id', 'record_index'];
+  const cells = [...columns.map((name) => object[name] ?? null), message === null ? null : message.slice(0, MESSAGE_CHARS_MAX), message?.length ?? 0];
+  const names = [...columns, 'message', 'message_chars'];
+  return readEntry(new Row(cells, new Map(names.map((name, index) => [name, index]))));
 }
 
 function readEntry(row: Row): LogEntry {
