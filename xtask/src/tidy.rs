@@ -12,7 +12,7 @@ const FILE_LINES_MAX: usize = 800;
 const CORE_DEPENDENCIES_MAX: usize = 12;
 
 /// Which crates of the workspace a crate may use.
-const DIRECTIONS: [(&str, &[&str]); 11] = [
+const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("sawlog-core", &[]),
     ("sawlog-generate", &[]),
     ("sawlog-telemetry", &[]),
@@ -21,12 +21,14 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("sawlog-stream", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
     ("sawlog-store", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
     ("sawlog-query", &["sawlog-core", "sawlog-seams", "sawlog-store", "sawlog-telemetry"]),
+    ("sawlog-jobs", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
     ("sawlog-server", &["sawlog-core", "sawlog-seams", "sawlog-stream", "sawlog-query", "sawlog-telemetry"]),
     (
         "sawlog",
         &[
             "sawlog-core",
             "sawlog-generate",
+            "sawlog-jobs",
             "sawlog-query",
             "sawlog-seams",
             "sawlog-server",

@@ -78,6 +78,13 @@ pub fn decode(key: &[u8], kind: KeyKind, part_count: usize) -> Option<RowKey> {
     Some(RowKey { parts, time })
 }
 
+/// Time of a key of any kind, UTC microseconds.
+#[must_use]
+pub fn time_of(key: &[u8]) -> Option<i64> {
+    let (_, reversed) = key.split_last_chunk::<8>()?;
+    (reverse(u64::from_be_bytes(*reversed)) as i64).checked_mul(SECOND)
+}
+
 /// The keys of a kind: first key and the first key after all of them.
 #[must_use]
 pub fn range_of(kind: KeyKind) -> (Vec<u8>, Vec<u8>) {
@@ -96,6 +103,7 @@ mod tests {
             let borrowed: Vec<_> = parts.iter().map(|part| part.as_deref()).collect();
             let mut key = Vec::new();
             encode(&mut key, KeyKind::Requests, &borrowed, seconds * SECOND);
+            prop_assert_eq!(time_of(&key), Some(seconds * SECOND));
             prop_assert_eq!(decode(&key, KeyKind::Requests, 3), Some(RowKey { parts, time: seconds * SECOND }));
         }
 
@@ -112,6 +120,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = decode(&bytes, KeyKind::Requests, 3);
+            let _ = time_of(&bytes);
         }
     }
 }

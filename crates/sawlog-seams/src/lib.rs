@@ -21,6 +21,7 @@ pub mod event_log;
 pub mod lake;
 pub mod rng;
 pub mod serving;
+pub mod upkeep;
 pub mod view;
 pub mod warehouse;
 

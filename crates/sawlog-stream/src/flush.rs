@@ -149,6 +149,20 @@ impl Flusher {
         Ok(mutations)
     }
 
+    /// Shows the stores as they are now. `false` while a flush is half done: its rows are in memory and partly in files,
+    /// and its end shows the files. The caller holds the flush's turn.
+    pub(crate) fn refresh(&self) -> Result<bool, FlushError> {
+        let stored = stored_tables(self.warehouse.as_ref())?;
+        let serving = self.serving.snapshot();
+        let mut state = self.hot.write();
+        if state.frozen.is_some() {
+            return Ok(false);
+        }
+        state.stored = stored;
+        state.serving = serving;
+        Ok(true)
+    }
+
     /// Replaces the frozen rows by the files that hold them, in one step for all readers.
     fn swap(&self, generation: &Generation) -> Result<(), FlushError> {
         let stored = stored_tables(self.warehouse.as_ref())?;

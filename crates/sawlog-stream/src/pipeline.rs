@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::Rules;
 use sawlog_core::schema::Table;
@@ -16,7 +17,7 @@ use sawlog_core::transform::TransformError;
 use sawlog_seams::event_log::Damage;
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{ServingError, ServingStore};
-use sawlog_seams::view::{View, ViewSource};
+use sawlog_seams::view::{StoreRefresh, View, ViewSource};
 use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, Clock, Disk, EventLog, Position, ReplayError};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -437,6 +438,20 @@ impl Pipeline {
 impl ViewSource for Pipeline {
     fn view(&self) -> View {
         self.inner.hot.view()
+    }
+}
+
+#[async_trait]
+impl StoreRefresh for Pipeline {
+    async fn refresh_stored(&self) -> bool {
+        let _turn = self.inner.flush_turn.lock().await;
+        match self.inner.flusher.refresh() {
+            Ok(is_done) => is_done,
+            Err(error) => {
+                tracing::warn!(%error, "queries still show the files as they were");
+                false
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod logging;
 mod metrics;
+mod upkeep;
 
 pub use logging::{LogFormat, init_logging};
 pub use metrics::{Metrics, Outcome, SyslogRefusal};

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
+
 /// What became of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the outcomes are those of the ledger, where they are explained")]
@@ -83,6 +85,7 @@ pub struct Metrics {
     wal_segments: Gauge<i64, AtomicI64>,
     memory_bytes: Gauge<i64, AtomicI64>,
     rules_reloads: Family<ReloadLabels, Counter>,
+    upkeep: UpkeepMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -108,6 +111,7 @@ impl Default for Metrics {
             wal_segments: Gauge::default(),
             memory_bytes: Gauge::default(),
             rules_reloads: Family::default(),
+            upkeep: UpkeepMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
@@ -123,6 +127,7 @@ impl Default for Metrics {
         registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
         let reloads = metrics.rules_reloads.clone();
         registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
+        metrics.upkeep.register(registry);
         registry.register(
             "hot_bytes",
             "Memory of rows and bodies that are not in files yet",
@@ -169,6 +174,42 @@ impl Metrics {
         raise(&self.wal_bytes, bytes);
         raise(&self.wal_syncs, syncs);
         self.wal_segments.set(segments as i64);
+    }
+
+    /// Counts merged files.
+    pub fn add_compaction(&self, files_in: u64, files_out: u64, bytes_in: u64, bytes_out: u64) {
+        let upkeep = &self.upkeep;
+        upkeep.files_in.inc_by(files_in);
+        upkeep.files_out.inc_by(files_out);
+        upkeep.bytes_in.inc_by(bytes_in);
+        upkeep.bytes_out.inc_by(bytes_out);
+    }
+
+    /// Counts a run of compaction.
+    pub fn add_compaction_run(&self, seconds: f64, failures: u64) {
+        self.upkeep.runs.inc();
+        self.upkeep.seconds.inc_by(seconds);
+        self.upkeep.failures.inc_by(failures);
+    }
+
+    /// Counts files deleted from the disk.
+    pub fn add_swept(&self, files: u64, orphans: u64, bytes: u64) {
+        self.upkeep.swept_files.inc_by(files);
+        self.upkeep.orphans.inc_by(orphans);
+        self.upkeep.swept_bytes.inc_by(bytes);
+    }
+
+    /// Counts what retention deleted from a table, the lake or the rollups.
+    pub fn add_expired(&self, subject: &'static str, items: u64, rows: u64, bytes: u64) {
+        let labels = SubjectLabels { subject };
+        self.upkeep.expired_items.get_or_create(&labels).inc_by(items);
+        self.upkeep.expired_rows.get_or_create(&labels).inc_by(rows);
+        self.upkeep.expired_bytes.get_or_create(&labels).inc_by(bytes);
+    }
+
+    /// Counts that retention was `refused` or `failed`.
+    pub fn add_retention_problem(&self, subject: &'static str, problem: &'static str) {
+        self.upkeep.retention_problems.get_or_create(&ProblemLabels { subject, problem }).inc();
     }
 
     /// Sets the memory of what is not in files yet.

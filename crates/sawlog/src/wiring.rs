@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
+use sawlog_core::schema::Table;
+use sawlog_jobs::{CompactionOptions, Jobs, RetentionOptions, Schedule};
 use sawlog_query::{QueryEngine, QueryLimits};
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::ServingStore;
-use sawlog_seams::view::ViewSource;
+use sawlog_seams::upkeep::TableUpkeep;
+use sawlog_seams::view::{StoreRefresh, ViewSource};
 use sawlog_seams::warehouse::Warehouse;
 use sawlog_seams::{Clock, Disk, EventLog, RealDisk, SystemClock};
 use sawlog_store::{DeltaWarehouse, FjallServing, LocalLake};
 use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores};
+use sawlog_telemetry::Metrics;
 use sawlog_wal::{Wal, WalOptions};
 
 use crate::config::{Config, SourceConfig};
@@ -25,6 +29,9 @@ pub(crate) struct Node {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) queries: Arc<QueryEngine>,
     pub(crate) rules: Arc<RulesFiles>,
+    pub(crate) jobs: Arc<Jobs>,
+    /// Counts of this process.
+    pub(crate) metrics: Arc<Metrics>,
     /// Holds the lock of the folder.
     pub(crate) folder: DataDir,
 }
@@ -37,12 +44,14 @@ impl Node {
         let rules = archive.save(&config.rules).context("the rules cannot be used")?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let warehouse: Arc<dyn Warehouse> = Arc::new(DeltaWarehouse::open(&folder.tables()).await?);
+        let tables = Arc::new(DeltaWarehouse::open(&folder.tables()).await?);
+        let warehouse = Arc::clone(&tables) as Arc<dyn Warehouse>;
         let serving: Arc<dyn ServingStore> = Arc::new(FjallServing::open(&folder.serving())?);
         let lake: Option<Arc<dyn Lake>> = match config.lake.enabled {
             true => Some(Arc::new(LocalLake::open(&folder.lake()).context("the lake folder cannot be opened")?)),
             false => None,
         };
+        let (jobs_clock, jobs_lake, jobs_serving) = (Arc::clone(&clock), lake.clone(), Arc::clone(&serving));
         let resume = Pipeline::resume_position(&disk, folder.path(), warehouse.as_ref(), serving.as_ref())?;
         let mut wal_options = WalOptions::new(folder.wal());
         wal_options.segment_bytes_max = config.wal.segment_size.bytes();
@@ -61,7 +70,19 @@ impl Node {
         let source: Arc<dyn ViewSource> = Arc::clone(&pipeline) as Arc<dyn ViewSource>;
         let queries =
             QueryEngine::new(source, query_limits(config, &folder)).context("the query engine cannot start")?;
-        Ok(Self { pipeline, queries: Arc::new(queries), rules: archive, folder })
+        let metrics = Arc::new(Metrics::default());
+        let jobs = Arc::new(Jobs::new(
+            sawlog_jobs::Stores {
+                tables: tables as Arc<dyn TableUpkeep>,
+                views: Arc::clone(&pipeline) as Arc<dyn StoreRefresh>,
+                lake: jobs_lake,
+                serving: jobs_serving,
+                clock: jobs_clock,
+                metrics: Arc::clone(&metrics),
+            },
+            compaction_options(config),
+        ));
+        Ok(Self { pipeline, queries: Arc::new(queries), rules: archive, jobs, metrics, folder })
     }
 
     /// Flushes and closes.
@@ -95,6 +116,44 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         memory_bytes_max: pipeline.memory_max.bytes() as usize,
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
+    }
+}
+
+fn compaction_options(config: &Config) -> CompactionOptions {
+    let compaction = &config.compaction;
+    CompactionOptions {
+        file_bytes: compaction.file_size.bytes(),
+        files_min: compaction.files_min,
+        age_min: compaction.age_min.duration(),
+        quiet: compaction.quiet.duration(),
+        memory_bytes_max: compaction.memory_max.bytes(),
+        grace: compaction.grace.duration(),
+    }
+}
+
+/// How long things are kept.
+pub(crate) fn retention_options(config: &Config) -> RetentionOptions {
+    let retention = &config.retention;
+    // The configuration has checked that the numbers are small.
+    let days = |days: usize| u32::try_from(days).unwrap_or(u32::MAX);
+    RetentionOptions {
+        tables: vec![
+            (Table::Logs.name(), days(retention.logs)),
+            (Table::Metrics.name(), days(retention.metrics)),
+            (Table::Activity.name(), days(retention.activity)),
+            (Table::DeadLetters.name(), days(retention.dead_letters)),
+        ],
+        lake_days: days(retention.lake),
+        rollup_days: days(retention.rollups),
+        delete_percent_max: days(retention.delete_percent_max),
+    }
+}
+
+/// What runs in the background.
+pub(crate) fn schedule(config: &Config) -> Schedule {
+    Schedule {
+        compaction: config.compaction.enabled.then(|| config.compaction.interval.duration()),
+        retention: Some((config.retention.interval.duration(), retention_options(config))),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use deltalake_core::kernel::Add;
@@ -111,12 +111,12 @@ pub(crate) fn partition_days(path: &str) -> Option<i32> {
     time::days_from_civil(year, month, day).and_then(|days| i32::try_from(days).ok())
 }
 
-fn date_text(days: i32) -> String {
+pub(super) fn date_text(days: i32) -> String {
     let (year, month, day) = time::civil_from_days(i64::from(days));
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-fn folder_of(partition: &str, days: i32) -> String {
+pub(super) fn folder_of(partition: &str, days: i32) -> String {
     format!("{partition}={}", date_text(days))
 }
 
@@ -145,6 +145,20 @@ fn write_file(
     let mut writer = ArrowWriter::try_new(File::create(&target)?, rows.schema(), Some(properties(spec)))?;
     writer.write(rows)?;
     let file = writer.into_inner()?;
+    let mut statistics = Statistics::default();
+    statistics.add(rows);
+    finish_file(root, path, &file, partition, &statistics)
+}
+
+/// Syncs a written file and its name, and describes it for the commit.
+pub(super) fn finish_file(
+    root: &Path,
+    path: &str,
+    file: &File,
+    partition: Option<(&str, String)>,
+    statistics: &Statistics,
+) -> Result<Add, WriteError> {
+    let target = root.join(path);
     file.sync_all()?;
     File::open(target.parent().unwrap_or(root))?.sync_all()?;
     let partition_values = partition.map(|(column, date)| (column.to_owned(), Some(date))).into_iter().collect();
@@ -152,9 +166,9 @@ fn write_file(
         path: path.to_owned(),
         partition_values,
         size: file.metadata()?.len() as i64,
-        modification_time: modification_millis(&file)?,
+        modification_time: modification_millis(file)?,
         data_change: true,
-        stats: Some(statistics(rows)),
+        stats: Some(statistics.to_json()),
         tags: None,
         deletion_vector: None,
         base_row_id: None,
@@ -169,21 +183,40 @@ fn modification_millis(file: &File) -> std::io::Result<i64> {
 }
 
 /// Row count, and the range of the time columns: what readers prune files by.
-fn statistics(rows: &RecordBatch) -> String {
-    let mut min = serde_json::Map::new();
-    let mut max = serde_json::Map::new();
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
-        let known = || (0..times.len()).filter(|&row| times.is_valid(row)).map(|row| times.value(row));
-        if let (Some(first), Some(last)) = (known().min(), known().max()) {
-            min.insert(field.name().clone(), time::to_rfc3339(first).into());
-            max.insert(field.name().clone(), time::to_rfc3339(last).into());
-        }
-    }
-    serde_json::json!({"numRecords": rows.num_rows(), "minValues": min, "maxValues": max, "nullCount": {}}).to_string()
+#[derive(Debug, Default)]
+pub(super) struct Statistics {
+    rows: usize,
+    ranges: BTreeMap<String, (i64, i64)>,
 }
 
-fn properties(spec: &TableSpec) -> WriterProperties {
+impl Statistics {
+    pub(super) fn add(&mut self, rows: &RecordBatch) {
+        self.rows += rows.num_rows();
+        for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+            let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
+            let (min, max) = (arrow::compute::min(times), arrow::compute::max(times));
+            if let (Some(min), Some(max)) = (min, max) {
+                let range = self.ranges.entry(field.name().clone()).or_insert((min, max));
+                *range = (range.0.min(min), range.1.max(max));
+            }
+        }
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows as u64
+    }
+
+    fn to_json(&self) -> String {
+        let side = |pick: fn(&(i64, i64)) -> i64| {
+            let values = self.ranges.iter().map(|(name, range)| (name.clone(), time::to_rfc3339(pick(range)).into()));
+            values.collect::<serde_json::Map<_, _>>()
+        };
+        let (min, max) = (side(|range| range.0), side(|range| range.1));
+        serde_json::json!({"numRecords": self.rows, "minValues": min, "maxValues": max, "nullCount": {}}).to_string()
+    }
+}
+
+pub(super) fn properties(spec: &TableSpec) -> WriterProperties {
     let level = ZstdLevel::try_new(1).unwrap_or_default();
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))

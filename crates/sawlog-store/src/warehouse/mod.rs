@@ -2,15 +2,18 @@
 //!
 //! For: appending the rows of a flush exactly once. Each commit carries the log position as Delta's application
 //! transaction, so that the same flush, repeated after a crash, stores nothing twice. Not for: reading rows (the query
-//! crate scans the files) or rewriting files (compaction).
+//! crate scans the files) or choosing what to rewrite (`sawlog-jobs`).
 
 mod files;
+mod merge;
 mod order;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -47,6 +50,8 @@ struct OpenTable {
     current: RwLock<(Position, Arc<StoredTable>)>,
     /// Whether a commit failed in a way that leaves open whether it is in the log.
     is_unsure: AtomicBool,
+    /// Files that this process took out of the table and that are still on the disk: since when, monotonic.
+    removed: std::sync::Mutex<HashMap<String, Duration>>,
 }
 
 impl DeltaWarehouse {
@@ -93,7 +98,7 @@ impl OpenTable {
         let delta = load_or_create(&spec, &root).await.map_err(|error| fail(error.to_string()))?;
         let current = read_state(&delta, &spec, &root).await.map_err(|error| fail(error.to_string()))?;
         let (delta, current, is_unsure) = (Mutex::new(delta), RwLock::new(current), AtomicBool::new(false));
-        Ok(Self { spec, root, delta, current, is_unsure })
+        Ok(Self { spec, root, delta, current, is_unsure, removed: std::sync::Mutex::default() })
     }
 
     fn position(&self) -> Position {

@@ -27,7 +27,7 @@ impl sawlog_seams::contract::warehouse::Fixture for Fixture {
 sawlog_seams::warehouse_contract!(Fixture::new());
 
 /// All rows of a table, file by file, with the partition column where the schema has it.
-fn read(stored: &StoredTable) -> Vec<RecordBatch> {
+pub(super) fn read(stored: &StoredTable) -> Vec<RecordBatch> {
     let root = stored.root.as_ref().expect("tables are folders");
     let mut batches = Vec::new();
     for file in &stored.files {
@@ -52,4 +52,53 @@ fn with_partition(stored: &StoredTable, batch: &RecordBatch, days: Option<i32>) 
         }
     });
     RecordBatch::try_new(stored.spec.schema.clone(), columns.collect()).expect("rows of the table")
+}
+
+fn logs(days: impl Iterator<Item = i32>) -> Vec<RecordBatch> {
+    let values: Vec<_> = days.map(|day| (format!("day {day}"), day)).collect();
+    vec![sawlog_seams::contract::warehouse::rows("logs", &values)]
+}
+
+fn row_count(warehouse: &DeltaWarehouse) -> u64 {
+    warehouse.stored("logs").expect("the table is there").files.iter().map(|file| file.rows).sum()
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_not_repeated() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+    let table = warehouse.table("logs").expect("the table is there");
+    // What a failed sync of the log's folder leaves: the entry is there, and nobody heard of it.
+    let other = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+    other.append("logs", logs(0..3), Position(5)).await.expect("appended");
+    table.is_unsure.store(true, Ordering::Release);
+    warehouse.append("logs", logs(0..3), Position(5)).await.expect("recognised");
+    assert_eq!((warehouse.committed("logs"), row_count(&warehouse)), (Position(5), 3));
+    assert!(!table.is_unsure.load(Ordering::Acquire));
+}
+
+#[tokio::test]
+async fn an_append_over_many_days_makes_one_file_a_day_in_order() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+    warehouse.append("logs", logs((0..100).chain(0..100).rev()), Position(1)).await.expect("appended");
+    let stored = warehouse.stored("logs").expect("the table is there");
+    let mut days: Vec<_> = stored.files.iter().map(|file| (file.partition_days, file.rows)).collect();
+    days.sort_unstable();
+    assert_eq!(days, (0..100).map(|day| (Some(day), 2)).collect::<Vec<_>>());
+    assert_eq!(read(&stored).iter().map(RecordBatch::num_rows).sum::<usize>(), 200);
+}
+
+#[tokio::test]
+async fn an_append_that_cannot_write_one_of_its_files_adds_none() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+    let blocked = folder.path().join("logs").join("event_date=1970-02-01");
+    std::fs::write(&blocked, "no folder").expect("a file in the way");
+    let failed = warehouse.append("logs", logs(0..60), Position(1)).await;
+    assert!(matches!(failed, Err(WarehouseError::Backend { action: "written", .. })), "{failed:?}");
+    assert_eq!((warehouse.committed("logs"), row_count(&warehouse)), (Position::default(), 0));
+    std::fs::remove_file(&blocked).expect("the file is removed");
+    warehouse.append("logs", logs(0..60), Position(1)).await.expect("appended on the second try");
+    assert_eq!(row_count(&warehouse), 60);
 }

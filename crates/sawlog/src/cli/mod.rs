@@ -1,11 +1,13 @@
 //! The command line: data on standard output, messages on standard error, exit code 0 fine, 1 failed, 2 misused.
 
+mod compact;
 mod config;
 mod demo;
 mod generate;
 mod ingest;
 mod key;
 mod query;
+mod retention;
 mod search;
 mod serve;
 mod tail;
@@ -41,6 +43,10 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Show what it does: a server with this machine's logs and a generated stream.
     Demo(demo::DemoArgs),
+    /// Merge small files of a data folder and delete what nobody needs any more.
+    Compact(compact::CompactArgs),
+    /// Delete what is older than `[retention]` keeps.
+    Retention(retention::RetentionArgs),
     /// Check and show the configuration.
     Config(config::ConfigArgs),
     /// Make, list and revoke API keys.
@@ -130,6 +136,8 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Tail(args)) => tail::run(&args),
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Compact(args)) => compact::run(&args),
+        Some(Command::Retention(args)) => retention::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Key(args)) => key::run(&args),
     };

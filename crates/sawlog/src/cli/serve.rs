@@ -25,7 +25,7 @@ use crate::config::{Config, Loaded, SyslogConfig};
 use crate::host_metrics;
 use crate::rules_reload::RulesReload;
 use crate::tail::{self, TailOptions};
-use crate::wiring::{Node, age_limits};
+use crate::wiring::{Node, age_limits, schedule};
 
 /// Bodies that are in memory at the same time; more requests wait.
 const BODIES_MAX: usize = 16;
@@ -67,7 +67,7 @@ where
     let mut listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
     let readiness = Arc::new(Readiness::default());
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::clone(&node.metrics);
     let (state, otlp) = states(config, &node, &readiness, &metrics)?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -85,6 +85,13 @@ where
         known: loaded.settings.clone(),
     };
     tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));
+    let (jobs, schedule, jobs_stopped) = (Arc::clone(&node.jobs), schedule(config), stopped.clone());
+    tasks.spawn(async move {
+        jobs.run(schedule, jobs_stopped.clone()).await;
+        // A schedule without jobs ends at once, which must not end the server.
+        until(jobs_stopped).await;
+        Ok(())
+    });
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();

@@ -5,6 +5,7 @@
 
 mod layers;
 mod tail;
+mod upkeep;
 mod values;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use sawlog_core::rules::{Rules, RulesConfig};
 
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
+pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
 pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) wal: WalConfig,
     pub(crate) pipeline: PipelineConfig,
     pub(crate) lake: LakeConfig,
+    pub(crate) compaction: CompactionConfig,
+    pub(crate) retention: RetentionConfig,
     pub(crate) query: QueryConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) syslog: SyslogConfig,
@@ -228,6 +232,7 @@ impl Reader {
         let wal = (self.get("wal.segment-size"), self.get("wal.queue-size"));
         let pipeline = self.pipeline();
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
+        let (compaction, retention) = (upkeep::compaction(self), upkeep::retention(self));
         let query = self.query();
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let more_sources = (self.source("syslog"), self.source("tail"));
@@ -244,6 +249,8 @@ impl Reader {
             wal: WalConfig { segment_size: wal.0?, queue_size: wal.1? },
             pipeline: pipeline?,
             lake: lake?,
+            compaction: compaction?,
+            retention: retention?,
             query: query?,
             sources: SourcesConfig {
                 http: sources.0?,

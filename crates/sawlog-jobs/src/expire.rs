@@ -1,0 +1,204 @@
+//! Deleting what is too old: from tables, the lake and the rollups.
+
+use std::sync::Arc;
+
+use sawlog_core::{rowkey, time};
+use sawlog_seams::lake::Lake;
+use sawlog_seams::serving::{Family, ServingStore};
+use sawlog_seams::upkeep::Moment;
+
+use crate::jobs::Jobs;
+use crate::retention::{Amount, Plan, RetentionMode, RetentionOptions, RetentionOutcome, RetentionReport, plan};
+
+const DAY_MICROS: i64 = 86_400_000_000;
+/// Cells of one deletion.
+const CELLS_PER_DELETE: usize = 10_000;
+
+impl Jobs {
+    /// Deletes what is older than its days, and reports every subject that has any.
+    pub async fn expire(&self, options: &RetentionOptions, mode: RetentionMode) -> Vec<RetentionReport> {
+        let _turn = self.turn().await;
+        let percent = if mode == RetentionMode::Force { 100 } else { options.delete_percent_max };
+        let now = self.stores().clock.now_micros();
+        let mut reports = Vec::new();
+        for &(table, days) in options.tables.iter().filter(|(_, days)| *days > 0) {
+            reports.push(self.expire_table(table, days, percent, mode, now).await);
+        }
+        if let (days @ 1.., Some(lake)) = (options.lake_days, &self.stores().lake) {
+            reports.push(expire_lake(lake, days, percent, mode, now).await);
+        }
+        if options.rollup_days > 0 {
+            let (serving, days) = (Arc::clone(&self.stores().serving), options.rollup_days);
+            let expired =
+                tokio::task::spawn_blocking(move || expire_rollups(serving.as_ref(), days, percent, mode, now)).await;
+            reports.push(expired.unwrap_or_else(|error| failed("rollups", days, &error)));
+        }
+        if reports.iter().any(|report| report.outcome == RetentionOutcome::Deleted) {
+            self.show().await;
+        }
+        reports.iter().for_each(|report| self.note(report, options.delete_percent_max));
+        reports
+    }
+
+    async fn expire_table(
+        &self,
+        table: &'static str,
+        days: u32,
+        percent: u32,
+        mode: RetentionMode,
+        now: i64,
+    ) -> RetentionReport {
+        let stored = match self.stores().tables.stored(table) {
+            Ok(stored) => stored,
+            Err(error) => return failed(table, days, &error),
+        };
+        let files = stored.files.iter().filter_map(|file| {
+            let amount = Amount { items: 1, rows: file.rows, bytes: file.bytes };
+            Some((file.partition_days?, amount, file.path.clone()))
+        });
+        let plan = plan(table, days, percent, now, files.collect());
+        carry_out(plan, mode, async |paths| {
+            let at = Moment::now(self.stores().clock.as_ref());
+            self.stores().tables.remove(table, &paths, at).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    fn note(&self, report: &RetentionReport, percent_max: u32) {
+        let (subject, old) = (report.subject, report.old);
+        let first_kept = date(report.first_kept_day);
+        match &report.outcome {
+            RetentionOutcome::Nothing | RetentionOutcome::Planned => {}
+            RetentionOutcome::Deleted => {
+                tracing::info!(
+                    subject,
+                    first_kept,
+                    items = old.items,
+                    rows = old.rows,
+                    bytes = old.bytes,
+                    "deleted what is too old"
+                );
+                self.stores().metrics.add_expired(subject, old.items, old.rows, old.bytes);
+            }
+            RetentionOutcome::Refused => {
+                tracing::error!(
+                    subject,
+                    first_kept,
+                    rows = old.rows,
+                    rows_in_all = report.total.rows,
+                    percent_max,
+                    "retention refused: more than the allowed share is too old; check the clock and the settings, then \
+                     run `sawlog retention --force`"
+                );
+                self.stores().metrics.add_retention_problem(subject, "refused");
+            }
+            RetentionOutcome::Failed(problem) => {
+                tracing::warn!(subject, problem, "deleting what is too old failed; it is tried again");
+                self.stores().metrics.add_retention_problem(subject, "failed");
+            }
+        }
+        if report.disputed_days > 0 {
+            tracing::warn!(
+                subject,
+                days = report.disputed_days,
+                "the clock says that these days are too old, the newest data says that they are not: kept"
+            );
+        }
+    }
+}
+
+/// A day as a date.
+#[must_use]
+pub fn date(days: i32) -> String {
+    let (year, month, day) = time::civil_from_days(i64::from(days));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn failed(subject: &'static str, days: u32, error: &dyn std::fmt::Display) -> RetentionReport {
+    let (old, total) = (Amount::default(), Amount::default());
+    let outcome = RetentionOutcome::Failed(error.to_string());
+    RetentionReport { subject, days, first_kept_day: 0, old, total, disputed_days: 0, outcome }
+}
+
+/// Deletes what the plan says, where the mode and the plan allow it.
+async fn carry_out<T>(
+    plan: Plan<T>,
+    mode: RetentionMode,
+    delete: impl AsyncFnOnce(Vec<T>) -> Result<(), String>,
+) -> RetentionReport {
+    let Plan { mut report, items } = plan;
+    if report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun {
+        report.outcome = match delete(items).await {
+            Ok(()) => RetentionOutcome::Deleted,
+            Err(problem) => RetentionOutcome::Failed(problem),
+        };
+    }
+    report
+}
+
+async fn expire_lake(lake: &Arc<dyn Lake>, days: u32, percent: u32, mode: RetentionMode, now: i64) -> RetentionReport {
+    let keys = match lake.list("raw").await {
+        Ok(keys) => keys,
+        Err(error) => return failed("lake", days, &error),
+    };
+    let one = Amount { items: 1, ..Amount::default() };
+    let objects = keys.into_iter().filter_map(|key| Some((receive_day(&key)?, one, key))).collect();
+    carry_out(plan("lake", days, percent, now, objects), mode, async |keys| {
+        for key in keys {
+            lake.delete(&key).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The day in a key such as `raw/receive_date=2026-11-24/…`.
+fn receive_day(key: &str) -> Option<i32> {
+    let date = key.split('/').find_map(|part| part.strip_prefix("receive_date="))?;
+    let mut parts = date.splitn(3, '-').map(str::parse::<i64>);
+    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    time::days_from_civil(year, month, day).and_then(|days| i32::try_from(days).ok())
+}
+
+fn expire_rollups(
+    serving: &dyn ServingStore,
+    days: u32,
+    percent: u32,
+    mode: RetentionMode,
+    now: i64,
+) -> RetentionReport {
+    let cells = match serving.snapshot().scan(Family::Rollup, b"", None) {
+        Ok(cells) => cells,
+        Err(error) => return failed("rollups", days, &error),
+    };
+    let items = cells.into_iter().filter_map(|(key, value)| {
+        let day = i32::try_from(rowkey::time_of(&key)?.div_euclid(DAY_MICROS)).ok()?;
+        let bytes = (key.len() + value.len()) as u64;
+        Some((day, Amount { items: 1, rows: 0, bytes }, key))
+    });
+    let Plan { mut report, items } = plan("rollups", days, percent, now, items.collect());
+    if report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun {
+        let deleted = items.chunks(CELLS_PER_DELETE).try_for_each(|keys| serving.delete(Family::Rollup, keys.to_vec()));
+        report.outcome = match deleted {
+            Ok(()) => RetentionOutcome::Deleted,
+            Err(error) => RetentionOutcome::Failed(error.to_string()),
+        };
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_day_of_a_raw_object_is_read_from_its_key() {
+        assert_eq!(receive_day("raw/receive_date=1970-01-03/receive_hour=07/a.parquet"), Some(2));
+        for odd in
+            ["raw/a.parquet", "raw/receive_date=1970-13-03/a", "raw/receive_date=x/a", "raw/receive_date=1970-01/a"]
+        {
+            assert_eq!(receive_day(odd), None, "{odd}");
+        }
+        assert_eq!(date(2), "1970-01-03");
+    }
+}

@@ -1,0 +1,23 @@
+//! Background jobs on stored tables.
+//!
+//! For: deciding which files to merge and when to delete what nobody needs, and doing it beside ingest. Not for: how
+//! files are merged or deleted (`sawlog-store`, behind [`sawlog_seams::upkeep::TableUpkeep`]), and not for flushing
+//! (`sawlog-stream`).
+//!
+//! ```
+//! use sawlog_jobs::CompactionOptions;
+//! use std::time::Duration;
+//!
+//! let options = CompactionOptions { age_min: Duration::ZERO, ..CompactionOptions::default() };
+//! assert!(options.files_min > 1);
+//! ```
+
+mod expire;
+mod jobs;
+mod plan;
+mod retention;
+
+pub use expire::date;
+pub use jobs::{CompactionReport, Jobs, Schedule, Stores};
+pub use plan::CompactionOptions;
+pub use retention::{Amount, RetentionMode, RetentionOptions, RetentionOutcome, RetentionReport};
