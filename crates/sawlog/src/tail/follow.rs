@@ -141,7 +141,11 @@ impl Follower {
                 break;
             }
             let tail = &self.tails[followed.tail];
-            match followed.read(tail, self.clock.as_ref(), &mut round) {
+            let epoch = followed.entry.epoch;
+            let result = followed.read(tail, self.clock.as_ref(), &mut round);
+            // A truncation is written down at once: by its old first bytes the file would not be known again.
+            self.is_changed |= followed.entry.epoch != epoch;
+            match result {
                 Ok(bytes) => {
                     self.is_changed |= bytes > 0;
                     round_bytes += bytes;

@@ -148,6 +148,21 @@ fn a_truncated_file_is_read_anew_even_with_the_same_lines() {
 }
 
 #[test]
+fn a_truncated_file_is_known_again_after_a_kill_though_it_has_no_whole_line_yet() {
+    let mut world = World::new("a.log", false);
+    world.write("a.log", "one\n");
+    world.catch_up();
+    world.truncate("a.log");
+    world.write("a.log", "half of a line");
+    world.catch_up();
+    world.rename("a.log", "old");
+    world.restart();
+    world.catch_up();
+    world.wait(RENAMED_QUIET);
+    assert_eq!(world.text(), "one\nhalf of a line");
+}
+
+#[test]
 fn a_deleted_file_is_read_to_its_end_and_forgotten() {
     let mut world = World::new("a.log", false);
     world.write("a.log", "one\n");
