@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 
 use crate::filter::SearchFunction;
 use crate::functions::{sketch_merge, sketch_quantile};
+use crate::give_way::GiveWay;
 use crate::guard;
 use crate::postgres::catalog::PgCatalog;
 use crate::rollup_table::RollupTable;
@@ -347,8 +348,11 @@ fn context(
         .set_str("datafusion.sql_parser.enable_ident_normalization", "true")
         .set_str("datafusion.execution.time_zone", "UTC")
         .set_str("datafusion.sql_parser.collect_spans", "true");
-    let mut builder =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(environment).with_default_features();
+    let mut builder = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(environment)
+        .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(GiveWay));
     if is_postgres {
         builder = builder.with_type_planner(Arc::new(PgOidTypePlanner));
     }

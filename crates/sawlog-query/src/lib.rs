@@ -7,6 +7,7 @@
 mod engine;
 pub mod filter;
 mod functions;
+mod give_way;
 mod guard;
 mod output;
 pub mod postgres;
