@@ -15,7 +15,7 @@ const CORE_DEPENDENCIES_MAX: usize = 12;
 const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("sawlog-core", &[]),
     ("sawlog-generate", &[]),
-    ("sawlog-telemetry", &[]),
+    ("sawlog-telemetry", &["sawlog-core"]),
     ("sawlog-seams", &["sawlog-core"]),
     ("sawlog-wal", &["sawlog-seams"]),
     ("sawlog-stream", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),

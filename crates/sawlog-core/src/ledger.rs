@@ -17,6 +17,23 @@ pub enum Outcome {
     Rejected,
 }
 
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 5] = [Self::Stored, Self::Duplicate, Self::Filtered, Self::DeadLettered, Self::Rejected];
+
+    /// The outcome in answers and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Filtered => "filtered",
+            Self::DeadLettered => "dead_lettered",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 /// Counts of records by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -39,6 +56,24 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Records that were refused.
+    #[must_use]
+    pub fn rejected(records: u64) -> Self {
+        Self { received: records, rejected: records, ..Self::default() }
+    }
+
+    /// Records with that outcome.
+    #[must_use]
+    pub const fn of(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Stored => self.stored,
+            Outcome::Duplicate => self.duplicate,
+            Outcome::Filtered => self.filtered,
+            Outcome::DeadLettered => self.dead_lettered,
+            Outcome::Rejected => self.rejected,
+        }
+    }
+
     /// Column names, in the order of [`Counts::values`].
     pub const NAMES: [&'static str; 8] =
         ["received", "stored", "duplicate", "filtered", "dead_lettered", "rejected", "in_flight", "late"];

@@ -99,7 +99,6 @@ impl Applier {
             Some(key) => self.is_repeated_batch(key, &frame, position, snapshot.as_ref())?,
             None => false,
         };
-        let refused = Counts { received: frame.rejected, rejected: frame.rejected, ..Counts::default() };
         let mut counts;
         if is_repeat {
             let received = transformed.counts.received;
@@ -110,7 +109,7 @@ impl Applier {
             transformed.remove_rows(&repeats).map_err(|error| ServingError::backend("removing repeats", error))?;
             counts = transformed.counts;
         }
-        counts += refused;
+        counts += Counts::rejected(frame.rejected);
         debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
         let mut state = self.hot.write();
         self.hot.remove_in_flight(frame.receive_time, &frame.source, counts.received);

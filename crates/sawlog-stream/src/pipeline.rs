@@ -19,7 +19,7 @@ use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{ServingError, ServingStore};
 use sawlog_seams::view::{StoreRefresh, View, ViewSource};
 use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
-use sawlog_seams::{AppendError, Clock, Disk, EventLog, Position, ReplayError};
+use sawlog_seams::{AppendError, Clock, Disk, Disposition, EventLog, Position, ReplayError};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
@@ -154,6 +154,18 @@ pub enum SubmitError {
     /// The pipeline has stopped.
     #[error("the server is stopping")]
     Stopped,
+}
+
+impl SubmitError {
+    /// Whether trying again is in vain.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            Self::Log(error) => error.disposition() == Disposition::Refuse,
+            _ => false,
+        }
+    }
 }
 
 /// The pipeline.
@@ -374,7 +386,7 @@ impl Pipeline {
 
     /// Counts records that were refused before anything was kept.
     pub fn note_rejected(&self, source: &str, records: u64) {
-        let counts = Counts { received: records, rejected: records, ..Counts::default() };
+        let counts = Counts::rejected(records);
         let note = NoteFrame { source: source.to_owned(), receive_time: self.inner.stores.clock.now_micros(), counts };
         let encoded = Frame::Note(note.clone()).encode();
         let inner = Arc::clone(&self.inner);
@@ -498,7 +510,7 @@ impl StoreRefresh for Pipeline {
 impl Prepared {
     fn counts(&self) -> Counts {
         let mut counts = self.transformed.counts;
-        counts += Counts { received: self.frame.rejected, rejected: self.frame.rejected, ..Counts::default() };
+        counts += Counts::rejected(self.frame.rejected);
         counts
     }
 }

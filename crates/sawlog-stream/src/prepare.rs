@@ -122,7 +122,7 @@ pub(crate) fn prepare(
     let transformed = run(&frame.raw(), rules)?;
     problems.extend(transformed.problems.iter().map(|problem| RecordProblem {
         index: kept.as_ref().map_or(problem.record_index, |kept| kept[problem.record_index]),
-        outcome: "dead_lettered",
+        outcome: Outcome::DeadLettered.name(),
         reason: problem.defect.reason.code(),
         field: problem.defect.field.clone(),
         error: problem.defect.to_string(),
@@ -174,7 +174,7 @@ fn without_oversize(format: Format, body: Bytes) -> Result<Kept, TransformError>
         if batch::is_oversize(span) {
             problems.push(RecordProblem {
                 index,
-                outcome: "rejected",
+                outcome: Outcome::Rejected.name(),
                 reason: "record_too_large",
                 field: None,
                 error: format!("the record has {} bytes, more than {RECORD_BYTES_MAX}", span.record.len()),

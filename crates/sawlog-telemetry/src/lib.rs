@@ -8,4 +8,4 @@ mod metrics;
 mod upkeep;
 
 pub use logging::{LogFormat, init_logging};
-pub use metrics::{Metrics, Outcome, SyslogRefusal};
+pub use metrics::{Metrics, SyslogRefusal};

@@ -4,43 +4,20 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use sawlog_core::ledger::{Counts, Outcome};
 
 use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
-
-/// What became of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the outcomes are those of the ledger, where they are explained")]
-pub enum Outcome {
-    Stored,
-    Duplicate,
-    Filtered,
-    DeadLettered,
-    Rejected,
-}
-
-impl EncodeLabelValue for Outcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Stored => "stored",
-            Self::Duplicate => "duplicate",
-            Self::Filtered => "filtered",
-            Self::DeadLettered => "dead_lettered",
-            Self::Rejected => "rejected",
-        };
-        name.encode(encoder)
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RecordLabels {
     source: String,
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 /// Why a syslog message, or a connection with all of its messages, was not taken.
@@ -138,10 +115,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts records.
-    pub fn add_records(&self, source: &str, outcome: Outcome, records: u64) {
-        if records > 0 {
-            self.records.get_or_create(&RecordLabels { source: source.to_owned(), outcome }).inc_by(records);
+    /// Counts records by what became of them.
+    pub fn add_records(&self, source: &str, counts: &Counts) {
+        for outcome in Outcome::ALL {
+            let records = counts.of(outcome);
+            if records > 0 {
+                let labels = RecordLabels { source: source.to_owned(), outcome: outcome.name() };
+                self.records.get_or_create(&labels).inc_by(records);
+            }
         }
     }
 
@@ -239,7 +220,7 @@ mod tests {
     #[test]
     fn counters_have_their_unit_and_labels() {
         let metrics = Metrics::default();
-        metrics.add_records("http", Outcome::DeadLettered, 3);
+        metrics.add_records("http", &Counts { received: 3, dead_lettered: 3, ..Counts::default() });
         metrics.set_log(5, 100, 2, 1);
         metrics.set_log(5, 100, 2, 1);
         let text = metrics.to_text();

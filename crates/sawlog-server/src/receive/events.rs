@@ -12,14 +12,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use sawlog_core::batch::Format;
 use sawlog_stream::{AckLevel, Receipt, Submission};
-use sawlog_telemetry::Outcome;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::Scope;
 use crate::error::ApiError;
 use crate::receive::body::{self, BodyError};
-use crate::receive::count;
+use crate::receive::reject;
 use crate::serve::authorize;
 use crate::state::ServerState;
 
@@ -71,7 +70,7 @@ pub(crate) async fn post_events(
 
 async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
     if let Err(error) = authorize(state, headers, Scope::Ingest) {
-        state.pipeline.note_rejected(SOURCE, 1);
+        reject(&state.pipeline, &state.metrics, SOURCE, 1);
         return Err(error);
     }
     let source = source_name(query.source)?;
@@ -82,8 +81,7 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
     let body = match read(state, headers, body).await {
         Ok(body) => body,
         Err(error) => {
-            state.pipeline.note_rejected(&source, 1);
-            state.metrics.add_records(&source, Outcome::Rejected, 1);
+            reject(&state.pipeline, &state.metrics, &source, 1);
             return Err(error);
         }
     };
@@ -94,7 +92,7 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
         Submission { source: source.clone(), file: query.file, format, is_declared, age, body, idempotency_key, ack };
     let receipt = state.pipeline.submit(submission).await?;
     state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-    count(&state.metrics, &source, receipt.counts);
+    state.metrics.add_records(&source, &receipt.counts);
     Ok(answer(&receipt))
 }
 

@@ -7,17 +7,13 @@ pub mod otlp;
 pub mod syslog;
 
 use sawlog_core::ledger::Counts;
-use sawlog_telemetry::{Metrics, Outcome};
+use sawlog_stream::Pipeline;
+use sawlog_telemetry::Metrics;
 
-/// Adds a receipt's counts to the metrics.
-fn count(metrics: &Metrics, source: &str, counts: Counts) {
-    for (outcome, records) in [
-        (Outcome::Stored, counts.stored),
-        (Outcome::Duplicate, counts.duplicate),
-        (Outcome::Filtered, counts.filtered),
-        (Outcome::DeadLettered, counts.dead_lettered),
-        (Outcome::Rejected, counts.rejected),
-    ] {
-        metrics.add_records(source, outcome, records);
+/// Counts records that were refused before anything was kept, in the ledger and in the metrics.
+pub fn reject(pipeline: &Pipeline, metrics: &Metrics, source: &str, records: u64) {
+    if records > 0 {
+        pipeline.note_rejected(source, records);
+        metrics.add_records(source, &Counts::rejected(records));
     }
 }

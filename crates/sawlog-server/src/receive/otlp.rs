@@ -18,13 +18,13 @@ use bytes::Bytes;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_seams::{AppendError, Disposition};
 use sawlog_stream::{AckLevel, Pipeline, Receipt, Submission, SubmitError};
-use sawlog_telemetry::{Metrics, Outcome};
+use sawlog_telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tonic::Code;
 
 use crate::auth::{AuthError, AuthPolicy, Scope};
 use crate::error::DISK_RETRY;
-use crate::receive::count;
+use crate::receive::reject;
 
 pub use grpc::{ExportServer, LogsServer, MetricsServer};
 pub use http::router;
@@ -80,19 +80,13 @@ pub async fn ingest(
     match &submitted {
         Ok(receipt) => {
             state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-            count(&state.metrics, source, receipt.counts);
+            state.metrics.add_records(source, &receipt.counts);
         }
         // How many records it held cannot be known.
-        Err(SubmitError::Unreadable(_)) => refuse_one(state, source),
+        Err(SubmitError::Unreadable(_)) => reject(&state.pipeline, &state.metrics, source, 1),
         Err(_) => {}
     }
     submitted
-}
-
-/// Counts a body that was refused as one record.
-fn refuse_one(state: &OtlpState, source: &str) {
-    state.pipeline.note_rejected(source, 1);
-    state.metrics.add_records(source, Outcome::Rejected, 1);
 }
 
 impl OtlpState {

@@ -169,7 +169,7 @@ async fn send(target: Arc<Target>, chunk: Chunk, idempotency_key: Option<String>
         Target::Server(client) => {
             let refused = chunk.oversize_lines;
             let mut total = into_server(client, chunk, idempotency_key).await?;
-            total.counts += Counts { received: refused, rejected: refused, ..Counts::default() };
+            total.counts += Counts::rejected(refused);
             Ok(total)
         }
     }
@@ -181,7 +181,7 @@ async fn into_pipeline(
     chunk: Chunk,
     idempotency_key: Option<String>,
 ) -> anyhow::Result<Total> {
-    let refused = Counts { received: chunk.oversize_lines, rejected: chunk.oversize_lines, ..Counts::default() };
+    let refused = Counts::rejected(chunk.oversize_lines);
     if refused.rejected > 0 {
         pipeline.note_rejected(SOURCE, refused.rejected);
     }

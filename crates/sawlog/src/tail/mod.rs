@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use sawlog_core::batch::{AgeLimits, Format};
-use sawlog_seams::{Disposition, RealDisk, SystemClock};
+use sawlog_seams::{RealDisk, SystemClock};
+use sawlog_server::receive::reject;
 use sawlog_stream::{AckLevel, Pipeline, Submission, SubmitError};
-use sawlog_telemetry::{Metrics, Outcome};
+use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
 
 use follow::{Batch, Follower, Round};
@@ -94,8 +95,7 @@ async fn round(
         batches => Round { batches, ..Round::default() },
     };
     for source in &round.oversize {
-        pipeline.note_rejected(source, 1);
-        metrics.add_records(source, Outcome::Rejected, 1);
+        reject(pipeline, metrics, source, 1);
     }
     let submitted = join_all(round.batches.iter().map(|batch| submit(batch, age, pipeline, metrics))).await;
     let mut failure = None;
@@ -128,31 +128,14 @@ async fn submit(batch: &Batch, age: AgeLimits, pipeline: &Pipeline, metrics: &Me
     };
     let counts = match pipeline.submit(submission).await {
         Ok(receipt) => receipt.counts,
-        Err(error) if is_final(&error) => {
+        Err(error) if error.is_final() => {
             // Trying again is in vain and would keep the rest of the file waiting.
             tracing::error!(%error, file = batch.name, key = batch.key, "part of a followed file was refused");
-            pipeline.note_rejected(&batch.source, 1);
-            metrics.add_records(&batch.source, Outcome::Rejected, 1);
+            reject(pipeline, metrics, &batch.source, 1);
             return Ok(());
         }
         Err(error) => return Err(error),
     };
-    for (outcome, records) in [
-        (Outcome::Stored, counts.stored),
-        (Outcome::Duplicate, counts.duplicate),
-        (Outcome::Filtered, counts.filtered),
-        (Outcome::DeadLettered, counts.dead_lettered),
-        (Outcome::Rejected, counts.rejected),
-    ] {
-        metrics.add_records(&batch.source, outcome, records);
-    }
+    metrics.add_records(&batch.source, &counts);
     Ok(())
-}
-
-fn is_final(error: &SubmitError) -> bool {
-    match error {
-        SubmitError::Unreadable(_) => true,
-        SubmitError::Log(error) => error.disposition() == Disposition::Refuse,
-        _ => false,
-    }
 }

@@ -21,13 +21,12 @@ use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use sawlog_core::batch::Format;
 use sawlog_stream::{Receipt, Submission, SubmitError};
-use sawlog_telemetry::Outcome;
 use serde_json::json;
 
 use crate::auth::Scope;
 use crate::error::ApiError;
-use crate::receive::count;
 use crate::receive::events::{ACK, ack_level, idempotency_key, read};
+use crate::receive::reject;
 use crate::serve::authorize;
 use crate::state::ServerState;
 use bulk::{Bulk, Item};
@@ -66,7 +65,7 @@ async fn take(
 ) -> Result<Response, ApiError> {
     let started = Instant::now();
     if let Err(error) = authorize(state, headers, Scope::Ingest) {
-        state.pipeline.note_rejected(SOURCE, 1);
+        reject(&state.pipeline, &state.metrics, SOURCE, 1);
         return Err(error);
     }
     let ack = ack_level(headers)?;
@@ -76,7 +75,7 @@ async fn take(
         Ok(bulk) => bulk,
         Err(error) => {
             // How many events it held cannot be known.
-            reject(state, 1);
+            reject(&state.pipeline, &state.metrics, SOURCE, 1);
             return Err(error);
         }
     };
@@ -96,10 +95,11 @@ async fn take(
         let submitted_at = Instant::now();
         let taken = state.pipeline.submit(submission).await?;
         state.metrics.observe_acknowledge(submitted_at.elapsed().as_secs_f64());
-        count(&state.metrics, SOURCE, taken.counts);
+        state.metrics.add_records(SOURCE, &taken.counts);
         receipt = Some(taken);
     }
-    reject(state, items.iter().filter(|item| matches!(item, Item::Refused(_))).count() as u64);
+    let refused = items.iter().filter(|item| matches!(item, Item::Refused(_))).count() as u64;
+    reject(&state.pipeline, &state.metrics, SOURCE, refused);
     Ok(answered(receipt.as_ref(), &items, started))
 }
 
@@ -114,13 +114,6 @@ async fn read_bulk(
     // A body has up to 64 MiB: too much work for a thread that waits for others.
     let parsed = tokio::task::spawn_blocking(move || bulk::parse(&body, index.as_deref())).await;
     parsed.map_err(|_| ApiError::from(SubmitError::Stopped))?
-}
-
-fn reject(state: &ServerState, records: u64) {
-    if records > 0 {
-        state.pipeline.note_rejected(SOURCE, records);
-        state.metrics.add_records(SOURCE, Outcome::Rejected, records);
-    }
 }
 
 fn answered(receipt: Option<&Receipt>, items: &[Item], started: Instant) -> Response {

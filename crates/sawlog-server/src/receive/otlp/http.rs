@@ -16,8 +16,9 @@ use sawlog_core::batch::Format;
 use tonic::Code;
 
 use super::answer::{self, Encoding};
-use super::{ACK, HTTP_SOURCE, OtlpState, Refusal, Signal, ack_level, ingest, refuse_one};
+use super::{ACK, HTTP_SOURCE, OtlpState, Refusal, Signal, ack_level, ingest};
 use crate::receive::body::{self, BodyError};
+use crate::receive::reject;
 
 const ACK_HEADER: HeaderName = HeaderName::from_static(ACK);
 
@@ -76,7 +77,7 @@ async fn take(
     let body = match body::read(headers, body, state.body_bytes_max).await.map_err(|error| body_refusal(&error)) {
         Ok(body) => body,
         Err(refused) => {
-            refuse_one(state, HTTP_SOURCE);
+            reject(&state.pipeline, &state.metrics, HTTP_SOURCE, 1);
             return Err(refused);
         }
     };

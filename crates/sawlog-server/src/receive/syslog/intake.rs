@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sawlog_core::batch::Format;
-use sawlog_seams::Disposition;
-use sawlog_stream::{AckLevel, Submission, SubmitError};
-use sawlog_telemetry::{Outcome, SyslogRefusal};
+use sawlog_core::ledger::Counts;
+use sawlog_stream::{AckLevel, Submission};
+use sawlog_telemetry::SyslogRefusal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::SyslogState;
 use super::message::push_line;
-use crate::receive::count;
 
 /// Messages that wait.
 const QUEUE_MESSAGES: usize = 16_384;
@@ -111,7 +110,7 @@ impl Intake {
     /// Counts a message that is not taken.
     pub(super) fn refuse(&self, reason: SyslogRefusal) {
         self.state.metrics.add_syslog_refusal(self.source, reason);
-        self.state.metrics.add_records(self.source, Outcome::Rejected, 1);
+        self.state.metrics.add_records(self.source, &Counts::rejected(1));
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -175,14 +174,14 @@ impl Batcher {
             let error = match self.state.pipeline.submit(submission.clone()).await {
                 Ok(receipt) => {
                     self.state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-                    count(&self.state.metrics, self.source, receipt.counts);
+                    self.state.metrics.add_records(self.source, &receipt.counts);
                     return;
                 }
                 Err(error) => error,
             };
-            if is_final(&error) {
+            if error.is_final() {
                 tracing::error!(%error, messages, source = self.source, "a batch of syslog messages was refused");
-                self.state.metrics.add_records(self.source, Outcome::Rejected, messages);
+                self.state.metrics.add_records(self.source, &Counts::rejected(messages));
                 self.refused.fetch_add(messages, Ordering::Relaxed);
                 return;
             }
@@ -209,15 +208,6 @@ impl Batcher {
                 "syslog messages were refused; /metrics tells why"
             );
         }
-    }
-}
-
-/// Whether trying again is in vain.
-fn is_final(error: &SubmitError) -> bool {
-    match error {
-        SubmitError::Unreadable(_) => true,
-        SubmitError::Log(error) => error.disposition() == Disposition::Refuse,
-        _ => false,
     }
 }
 
