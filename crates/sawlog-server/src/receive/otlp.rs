@@ -90,7 +90,12 @@ pub async fn ingest(
 }
 
 impl OtlpState {
-    fn authorize(&self, header: Option<&HeaderValue>) -> Result<(), Refusal> {
+    /// Lets the holder of a key in; anyone else is counted as one refused record of the source.
+    fn authorize(&self, source: &str, header: Option<&HeaderValue>) -> Result<(), Refusal> {
+        self.check_key(header).inspect_err(|_| reject(&self.pipeline, &self.metrics, source, 1))
+    }
+
+    fn check_key(&self, header: Option<&HeaderValue>) -> Result<(), Refusal> {
         let value = header.map(|value| value.to_str().unwrap_or(""));
         match self.auth.check(value, Scope::Ingest) {
             Ok(_) => Ok(()),

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::http::{Request, Response, header};
@@ -22,6 +23,7 @@ use tonic::{Code, Status};
 
 use super::answer::{self, Encoding};
 use super::{ACK, GRPC_SOURCE, OtlpState, Refusal, Signal, ack_level, ingest};
+use crate::receive::reject;
 
 /// `opentelemetry.proto.collector.logs.v1.LogsService`.
 pub type LogsServer = ExportServer<Logs>;
@@ -104,7 +106,7 @@ where
                 return Ok(Status::unimplemented("the service has one method, Export").into_http());
             }
             // Before anything is read or decompressed.
-            if let Err(refusal) = state.authorize(request.headers().get(header::AUTHORIZATION)) {
+            if let Err(refusal) = state.authorize(GRPC_SOURCE, request.headers().get(header::AUTHORIZATION)) {
                 return Ok(Status::from(refusal).into_http());
             }
             let Ok(_turn) = Arc::clone(&state.bodies).acquire_owned().await else {
@@ -114,7 +116,14 @@ where
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(state.body_bytes_max);
-            Ok(grpc.unary(Method { state, format: E::FORMAT }, request).await)
+            let is_read = Arc::new(AtomicBool::new(false));
+            let method = Method { state: Arc::clone(&state), format: E::FORMAT, is_read: Arc::clone(&is_read) };
+            let response = grpc.unary(method, request).await;
+            if !is_read.load(Ordering::Acquire) {
+                // Too large, undecodable or cut short: how many records it held cannot be known.
+                reject(&state.pipeline, &state.metrics, GRPC_SOURCE, 1);
+            }
+            Ok(response)
         })
     }
 }
@@ -123,6 +132,8 @@ where
 struct Method {
     state: Arc<OtlpState>,
     format: Format,
+    /// Set once the message is there whole.
+    is_read: Arc<AtomicBool>,
 }
 
 impl UnaryService<Bytes> for Method {
@@ -130,6 +141,7 @@ impl UnaryService<Bytes> for Method {
     type Future = BoxFuture<Result<tonic::Response<Bytes>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        self.is_read.store(true, Ordering::Release);
         let (state, format) = (Arc::clone(&self.state), self.format);
         Box::pin(async move {
             let wanted = request.metadata().get(ACK).map(MetadataValue::as_encoded_bytes);

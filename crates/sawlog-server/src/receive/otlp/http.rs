@@ -69,7 +69,7 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    state.authorize(headers.get(header::AUTHORIZATION)).map_err(with_status)?;
+    state.authorize(HTTP_SOURCE, headers.get(header::AUTHORIZATION)).map_err(with_status)?;
     let wanted = headers.get(ACK_HEADER).map(HeaderValue::as_bytes);
     let ack = ack_level(wanted).ok_or_else(|| with_status(Refusal::unknown_ack()))?;
     let stopped = |_| with_status(Refusal::from(sawlog_stream::SubmitError::Stopped));

@@ -169,6 +169,25 @@ async fn grpc_refuses_strangers_and_bodies_past_the_limit() {
     let bomb = logs(&[&"x".repeat(4 << 20)]);
     assert_eq!(client.export(bomb).await.expect_err("refused").code(), Code::ResourceExhausted);
     assert_eq!(row_count(&state, "logs"), 0);
+    // The unknown level is a mistake of the call; the stranger and the bomb were refused what they sent.
+    assert!(
+        state.metrics.to_text().contains("source=\"otlp-grpc\",outcome=\"rejected\"} 2"),
+        "{}",
+        state.metrics.to_text()
+    );
+    let response = post(&state, "/v1/logs", &[PROTOBUF, ("authorization", "Bearer wrong")], Vec::new()).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(state.metrics.to_text().contains("source=\"otlp-http\",outcome=\"rejected\"} 1"));
+    let rejected = |source: &str| {
+        let lines = state.pipeline.hot_ledger();
+        lines.iter().filter(|line| line.source == source).map(|line| line.counts.rejected).sum::<u64>()
+    };
+    // Notes are applied on the pipeline's own thread.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while (rejected("otlp-grpc"), rejected("otlp-http")) != (2, 1) {
+        assert!(Instant::now() < deadline, "{:?}", state.pipeline.hot_ledger());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
