@@ -51,7 +51,8 @@ pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Re
     Ok(())
 }
 
-async fn until(stopped: &mut watch::Receiver<bool>) {
+/// Waits for the stop.
+pub async fn until(stopped: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -42,6 +42,7 @@ use tokio::task::JoinSet;
 use tokio_util::codec::Framed;
 
 use crate::auth::{AuthPolicy, Scope};
+use crate::listen::until;
 use handler::{Handler, Prepared};
 use limit::Limited;
 use session::Session;
@@ -217,11 +218,6 @@ impl PostgresServer {
             error::fatal("28P01", format!("password authentication failed: {refused}"), hint)
         })
     }
-}
-
-async fn until(stopped: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a stop too.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 fn cancel_key(client: &impl ClientInfo) -> CancelKey {

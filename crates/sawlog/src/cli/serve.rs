@@ -64,7 +64,7 @@ where
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let config = &loaded.config;
-    let mut listeners = Listeners::bind(config).await?;
+    let listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::clone(&node.metrics);
@@ -73,10 +73,8 @@ where
     let mut tasks = JoinSet::new();
     listeners.announce();
     let address = listeners.http.local_addr()?.to_string();
-    let syslog = std::mem::take(&mut listeners.syslog);
-    spawn_syslog(config, &node, syslog, &metrics, &stopped, &mut tasks);
+    listeners.serve(&mut tasks, state, otlp, syslog_state(config, &node), &stopped);
     spawn_tail(config, &node, Arc::clone(&metrics), &stopped, &mut tasks);
-    listeners.serve(&mut tasks, state, otlp, &stopped);
     let reload = RulesReload {
         settings: settings.clone(),
         archive: Arc::clone(&node.rules),
@@ -85,11 +83,11 @@ where
         known: loaded.settings.clone(),
     };
     tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));
-    let (jobs, schedule, jobs_stopped) = (Arc::clone(&node.jobs), schedule(config), stopped.clone());
+    let (jobs, schedule, mut jobs_stopped) = (Arc::clone(&node.jobs), schedule(config), stopped.clone());
     tasks.spawn(async move {
         jobs.run(schedule, jobs_stopped.clone()).await;
         // A schedule without jobs ends at once, which must not end the server.
-        until(jobs_stopped).await;
+        listen::until(&mut jobs_stopped).await;
         Ok(())
     });
     if config.host_metrics.enabled {
@@ -134,7 +132,6 @@ struct Listeners {
     syslog: SyslogListeners,
 }
 
-#[derive(Default)]
 struct SyslogListeners {
     udp: Option<UdpSocket>,
     tcp: Option<TcpListener>,
@@ -184,8 +181,10 @@ impl Listeners {
         tasks: &mut JoinSet<anyhow::Result<()>>,
         state: Arc<ServerState>,
         otlp: Arc<OtlpState>,
+        syslog: Arc<SyslogState>,
         stopped: &watch::Receiver<bool>,
     ) {
+        self.syslog.serve(tasks, syslog, stopped);
         if let Some(listener) = self.postgres {
             let (queries, auth, metrics) = (&state.queries, &state.auth, &state.metrics);
             let postgres = PostgresServer::new(Arc::clone(queries), Arc::clone(auth), Arc::clone(metrics));
@@ -212,6 +211,21 @@ impl SyslogListeners {
         };
         Ok(Self { udp, tcp })
     }
+
+    fn serve(self, tasks: &mut JoinSet<anyhow::Result<()>>, state: Arc<SyslogState>, stopped: &watch::Receiver<bool>) {
+        if let Some(socket) = self.udp {
+            let (state, stopped) = (Arc::clone(&state), stopped.clone());
+            tasks.spawn(
+                async move { syslog::serve_udp(socket, state, stopped).await.context("syslog over UDP failed") },
+            );
+        }
+        if let Some(listener) = self.tcp {
+            let stopped = stopped.clone();
+            tasks.spawn(
+                async move { syslog::serve_tcp(listener, state, stopped).await.context("syslog over TCP failed") },
+            );
+        }
+    }
 }
 
 fn spawn_tail(
@@ -233,30 +247,15 @@ fn spawn_tail(
     }
 }
 
-fn spawn_syslog(
-    config: &Config,
-    node: &Node,
-    listeners: SyslogListeners,
-    metrics: &Arc<Metrics>,
-    stopped: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-) {
-    let state = Arc::new(SyslogState {
+fn syslog_state(config: &Config, node: &Node) -> Arc<SyslogState> {
+    Arc::new(SyslogState {
         pipeline: Arc::clone(&node.pipeline),
-        metrics: Arc::clone(metrics),
+        metrics: Arc::clone(&node.metrics),
         clock: Arc::new(SystemClock::new()),
         age: age_limits(&config.sources.syslog),
         message_bytes_max: config.syslog.message_size_max.bytes() as usize,
         connections_max: config.syslog.connections_max,
-    });
-    if let Some(socket) = listeners.udp {
-        let (state, stopped) = (Arc::clone(&state), stopped.clone());
-        tasks.spawn(async move { syslog::serve_udp(socket, state, stopped).await.context("syslog over UDP failed") });
-    }
-    if let Some(listener) = listeners.tcp {
-        let stopped = stopped.clone();
-        tasks.spawn(async move { syslog::serve_tcp(listener, state, stopped).await.context("syslog over TCP failed") });
-    }
+    })
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
@@ -326,20 +325,15 @@ async fn serve_http(listener: TcpListener, router: axum::Router, stopped: watch:
 async fn serve_grpc(
     listener: TcpListener,
     state: Arc<OtlpState>,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     tonic::transport::Server::builder()
         .add_service(LogsServer::new(Arc::clone(&state)))
         .add_service(MetricsServer::new(state))
-        .serve_with_incoming_shutdown(incoming, until(stopped))
+        .serve_with_incoming_shutdown(incoming, async move { listen::until(&mut stopped).await })
         .await
         .context("the gRPC server failed")
-}
-
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a stop too.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn stop_signal() {
