@@ -19,7 +19,7 @@ use sawlog_core::ledger::Counts;
 use sawlog_stream::{AckLevel, Pipeline, RecordProblem, Submission, SubmitError};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::cli::{SettingsArgs, runtime};
+use crate::cli::{ServerArgs, SettingsArgs, runtime};
 use crate::client::Client;
 use crate::config::Config;
 use crate::wiring::{Node, age_limits};
@@ -41,12 +41,8 @@ pub(crate) struct IngestArgs {
     /// Load again what was loaded within the last 24 hours.
     #[arg(long)]
     again: bool,
-    /// Send to a running server instead of opening the data folder.
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// API key for the server.
-    #[arg(long, env = "SAWLOG_API_KEY", hide_env_values = true, value_name = "KEY")]
-    key: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Print the counts as JSON.
     #[arg(long)]
     json: bool,
@@ -110,8 +106,8 @@ enum Target {
 
 async fn load(args: &IngestArgs, config: &Config, format: Option<Format>) -> anyhow::Result<ExitCode> {
     let inputs = Input::open_all(&args.files)?;
-    let target = Arc::new(match &args.url {
-        Some(url) => Target::Server(Box::new(Client::new(url, args.key.as_deref())?)),
+    let target = Arc::new(match args.server.client()? {
+        Some(client) => Target::Server(Box::new(client)),
         None => Target::Folder { node: Box::new(Node::open(config).await?), age: age_limits(&config.sources.files) },
     });
     let progress = progress_bar(inputs.iter().map(|input| input.bytes).sum());

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::client::Client;
 use crate::config::{Config, ConfigProblem, ConfigSources, FILE_NAME, Loaded};
 
 /// Real-time log analytics in one binary.
@@ -65,6 +66,24 @@ pub(crate) struct SettingsArgs {
     /// One setting, e.g. `--set pipeline.flush-interval=10s`; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// Which server to go through, if one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// Go through a running server instead of opening the data folder.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// API key for the server.
+    #[arg(long, env = "SAWLOG_API_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl ServerArgs {
+    /// A client of the server, where one is named.
+    pub(crate) fn client(&self) -> anyhow::Result<Option<Client>> {
+        self.url.as_ref().map(|url| Client::new(url, self.key.as_deref())).transpose()
+    }
 }
 
 impl SettingsArgs {

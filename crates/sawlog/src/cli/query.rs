@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use sawlog_query::{OutputFormat, QueryError, QueryResult, encode};
 
-use crate::cli::{SettingsArgs, runtime};
+use crate::cli::{ServerArgs, SettingsArgs, runtime};
 use crate::client::{Client, ClientError};
 use crate::wiring::Node;
 
@@ -17,12 +17,8 @@ pub(crate) struct QueryArgs {
     /// Form of the answer [default: table].
     #[arg(long, value_enum, default_value = "table")]
     format: Form,
-    /// Ask a running server instead of opening the data folder.
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// API key for the server.
-    #[arg(long, env = "SAWLOG_API_KEY", hide_env_values = true, value_name = "KEY")]
-    key: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -57,8 +53,8 @@ pub(crate) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let bytes = runtime()?.block_on(async {
-        if let Some(url) = &args.url {
-            return through_server(args, url).await;
+        if let Some(client) = args.server.client()? {
+            return through_server(args, &client).await;
         }
         let node = Node::open(&config).await?;
         let result = node.queries.run(&args.sql).await;
@@ -82,8 +78,7 @@ fn explain(error: &QueryError) -> anyhow::Error {
     anyhow::anyhow!("{error}\n  hint: {}", error.hint())
 }
 
-async fn through_server(args: &QueryArgs, url: &str) -> anyhow::Result<Vec<u8>> {
-    let client = Client::new(url, args.key.as_deref())?;
+async fn through_server(args: &QueryArgs, client: &Client) -> anyhow::Result<Vec<u8>> {
     let accept = args.format.media_type();
     let body = serde_json::json!({"query": args.sql}).to_string().into_bytes();
     let answer = client.post("/v1/sql", &[("content-type", "application/json"), ("accept", accept)], body.into()).await;

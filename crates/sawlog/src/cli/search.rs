@@ -11,7 +11,7 @@ use sawlog_seams::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::cli::query::{Form, print, render, table_of_arrow};
-use crate::cli::{SettingsArgs, runtime};
+use crate::cli::{ServerArgs, SettingsArgs, runtime};
 use crate::client::Client;
 use crate::wiring::Node;
 
@@ -44,12 +44,8 @@ pub(crate) struct SearchArgs {
     /// Form of the answer.
     #[arg(long, value_enum, default_value = "table")]
     format: Form,
-    /// Ask a running server instead of opening the data folder.
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// API key for the server.
-    #[arg(long, env = "SAWLOG_API_KEY", hide_env_values = true, value_name = "KEY")]
-    key: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -107,8 +103,8 @@ pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let (bytes, next) = runtime()?.block_on(async {
-        if let Some(url) = &args.url {
-            return through_server(args, url).await;
+        if let Some(client) = args.server.client()? {
+            return through_server(args, &client).await;
         }
         let node = Node::open(&config).await?;
         let page = node.queries.search(&search(args, filter, now)).await;
@@ -149,8 +145,7 @@ fn explain(error: &SearchError, text: &str) -> anyhow::Error {
     }
 }
 
-async fn through_server(args: &SearchArgs, url: &str) -> anyhow::Result<(Vec<u8>, Option<String>)> {
-    let client = Client::new(url, args.key.as_deref())?;
+async fn through_server(args: &SearchArgs, client: &Client) -> anyhow::Result<(Vec<u8>, Option<String>)> {
     let body = json!({
         "filter": args.filter,
         "table": args.table.name(),
