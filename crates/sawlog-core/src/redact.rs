@@ -238,64 +238,56 @@ impl Message {
 
 fn protobuf(redactions: &[Redaction], message: Message, body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len());
-    rewrite_or_mask(redactions, message, body, 0..body.len(), 0, &mut out);
+    Rewriter { redactions, buffer: body }.rewrite_or_mask(message, 0..body.len(), 0, &mut out);
     (out != body).then_some(out)
 }
 
-/// Appends a message with its texts redacted. One that cannot be read is copied with its matches overwritten in place.
-fn rewrite_or_mask(
-    redactions: &[Redaction],
-    message: Message,
-    buffer: &[u8],
-    range: Range<usize>,
-    depth: usize,
-    out: &mut Vec<u8>,
-) {
-    let before = out.len();
-    // Each level of a value takes up to three messages: the value, its list, the pair in it.
-    let is_understood =
-        depth <= 3 * NESTING_MAX && rewrite(redactions, message, buffer, range.clone(), depth, out).is_ok();
-    if !is_understood {
-        out.truncate(before);
-        mask(redactions, &buffer[range], out);
-    }
+struct Rewriter<'a> {
+    redactions: &'a [Redaction],
+    buffer: &'a [u8],
 }
 
-fn rewrite(
-    redactions: &[Redaction],
-    message: Message,
-    buffer: &[u8],
-    range: Range<usize>,
-    depth: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), WireError> {
-    let mut reader = Reader::new(buffer, range);
-    while let Some(field) = reader.next()? {
-        let Wire::Bytes(inner) = &field.wire else {
-            out.extend_from_slice(&buffer[field.whole.clone()]);
-            continue;
-        };
-        match message.content(field.number) {
-            Content::Text => match text(redactions, &buffer[inner.clone()]) {
-                Some(changed) => write_bytes_field(out, field.number, &changed),
-                None => out.extend_from_slice(&buffer[field.whole.clone()]),
-            },
-            Content::Message(kind) => {
-                let mut new = Vec::with_capacity(inner.len());
-                rewrite_or_mask(redactions, kind, buffer, inner.clone(), depth + 1, &mut new);
-                if new == buffer[inner.clone()] {
-                    out.extend_from_slice(&buffer[field.whole.clone()]);
-                } else {
-                    write_bytes_field(out, field.number, &new);
-                }
-            }
-            Content::Other => {
-                out.extend_from_slice(&buffer[field.whole.start..inner.start]);
-                mask(redactions, &buffer[inner.clone()], out);
-            }
+impl Rewriter<'_> {
+    /// Appends a message with its texts redacted. One that cannot be read is copied with its matches overwritten in place.
+    fn rewrite_or_mask(&self, message: Message, range: Range<usize>, depth: usize, out: &mut Vec<u8>) {
+        let before = out.len();
+        // Each level of a value takes up to three messages: the value, its list, the pair in it.
+        let is_understood = depth <= 3 * NESTING_MAX && self.rewrite(message, range.clone(), depth, out).is_ok();
+        if !is_understood {
+            out.truncate(before);
+            mask(self.redactions, &self.buffer[range], out);
         }
     }
-    Ok(())
+
+    fn rewrite(&self, message: Message, range: Range<usize>, depth: usize, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let mut reader = Reader::new(self.buffer, range);
+        while let Some(field) = reader.next()? {
+            let whole = &self.buffer[field.whole.clone()];
+            let Wire::Bytes(inner) = &field.wire else {
+                out.extend_from_slice(whole);
+                continue;
+            };
+            let content = &self.buffer[inner.clone()];
+            let changed = match message.content(field.number) {
+                Content::Text => text(self.redactions, content),
+                Content::Message(kind) => {
+                    let mut new = Vec::with_capacity(content.len());
+                    self.rewrite_or_mask(kind, inner.clone(), depth + 1, &mut new);
+                    (new != content).then_some(new)
+                }
+                Content::Other => {
+                    let mut new = Vec::with_capacity(content.len());
+                    mask(self.redactions, content, &mut new);
+                    (new != content).then_some(new)
+                }
+            };
+            match changed {
+                Some(changed) => write_bytes_field(out, field.number, &changed),
+                None => out.extend_from_slice(whole),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Appends bytes of unknown make with each match overwritten by as many asterisks, so that lengths around it stay true.
