@@ -3,7 +3,7 @@
 //! For: one typed configuration, checked as a whole and compiled once; its version stands in each row. Not for:
 //! reading files (lookup tables come in as text) or deciding when new rules apply. Patterns run in linear time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,20 @@ pub struct DefaultsConfig {
     pub environment: Option<String>,
     /// For the column `region`.
     pub region: Option<String>,
+    /// Values for the records of one source, by the source's name; they go before those for all.
+    pub by_source: BTreeMap<String, SourceDefaultsConfig>,
+}
+
+/// Values for records of one source that lack them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SourceDefaultsConfig {
+    /// For the column `service`.
+    pub service: Option<String>,
+    /// For the column `environment`.
+    pub environment: Option<String>,
+    /// For the column `region`.
+    pub region: Option<String>,
 }
 
 /// A lookup table: rows of a CSV file, found by one key column, add attributes.
@@ -140,9 +154,13 @@ pub struct Rules {
     filters: Vec<Filter>,
     at_receive: Vec<Redaction>,
     at_transform: Vec<Redaction>,
-    defaults: Vec<(Text, Vec<u8>)>,
+    defaults: Defaults,
+    source_defaults: HashMap<String, Defaults>,
     lookups: Vec<Lookup>,
 }
+
+/// Columns and the values for records that lack them.
+type Defaults = Vec<(Text, Vec<u8>)>;
 
 #[derive(Debug)]
 struct Filter {
@@ -210,12 +228,11 @@ impl Rules {
                 }),
             }
         }
-        let defaults = &config.defaults;
-        let defaults = [
-            (Text::Service, &defaults.service),
-            (Text::Environment, &defaults.environment),
-            (Text::Region, &defaults.region),
-        ];
+        let DefaultsConfig { service, environment, region, by_source } = &config.defaults;
+        let source_defaults = by_source.iter().map(|(source, values)| {
+            let SourceDefaultsConfig { service, environment, region } = values;
+            (source.clone(), compile_defaults([service, environment, region]))
+        });
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -224,10 +241,8 @@ impl Rules {
             filters,
             at_receive,
             at_transform,
-            defaults: defaults
-                .into_iter()
-                .filter_map(|(slot, text)| Some((slot, text.as_ref()?.clone().into_bytes())))
-                .collect(),
+            defaults: compile_defaults([service, environment, region]),
+            source_defaults: source_defaults.collect(),
             lookups,
         })
     }
@@ -244,6 +259,13 @@ impl Rules {
     #[must_use]
     pub const fn version(&self) -> i64 {
         self.version
+    }
+
+    /// The same rules under the version that an earlier build gave them: the hash covers settings that a build does not
+    /// know yet.
+    #[must_use]
+    pub fn with_version(self, version: i64) -> Self {
+        Self { version, ..self }
     }
 
     /// The body with the redactions that apply before anything is written; `None` when they match nothing.
@@ -280,9 +302,10 @@ impl Rules {
         self.filters.iter().any(|filter| filter.conditions.iter().all(holds))
     }
 
-    /// Adds defaults and what the lookup tables know.
-    pub(crate) fn add_values(&self, payload: &[u8], record: &mut Record) {
-        for (slot, text) in &self.defaults {
+    /// Adds defaults and what the lookup tables know to a record of that source.
+    pub(crate) fn add_values(&self, source: &str, payload: &[u8], record: &mut Record) {
+        let of_source = self.source_defaults.get(source).into_iter().flatten();
+        for (slot, text) in of_source.chain(&self.defaults) {
             if is_missing(record, payload, *slot) {
                 record.set_text_copy(*slot, text);
             }
@@ -369,6 +392,12 @@ impl Test {
             Self::Exists(_) | Self::AtLeast(_) | Self::AtMost(_) => false,
         }
     }
+}
+
+/// `values` are those for service, environment and region.
+fn compile_defaults(values: [&Option<String>; 3]) -> Defaults {
+    let slots = [Text::Service, Text::Environment, Text::Region];
+    slots.into_iter().zip(values).filter_map(|(slot, text)| Some((slot, text.clone()?.into_bytes()))).collect()
 }
 
 fn compile_filter(config: &FilterConfig, errors: &mut Vec<RulesError>) -> Option<Filter> {
@@ -475,11 +504,20 @@ fn compile_lookup(config: &LookupConfig, text: &str, errors: &mut Vec<RulesError
         (key, row)
     };
     let (_, names) = without_key(header.clone());
-    let rows = records
-        .filter(|row| row.len() == header.len())
-        .map(without_key)
-        .map(|(key, row)| (key.into_bytes(), row.into_iter().map(String::into_bytes).collect()))
-        .collect();
+    let mut rows = HashMap::new();
+    let is_blank = |row: &[String]| row.iter().all(String::is_empty) && row.len() == 1;
+    for (index, row) in records.enumerate().filter(|(_, row)| !is_blank(row)) {
+        if row.len() != header.len() {
+            errors.push(RulesError {
+                place: format!("lookup {:?}, record {} of file {:?}", config.name, index + 2, config.file),
+                problem: format!("it has {} fields, the header has {}", row.len(), header.len()),
+                hint: "put quotes around a value that contains a comma or a line break".to_owned(),
+            });
+            return None;
+        }
+        let (key, row) = without_key(row);
+        rows.insert(key.into_bytes(), row.into_iter().map(String::into_bytes).collect());
+    }
     Some(Lookup {
         field: FieldRef::new(&config.field),
         names: names.iter().map(|name| format!("{}.{name}", config.name).into_bytes()).collect(),
@@ -514,7 +552,11 @@ fn csv_records(text: &str) -> impl Iterator<Item = Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::cast::AsArray;
+
     use super::*;
+    use crate::batch::{AgeLimits, RawBatch};
+    use crate::transform::transform;
 
     #[test]
     fn all_mistakes_are_reported_at_once() {
@@ -530,6 +572,45 @@ mod tests {
         };
         let errors = Rules::compile(&config, &|_| Err(String::new())).expect_err("mistakes");
         assert_eq!(errors.len(), 2);
+    }
+
+    #[test]
+    fn a_lookup_row_with_too_few_fields_is_a_mistake_with_its_place() {
+        let config: RulesConfig =
+            serde_json::from_str(r#"{"lookup":[{"name":"user","file":"users.csv","key":"id","field":"user_id"}]}"#)
+                .expect("rules");
+        let compile = |text: &str| Rules::compile(&config, &|_| Ok(text.to_owned()));
+        assert!(compile("id,segment\n1,gold\n\n2,\n\n").is_ok());
+        let errors = compile("id,segment\n1,gold\n2\n").expect_err("a mistake");
+        assert_eq!(errors[0].place, "lookup \"user\", record 3 of file \"users.csv\"");
+    }
+
+    #[test]
+    fn the_default_of_a_source_goes_before_the_default_of_all() {
+        let config = r#"{"defaults":{"service":"all","region":"r","by-source":{"nginx":{"service":"web"}}}}"#;
+        let config: RulesConfig = serde_json::from_str(config).expect("rules");
+        let rules = Rules::compile(&config, &|_| Err(String::new())).expect("rules");
+        let check = |source: &str, body: &str, service: &str| {
+            let raw = RawBatch {
+                batch_id: "b",
+                source,
+                file: None,
+                format: Format::Json,
+                is_declared: true,
+                receive_time: 1_795_489_200_000_000,
+                age: AgeLimits::default(),
+                body: body.as_bytes(),
+            };
+            let rows = transform(&raw, &rules).expect("a batch");
+            let text = |name: &str| {
+                let column = rows.tables[Table::Logs as usize].column_by_name(name).expect("the column");
+                column.as_string::<i32>().value(0).to_owned()
+            };
+            assert_eq!((text("service"), text("region")), (service.to_owned(), "r".to_owned()));
+        };
+        check("nginx", r#"{"message":"m"}"#, "web");
+        check("http", r#"{"message":"m"}"#, "all");
+        check("nginx", r#"{"message":"m","service":"own"}"#, "own");
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Run<'_> {
             return Outcome::Dead(Defect::new(Reason::TimeOutOfRange).in_field(b"timestamp").about(&written));
         }
         self.enricher.enrich(payload, &mut self.record);
-        self.rules.add_values(payload, &mut self.record);
+        self.rules.add_values(self.batch.source, payload, &mut self.record);
         if self.rules.drops(payload, &self.record) {
             return Outcome::Filtered;
         }
