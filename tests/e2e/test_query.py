@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.ipc
 
-from conftest import Server
+from conftest import Server, sawlog
 
 
 def error(server: Server, sql: str) -> tuple[int, str]:
@@ -40,6 +40,35 @@ def test_a_query_that_would_exhaust_the_server_is_stopped(data: Path):
         assert error(server, sql) == (400, "sql_too_complex")
     status, code = error(server, "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1,1000) c")
     assert (status, code) in [(408, "sql_timeout"), (422, "sql_memory")], (status, code)
+    assert server.value("SELECT 1") == 1
+    server.stop()
+
+
+def test_an_answer_that_is_cut_off_says_so_in_every_form(data: Path):
+    server = Server(data, "query.rows-max=3", "query.answer-max=32KiB", "host-metrics.enabled=false").start()
+    lines = [json.dumps({"message": str(index) * 20_000}) for index in range(10)]
+    server.events("\n".join(lines))
+    forms = ("application/json", "application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream")
+    for sql, limit in {"SELECT event_time FROM logs": "rows", "SELECT message FROM logs LIMIT 3": "bytes", "SELECT 1": None}.items():
+        for form in forms:
+            status, body, headers = server.post("/v1/sql", sql, {"Content-Type": "text/plain", "Accept": form})
+            assert (status, headers.get("x-sawlog-cut-by")) == (200, limit), (sql, form)
+        answer = json.loads(server.post("/v1/sql", sql, {"Content-Type": "text/plain"})[1])
+        assert (answer["truncated"], answer["cut_by"]) == (limit is not None, limit)
+        told = sawlog("query", sql, "--url", server.url, "--format", "csv").stderr.decode()
+        assert (f"limit of {limit}" in told) == (limit is not None), told
+    page = json.loads(server.post("/v1/search", json.dumps({"limit": 3, "columns": ["message"]}))[1])
+    assert page["next"] and 0 < len(page["rows"]) < 4, "a page that is too large goes on on the next"
+    server.stop()
+
+
+def test_queries_spill_no_more_than_they_may(data: Path):
+    settings = ("query.memory-max=24MiB", "query.spill-max=1MiB", "host-metrics.enabled=false")
+    server = Server(data, *settings).start()
+    rows = "SELECT value || repeat('x', 200) AS v FROM generate_series(1, 600000)"
+    sort = f"SELECT max(r) FROM (SELECT row_number() OVER (ORDER BY v) AS r FROM ({rows}))"
+    status, answer, _ = server.post("/v1/sql", sort, {"Content-Type": "text/plain"})
+    assert (status, json.loads(answer)["error"]["code"]) == (422, "sql_memory"), answer
     assert server.value("SELECT 1") == 1
     server.stop()
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::DataFusionError;
@@ -23,7 +23,7 @@ use futures::StreamExt;
 use sawlog_core::ledger::Counts;
 use sawlog_seams::view::{View, ViewSource};
 use sawlog_seams::warehouse::LEDGER_TABLE;
-use sawlog_seams::{Clock, SystemClock};
+use sawlog_seams::{Clock, Disk};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -48,12 +48,18 @@ pub struct QueryLimits {
     pub memory_bytes_max: usize,
     /// Rows of one answer; more are cut off and the answer says so.
     pub rows_max: usize,
+    /// Memory of the rows of one answer that is held as a whole, bytes; more are cut off and the answer says so.
+    pub answer_bytes_max: usize,
     /// Queries that run at the same time; more wait.
     pub concurrent_max: NonZeroUsize,
     /// Threads that queries run on.
     pub threads: NonZeroUsize,
     /// Folder for rows that do not fit into memory.
     pub spill_folder: PathBuf,
+    /// Disk space that all queries together may take there, bytes.
+    pub spill_bytes_max: u64,
+    /// Free space on that disk that queries leave alone, bytes.
+    pub disk_free_min: u64,
 }
 
 /// Why a query has no answer.
@@ -124,7 +130,7 @@ impl QueryError {
             Self::Plan(_) => "`SHOW TABLES` lists the tables, `DESCRIBE logs` the columns of one",
             Self::Timeout(_) => "narrow the time range, or raise `query.time-max`",
             Self::Memory(_) => "narrow the time range or group by fewer values, or raise `query.memory-max`",
-            Self::TooManyRows(_) => "add LIMIT, aggregate, or raise `query.rows-max`",
+            Self::TooManyRows(_) => Cut::Rows.hint(),
             Self::Parameter { .. } => "send a value of the parameter's type, or cast it in the query: `$1::text`",
             Self::Execution(_) => "check casts and function arguments; the message names the value",
             Self::Stopped => "try again when the server is back",
@@ -142,6 +148,38 @@ impl QueryError {
     }
 }
 
+/// The limit that cut an answer off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// `query.rows-max`, or the limit of a page.
+    Rows,
+    /// `query.answer-max`.
+    Bytes,
+}
+
+impl Cut {
+    /// All limits.
+    pub const ALL: [Self; 2] = [Self::Rows, Self::Bytes];
+
+    /// The limit's name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    /// What to do to see all rows.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Rows => "add LIMIT, aggregate, or raise `query.rows-max`",
+            Self::Bytes => "select fewer columns or rows, or raise `query.answer-max`",
+        }
+    }
+}
+
 /// The answer to a query.
 #[derive(Clone, Debug)]
 pub struct QueryResult {
@@ -149,8 +187,8 @@ pub struct QueryResult {
     pub schema: SchemaRef,
     /// Rows.
     pub batches: Vec<RecordBatch>,
-    /// Whether rows were cut off.
-    pub is_truncated: bool,
+    /// What made the answer end before its last row.
+    pub cut: Option<Cut>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -166,6 +204,8 @@ impl QueryResult {
 /// Runs queries on threads and memory of their own.
 pub struct QueryEngine {
     source: Arc<dyn ViewSource>,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
     pub(crate) limits: QueryLimits,
     environment: Arc<RuntimeEnv>,
     pub(crate) turns: Arc<Semaphore>,
@@ -191,8 +231,13 @@ impl QueryEngine {
     ///
     /// # Errors
     /// When threads or the spill folder cannot be had.
-    pub fn new(source: Arc<dyn ViewSource>, limits: QueryLimits) -> std::io::Result<Self> {
-        std::fs::create_dir_all(&limits.spill_folder)?;
+    pub fn new(
+        source: Arc<dyn ViewSource>,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        limits: QueryLimits,
+    ) -> std::io::Result<Self> {
+        disk.create_dir_all(&limits.spill_folder)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.threads.get())
             .thread_name("sawlog-query")
@@ -201,16 +246,16 @@ impl QueryEngine {
             .build()?;
         let pool = FairSpillPool::new(limits.memory_bytes_max);
         let top_consumers = NonZeroUsize::MIN.saturating_add(2);
-        let disk =
+        let spilling =
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![limits.spill_folder.clone()]));
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, top_consumers)))
-            .with_disk_manager_builder(disk)
+            .with_disk_manager_builder(spilling)
             .build_arc()
             .map_err(std::io::Error::other)?;
         let turns = Arc::new(Semaphore::new(limits.concurrent_max.get()));
         let postgres = tokio::sync::OnceCell::new();
-        Ok(Self { source, limits, environment, turns, postgres, runtime: Some(runtime) })
+        Ok(Self { source, clock, disk, limits, environment, turns, postgres, runtime: Some(runtime) })
     }
 
     /// Runs one SELECT, EXPLAIN, SHOW or DESCRIBE. Dropping the future stops the query.
@@ -238,17 +283,41 @@ impl QueryEngine {
         let turn = tokio::time::timeout(self.limits.time_max, self.turns.acquire()).await;
         let turn = turn.map_err(|_| QueryError::Timeout(self.limits.time_max))?;
         let _turn = turn.map_err(|_| QueryError::Stopped)?;
-        let view = self.source.view();
-        let (environment, threads) = (Arc::clone(&self.environment), self.limits.threads.get());
+        self.allow_spilling();
+        let surroundings = self.surroundings(false);
+        let bytes_max = self.limits.answer_bytes_max;
         let task = self.handle()?.spawn(async move {
-            let context = context(&view, environment, threads, false).map_err(explain)?;
-            collect(make(context).await?, rows_max).await
+            let context = context(&surroundings).map_err(explain)?;
+            collect(make(context).await?, rows_max, bytes_max).await
         });
         let mut task = AbortOnDrop(task);
         let finished = tokio::time::timeout(self.limits.time_max, &mut task.0).await;
         let finished = finished.map_err(|_| QueryError::Timeout(self.limits.time_max))?;
-        let (schema, batches, is_truncated) = joined(finished)?;
-        Ok(QueryResult { schema, batches, is_truncated, elapsed: started.elapsed() })
+        let (schema, batches, cut) = joined(finished)?;
+        Ok(QueryResult { schema, batches, cut, elapsed: started.elapsed() })
+    }
+
+    /// Sets how much may be spilled from now on: half of what the disk can spare, so that ingest never finds it full
+    /// because of a query.
+    fn allow_spilling(&self) {
+        let limits = &self.limits;
+        let manager = &self.environment.disk_manager;
+        let free = self.disk.free_bytes(&limits.spill_folder).unwrap_or(u64::MAX);
+        let spare = free.saturating_sub(limits.disk_free_min) / 2;
+        let allowed = manager.used_disk_space().saturating_add(spare).min(limits.spill_bytes_max);
+        if let Err(error) = manager.set_max_temp_directory_size(allowed) {
+            tracing::warn!(%error, "the limit of spilled rows stays as it was");
+        }
+    }
+
+    fn surroundings(&self, is_postgres: bool) -> Surroundings {
+        Surroundings {
+            view: self.source.view(),
+            environment: Arc::clone(&self.environment),
+            threads: self.limits.threads.get(),
+            now: self.clock.now_micros(),
+            is_postgres,
+        }
     }
 
     /// The threads that queries run on.
@@ -258,9 +327,9 @@ impl QueryEngine {
 
     /// A context with the tables as of now and Postgres' catalog.
     pub(crate) async fn postgres_context(&self) -> Result<PostgresContext, QueryError> {
-        let (view, environment) = (self.source.view(), Arc::clone(&self.environment));
-        let threads = self.limits.threads.get();
-        let made = self.handle()?.spawn(async move { context(&view, environment, threads, true) });
+        self.allow_spilling();
+        let surroundings = self.surroundings(true);
+        let made = self.handle()?.spawn(async move { context(&surroundings) });
         let context = joined(made.await.map(|made| made.map_err(explain)))?;
         let catalog = self.postgres.get_or_try_init(|| PgCatalog::new(&context)).await.map_err(explain)?;
         catalog.install(&context).map_err(explain)?;
@@ -289,25 +358,37 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-type Answer = (SchemaRef, Vec<RecordBatch>, bool);
+type Answer = (SchemaRef, Vec<RecordBatch>, Option<Cut>);
 
-async fn collect(frame: DataFrame, rows_max: usize) -> Result<Answer, QueryError> {
+async fn collect(frame: DataFrame, rows_max: usize, bytes_max: usize) -> Result<Answer, QueryError> {
     let mut stream = frame.execute_stream().await.map_err(explain)?;
     let schema = stream.schema();
     let mut batches = Vec::new();
-    let mut room = rows_max;
+    let (mut rows_left, mut bytes_left) = (rows_max, bytes_max);
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(explain)?;
+        // A slice counts as what it shows, not as the batch that it keeps alive: the scan holds that one anyway.
+        let bytes_per_row = batch.columns().iter().map(slice_bytes).sum::<usize>() / batch.num_rows().max(1);
+        // One row at least: a page of a search goes on from its last row.
+        let rows_in_bytes = (bytes_left / bytes_per_row.max(1)).max(usize::from(batches.is_empty()));
+        let room = rows_left.min(rows_in_bytes);
         if batch.num_rows() > room {
+            let cut = if rows_left <= rows_in_bytes { Cut::Rows } else { Cut::Bytes };
             batches.push(batch.slice(0, room));
-            return Ok((schema, batches, true));
+            return Ok((schema, batches, Some(cut)));
         }
-        room -= batch.num_rows();
+        rows_left -= batch.num_rows();
+        bytes_left = bytes_left.saturating_sub(bytes_per_row * batch.num_rows());
         if batch.num_rows() > 0 {
             batches.push(batch);
         }
     }
-    Ok((schema, batches, false))
+    Ok((schema, batches, None))
+}
+
+fn slice_bytes(column: &ArrayRef) -> usize {
+    let data = column.to_data();
+    data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 /// Refuses a plan that would change something.
@@ -334,15 +415,21 @@ pub(crate) fn explain(error: DataFusionError) -> QueryError {
     }
 }
 
-/// A context that knows the tables of the view and nothing else.
-fn context(
-    view: &View,
+/// What the context of one query is made of.
+struct Surroundings {
+    view: View,
     environment: Arc<RuntimeEnv>,
     threads: usize,
+    /// Time by which relative times are read, UTC microseconds.
+    now: i64,
     is_postgres: bool,
-) -> datafusion::common::Result<SessionContext> {
+}
+
+/// A context that knows the tables of the view and nothing else.
+fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionContext> {
+    let Surroundings { view, environment, threads, now, is_postgres } = surroundings;
     let config = SessionConfig::new()
-        .with_target_partitions(threads)
+        .with_target_partitions(*threads)
         .with_information_schema(true)
         .with_default_catalog_and_schema("sawlog", "public")
         .set_str("datafusion.sql_parser.enable_ident_normalization", "true")
@@ -350,10 +437,10 @@ fn context(
         .set_str("datafusion.sql_parser.collect_spans", "true");
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(environment)
+        .with_runtime_env(Arc::clone(environment))
         .with_default_features()
         .with_physical_optimizer_rule(Arc::new(GiveWay));
-    if is_postgres {
+    if *is_postgres {
         builder = builder.with_type_planner(Arc::new(PgOidTypePlanner));
     }
     let state = builder.build();
@@ -374,8 +461,7 @@ fn context(
             context.register_table(*name, table)?;
         }
     }
-    let now = SystemClock::new().now_micros();
-    context.register_udtf("search", Arc::new(SearchFunction { tables, now }));
+    context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
     if view.tables.contains_key("logs") {
         register_severity_split(&context)?;
     }

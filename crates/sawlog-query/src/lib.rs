@@ -17,6 +17,6 @@ mod stream;
 pub mod summary;
 mod table;
 
-pub use engine::{QueryEngine, QueryError, QueryLimits, QueryResult};
+pub use engine::{Cut, QueryEngine, QueryError, QueryLimits, QueryResult};
 pub use output::{OutputFormat, encode, json_page, json_texts};
 pub use stream::{Description, ParameterValue, QueryStream};

@@ -16,7 +16,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use sawlog_core::time;
 use serde_json::{Map, Number, Value, json};
 
-use crate::engine::QueryResult;
+use crate::engine::{Cut, QueryResult};
 
 /// Format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,8 @@ fn json_document(result: &QueryResult, next: Option<Option<&str>>) -> Result<Vec
         "columns": columns,
         "row_count": rows.len(),
         "rows": rows,
-        "truncated": result.is_truncated,
+        "truncated": result.cut.is_some(),
+        "cut_by": result.cut.map(Cut::name),
         "elapsed_ms": (result.elapsed.as_secs_f64() * 1e6).round() / 1e3,
     });
     if let Some(next) = next {

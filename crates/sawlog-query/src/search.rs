@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, ident, lit};
 use datafusion::prelude::SessionContext;
 use sawlog_core::schema::Table;
 
-use crate::engine::{QueryEngine, QueryError, QueryResult, explain};
+use crate::engine::{Cut, QueryEngine, QueryError, QueryResult, explain};
 use crate::filter::{Filter, FilterError, Span, compile, expression, resolve};
 
 /// Rows of one page.
@@ -133,13 +133,14 @@ impl QueryEngine {
         };
         let mut result = self.run_frame(make, limit + 1).await?;
         let row_count = result.row_count();
-        let next = if row_count > limit { cut(&mut result.batches, limit) } else { None };
+        let is_cut = row_count > limit || result.cut.is_some();
+        let next = if is_cut { cut(&mut result.batches, limit.min(row_count)) } else { None };
         for batch in &mut result.batches {
             *batch = batch.project(&wanted).map_err(|error| QueryError::Execution(error.to_string()))?;
         }
         let projected = result.schema.project(&wanted).map_err(|error| QueryError::Execution(error.to_string()))?;
         result.schema = projected.into();
-        result.is_truncated = next.is_some();
+        result.cut = next.is_some().then_some(Cut::Rows);
         Ok(Page { result, next })
     }
 }

@@ -63,14 +63,14 @@ impl Node {
         }
         let log: Arc<dyn EventLog> = Arc::new(wal);
         let rules_archive = Arc::clone(&archive) as Arc<dyn RulesArchive>;
-        let jobs_disk = Arc::clone(&disk);
+        let (jobs_disk, query_clock) = (Arc::clone(&disk), Arc::clone(&clock));
         let stores = Stores { log, lake, warehouse, serving, disk, clock, archive: rules_archive };
         let (pipeline, summary) = Pipeline::open(pipeline_options(config, folder.path()), stores, rules).await?;
         log_recovery_summary(&summary);
         let pipeline = Arc::new(pipeline);
         let source: Arc<dyn ViewSource> = Arc::clone(&pipeline) as Arc<dyn ViewSource>;
-        let queries =
-            QueryEngine::new(source, query_limits(config, &folder)).context("the query engine cannot start")?;
+        let queries = QueryEngine::new(source, query_clock, Arc::clone(&jobs_disk), query_limits(config, &folder))
+            .context("the query engine cannot start")?;
         let metrics = Arc::new(Metrics::default());
         let jobs = Arc::new(Jobs::new(
             sawlog_jobs::Stores {
@@ -168,9 +168,12 @@ fn query_limits(config: &Config, folder: &DataDir) -> QueryLimits {
         time_max: query.time_max.duration(),
         memory_bytes_max: query.memory_max.bytes() as usize,
         rows_max: query.rows_max,
+        answer_bytes_max: query.answer_max.bytes() as usize,
         concurrent_max: count_or_cores(query.concurrent_max),
         threads: count_or_cores(query.threads),
         spill_folder: folder.spill(),
+        spill_bytes_max: query.spill_max.bytes(),
+        disk_free_min: config.data.free_min.bytes(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use sawlog_query::{OutputFormat, encode};
@@ -13,6 +13,9 @@ use crate::auth::Scope;
 use crate::error::ApiError;
 use crate::serve::authorize;
 use crate::state::ServerState;
+
+/// Names the limit that cut the answer off: `rows` or `bytes`. Absent from a whole answer.
+const CUT_HEADER: &str = "x-sawlog-cut-by";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,12 +36,18 @@ async fn answer(state: &ServerState, headers: &HeaderMap, body: &[u8]) -> Result
     let format = output_format(headers)?;
     let result = state.queries.run(&sql).await?;
     state.metrics.observe_query(result.elapsed.as_secs_f64());
+    let cut = result.cut;
     let encoded = tokio::task::spawn_blocking(move || encode(&result, format)).await;
     let bytes = encoded.map_err(|error| error.to_string()).and_then(|bytes| bytes.map_err(|error| error.to_string()));
     let bytes = bytes.map_err(|message| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "encoding", message, "cast the column to text")
     })?;
-    Ok(([(header::CONTENT_TYPE, format.content_type())], bytes).into_response())
+    let mut response = ([(header::CONTENT_TYPE, format.content_type())], bytes).into_response();
+    if let Some(cut) = cut {
+        // Rows in these forms cannot say that some are missing.
+        response.headers_mut().insert(CUT_HEADER, HeaderValue::from_static(cut.name()));
+    }
+    Ok(response)
 }
 
 fn query_text(headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {

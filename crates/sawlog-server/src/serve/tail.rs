@@ -170,7 +170,7 @@ fn write(matcher: &Matcher, table: Table, form: Form, arrival: &Arrival, allowed
         let result = QueryResult {
             schema: table.schema(),
             batches: vec![passing.slice(0, kept)],
-            is_truncated: false,
+            cut: None,
             elapsed: Duration::ZERO,
         };
         match encode(&result, OutputFormat::Ndjson) {

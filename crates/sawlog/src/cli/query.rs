@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use sawlog_query::{OutputFormat, QueryError, QueryResult, encode};
+use sawlog_query::{Cut, OutputFormat, QueryError, QueryResult, encode};
 
 use crate::cli::{ServerArgs, SettingsArgs, runtime};
 use crate::client::{Client, ClientError};
@@ -81,8 +81,11 @@ fn explain(error: &QueryError) -> anyhow::Error {
 async fn through_server(args: &QueryArgs, client: &Client) -> anyhow::Result<Vec<u8>> {
     let accept = args.format.media_type();
     let body = serde_json::json!({"query": args.sql}).to_string().into_bytes();
-    let answer = client.post("/v1/sql", &[("content-type", "application/json"), ("accept", accept)], body.into()).await;
-    let bytes = answer.map_err(|error: ClientError| anyhow::anyhow!("{error}"))?;
+    let headers = [("content-type", "application/json"), ("accept", accept)];
+    let answer = client.post_for_headers("/v1/sql", &headers, body.into()).await;
+    let (headers, bytes) = answer.map_err(|error: ClientError| anyhow::anyhow!("{error}"))?;
+    let cut = headers.get("x-sawlog-cut-by").and_then(|value| value.to_str().ok());
+    tell_cut(Cut::ALL.into_iter().find(|known| cut == Some(known.name())));
     if args.format != Form::Table {
         return Ok(bytes.to_vec());
     }
@@ -94,11 +97,19 @@ pub(super) fn table_of_arrow(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     let reader = arrow::ipc::reader::StreamReader::try_new(bytes, None)?;
     let schema = reader.schema();
     let batches = reader.collect::<Result<Vec<_>, _>>()?;
-    let result = QueryResult { schema, batches, is_truncated: false, elapsed: std::time::Duration::ZERO };
+    let result = QueryResult { schema, batches, cut: None, elapsed: std::time::Duration::ZERO };
     render(&result, Form::Table)
 }
 
+/// Says on standard error that rows are missing: in most forms the answer itself cannot.
+fn tell_cut(cut: Option<Cut>) {
+    if let Some(cut) = cut {
+        eprintln!("the answer was cut off by its limit of {}: {}", cut.name(), cut.hint());
+    }
+}
+
 pub(super) fn render(result: &QueryResult, form: Form) -> anyhow::Result<Vec<u8>> {
+    tell_cut(result.cut);
     if let Some(format) = form.output() {
         let mut bytes = encode(result, format)?;
         if form == Form::Json {
@@ -107,9 +118,6 @@ pub(super) fn render(result: &QueryResult, form: Form) -> anyhow::Result<Vec<u8>
         return Ok(bytes);
     }
     let mut text = table(result)?;
-    if result.is_truncated {
-        eprintln!("the answer was cut off at {} rows", result.row_count());
-    }
     if std::io::stdout().is_terminal() {
         text = without_escapes(&text);
     }

@@ -111,7 +111,7 @@ pub(crate) fn run(args: &SearchArgs) -> anyhow::Result<ExitCode> {
         node.close().await?;
         let page = page.map_err(|error| explain(&error, &args.filter))?;
         let mut result = page.result;
-        result.is_truncated = false;
+        result.cut = None;
         Ok((render(&result, args.format)?, page.next))
     })?;
     if let Some(next) = next {

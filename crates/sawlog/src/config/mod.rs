@@ -100,6 +100,8 @@ pub(crate) struct QueryConfig {
     pub(crate) time_max: HumanDuration,
     pub(crate) memory_max: ByteSize,
     pub(crate) rows_max: usize,
+    pub(crate) answer_max: ByteSize,
+    pub(crate) spill_max: ByteSize,
     /// 0: one for each core.
     pub(crate) concurrent_max: usize,
     /// 0: one for each core.
@@ -328,12 +330,15 @@ impl Reader {
 
     fn query(&mut self) -> Option<QueryConfig> {
         let (time_max, memory_max) = (self.get("query.time-max"), self.get("query.memory-max"));
+        let (answer_max, spill_max) = (self.get("query.answer-max"), self.get("query.spill-max"));
         let (rows_max, concurrent_max, threads) =
             (self.get("query.rows-max"), self.get("query.concurrent-max"), self.get("query.threads"));
         Some(QueryConfig {
             time_max: time_max?,
             memory_max: memory_max?,
             rows_max: rows_max?,
+            answer_max: answer_max?,
+            spill_max: spill_max?,
             concurrent_max: concurrent_max?,
             threads: threads?,
         })
