@@ -59,3 +59,5 @@ pub mod top_k;
 pub mod transform;
 mod value;
 mod varint;
+pub mod watermark;
+pub mod window;

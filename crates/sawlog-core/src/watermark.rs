@@ -1,0 +1,247 @@
+//! Watermarks: up to which event time everything has arrived, as far as can be known.
+//!
+//! For: one watermark for each source and one for all. Not for: what windows do with it ([`crate::window`]). Rules:
+//! - A source is expected to be out of order by at most a bound: its watermark is its latest event time less that bound.
+//! - An event time ahead of its receive time counts as the receive time: a clock that runs ahead must not close windows
+//!   for all others.
+//! - A source from which nothing came for the idle timeout holds nobody up. With no source left the watermark follows
+//!   receive time, less the idle timeout and the bound.
+//! - Sources that load history (files with no lower bound of age) neither hold up nor advance it.
+//! - A watermark never goes back. Time is the receive time of the log, never a clock: a replay gives the same watermarks.
+
+use std::collections::BTreeMap;
+
+use crate::varint;
+
+const VERSION: u8 = 1;
+/// Sources that are told apart; more share one watermark under [`OTHER_SOURCES`].
+pub const SOURCES_MAX: usize = 1_000;
+/// Name that further sources share.
+pub const OTHER_SOURCES: &str = "__other__";
+
+/// Settings of watermarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatermarkOptions {
+    /// How far out of order a source's events may be, microseconds.
+    pub out_of_orderness: i64,
+    /// How long a source may be silent before it holds nobody up, microseconds of receive time.
+    pub idle_timeout: i64,
+}
+
+impl Default for WatermarkOptions {
+    /// 5 seconds out of order, idle after 30 seconds.
+    fn default() -> Self {
+        Self { out_of_orderness: 5_000_000, idle_timeout: 30_000_000 }
+    }
+}
+
+/// The watermarks of all sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    options: WatermarkOptions,
+    sources: BTreeMap<String, SourceMark>,
+    /// Latest receive time.
+    now: i64,
+    combined: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SourceMark {
+    watermark: i64,
+    /// Receive time of its last batch.
+    last_seen: i64,
+}
+
+/// One source's watermark, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceWatermark {
+    /// Name of the source.
+    pub source: String,
+    /// Its watermark, UTC microseconds.
+    pub watermark: i64,
+    /// Receive time of its last batch, UTC microseconds.
+    pub last_seen: i64,
+    /// Whether it was silent for so long that it holds nobody up.
+    pub is_idle: bool,
+}
+
+/// Bytes that are no watermarks.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the bytes are no watermarks of version {VERSION}")]
+pub struct WatermarksError;
+
+impl Watermarks {
+    /// Watermarks before any event.
+    #[must_use]
+    pub const fn new(options: WatermarkOptions) -> Self {
+        Self { options, sources: BTreeMap::new(), now: i64::MIN, combined: i64::MIN }
+    }
+
+    /// The watermark of all sources together; `i64::MIN` before the first event.
+    #[must_use]
+    pub const fn combined(&self) -> i64 {
+        self.combined
+    }
+
+    /// Takes in a batch of a source: its receive time and its latest event time, if it has any event. Returns the
+    /// watermark of all sources.
+    pub fn observe(&mut self, source: &str, receive_time: i64, newest_event: Option<i64>) -> i64 {
+        let is_known = self.sources.contains_key(source);
+        let name = if is_known || self.sources.len() < SOURCES_MAX { source } else { OTHER_SOURCES };
+        if !self.sources.contains_key(name) {
+            self.sources.insert(name.to_owned(), SourceMark { watermark: i64::MIN, last_seen: receive_time });
+        }
+        if let Some(mark) = self.sources.get_mut(name) {
+            mark.last_seen = mark.last_seen.max(receive_time);
+            if let Some(newest) = newest_event {
+                let candidate = newest.min(receive_time).saturating_sub(self.options.out_of_orderness);
+                mark.watermark = mark.watermark.max(candidate);
+            }
+        }
+        self.advance(receive_time)
+    }
+
+    /// Lets receive time go on without a batch. Returns the watermark of all sources.
+    pub fn advance(&mut self, receive_time: i64) -> i64 {
+        self.now = self.now.max(receive_time);
+        let WatermarkOptions { out_of_orderness, idle_timeout } = self.options;
+        let idle_before = self.now.saturating_sub(idle_timeout);
+        let active = self.sources.values().filter(|mark| mark.last_seen > idle_before).map(|mark| mark.watermark).min();
+        let candidate = active.unwrap_or_else(|| idle_before.saturating_sub(out_of_orderness));
+        self.combined = self.combined.max(candidate);
+        self.combined
+    }
+
+    /// Each source's watermark.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceWatermark> {
+        let idle_before = self.now.saturating_sub(self.options.idle_timeout);
+        let one = |(source, mark): (&String, &SourceMark)| SourceWatermark {
+            source: source.clone(),
+            watermark: mark.watermark,
+            last_seen: mark.last_seen,
+            is_idle: mark.last_seen <= idle_before,
+        };
+        self.sources.iter().map(one).collect()
+    }
+
+    /// The watermarks as bytes: version, receive time, combined watermark, then each source with its name and times.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        varint::write_signed(&mut out, self.now);
+        varint::write_signed(&mut out, self.combined);
+        varint::write(&mut out, self.sources.len() as u64);
+        for (source, mark) in &self.sources {
+            varint::write(&mut out, source.len() as u64);
+            out.extend_from_slice(source.as_bytes());
+            varint::write_signed(&mut out, mark.watermark);
+            varint::write_signed(&mut out, mark.last_seen);
+        }
+        out
+    }
+
+    /// Reads watermarks; the options are those of now.
+    ///
+    /// # Errors
+    /// When the bytes are no watermarks.
+    pub fn from_bytes(options: WatermarkOptions, bytes: &[u8]) -> Result<Self, WatermarksError> {
+        Self::read(options, bytes).ok_or(WatermarksError)
+    }
+
+    fn read(options: WatermarkOptions, bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&[VERSION])?;
+        let (now, combined) = (varint::read_signed(&mut rest)?, varint::read_signed(&mut rest)?);
+        let count = varint::read(&mut rest)?;
+        let mut sources = BTreeMap::new();
+        for _ in 0..count {
+            let len = usize::try_from(varint::read(&mut rest)?).ok()?;
+            let (name, tail) = rest.split_at_checked(len)?;
+            rest = tail;
+            let name = std::str::from_utf8(name).ok()?.to_owned();
+            let mark =
+                SourceMark { watermark: varint::read_signed(&mut rest)?, last_seen: varint::read_signed(&mut rest)? };
+            sources.insert(name, mark);
+        }
+        rest.is_empty().then_some(Self { options, sources, now, combined })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const OPTIONS: WatermarkOptions = WatermarkOptions { out_of_orderness: 5 * SECOND, idle_timeout: 30 * SECOND };
+
+    /// Batches as (source, receive second, newest event second); gives the watermark's second after each.
+    fn run(batches: &[(&str, i64, i64)]) -> Vec<i64> {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        let one = |&(source, receive, event): &(&str, i64, i64)| {
+            watermarks.observe(source, receive * SECOND, Some(event * SECOND)) / SECOND
+        };
+        batches.iter().map(one).collect()
+    }
+
+    #[test]
+    fn the_slowest_source_holds_the_watermark_until_it_is_idle() {
+        assert_eq!(run(&[("a", 100, 100), ("b", 100, 80), ("a", 110, 110)]), [95, 95, 95]);
+        assert_eq!(run(&[("b", 100, 80), ("a", 110, 110), ("a", 129, 129), ("a", 130, 130)]), [75, 75, 75, 125]);
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_counts_as_the_time_of_receipt() {
+        assert_eq!(run(&[("a", 100, 100_000), ("a", 101, 90)]), [95, 96 - 1]);
+    }
+
+    #[test]
+    fn without_an_active_source_the_watermark_follows_receive_time() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        watermarks.observe("a", 100 * SECOND, Some(100 * SECOND));
+        assert_eq!(watermarks.advance(129 * SECOND), 95 * SECOND);
+        assert_eq!(watermarks.advance(200 * SECOND), 165 * SECOND);
+        assert!(watermarks.sources()[0].is_idle);
+        assert_eq!(watermarks.observe("a", 201 * SECOND, Some(150 * SECOND)), 165 * SECOND, "it never goes back");
+    }
+
+    #[test]
+    fn a_batch_without_events_keeps_its_source_active_and_unknown() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        watermarks.observe("a", 100 * SECOND, None);
+        assert_eq!(watermarks.combined(), i64::MIN);
+    }
+
+    #[test]
+    fn more_sources_than_are_told_apart_share_one() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        for index in 0..SOURCES_MAX as i64 + 50 {
+            watermarks.observe(&format!("s{index}"), 100 * SECOND, Some(100 * SECOND));
+        }
+        let sources = watermarks.sources();
+        assert_eq!(sources.len(), SOURCES_MAX + 1);
+        assert!(sources.iter().any(|source| source.source == OTHER_SOURCES));
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_goes_back_nor_past_receive_time(batches in proptest::collection::vec((0u8..4, 0i64..500, 0i64..600), 1..60)) {
+            let mut watermarks = Watermarks::new(OPTIONS);
+            let (mut last, mut now) = (i64::MIN, i64::MIN);
+            for (source, receive, event) in batches {
+                let found = watermarks.observe(&source.to_string(), receive * SECOND, Some(event * SECOND));
+                now = now.max(receive * SECOND);
+                prop_assert!(found >= last && found <= now);
+                last = found;
+                let bytes = watermarks.to_bytes();
+                prop_assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(watermarks.clone()));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = Watermarks::from_bytes(OPTIONS, &bytes);
+        }
+    }
+}
