@@ -20,6 +20,7 @@ use sawlog_seams::serving::{ServingError, ServingStore};
 use sawlog_seams::view::{StoreRefresh, View, ViewSource};
 use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, Clock, Disk, Disposition, EventLog, Position, ReplayError};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
@@ -374,8 +375,14 @@ impl Pipeline {
         // Only for level `memory`: the applier knows better, and it has them by then.
         let outcomes = if ack == AckLevel::Memory { prepared.transformed.outcomes.clone() } else { Vec::new() };
         let (applied, reply) = oneshot::channel();
-        let answered = inner.append(prepared, applied);
+        let mut answered = inner.append(prepared, applied);
         if ack == AckLevel::Memory {
+            // A log that takes nothing (failed, full, closed) has said so before `append` returned.
+            match answered.try_recv() {
+                Ok(answer) => answer?,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => return Err(SubmitError::Stopped),
+            }
             let outcomes = with_refused(outcomes, &refused);
             return Ok(Receipt { ack, counts: provisional, outcomes, problems });
         }

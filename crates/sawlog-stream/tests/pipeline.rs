@@ -18,7 +18,7 @@ use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
 use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
-use sawlog_seams::{ManualClock, MemoryEventLog, Position, SimDisk};
+use sawlog_seams::{AppendError, ManualClock, MemoryEventLog, Position, SimDisk};
 use sawlog_stream::{
     AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission, SubmitError,
 };
@@ -136,10 +136,18 @@ impl World {
     }
 
     async fn open(&self) -> Pipeline {
-        let rules = Arc::new(Rules::none());
+        self.open_with(self.stores(), options()).await
+    }
+
+    async fn open_with(&self, stores: Stores, options: PipelineOptions) -> Pipeline {
+        sawlog_seams::Disk::create_dir_all(&self.disk, &options.folder).expect("a folder");
+        Pipeline::open(options, stores, Arc::new(Rules::none())).await.expect("the pipeline opens").0
+    }
+
+    fn stores(&self) -> Stores {
         let archive = MemoryRulesArchive::default();
-        archive.insert(Arc::clone(&rules));
-        let stores = Stores {
+        archive.insert(Arc::new(Rules::none()));
+        Stores {
             log: Arc::new(self.log.reopen()),
             lake: Some(Arc::new(Faulty { inner: Arc::clone(&self.lake), fault: Arc::clone(&self.fault) })),
             warehouse: Arc::new(Faulty { inner: Arc::clone(&self.warehouse), fault: Arc::clone(&self.fault) }),
@@ -147,24 +155,25 @@ impl World {
             disk: Arc::new(self.disk.clone()),
             clock: Arc::new(ManualClock::at_micros(NOW)),
             archive: Arc::new(archive),
-        };
-        let folder = PathBuf::from("/data");
-        sawlog_seams::Disk::create_dir_all(&self.disk, &folder).expect("a folder");
-        let options = PipelineOptions {
-            folder,
-            flush_bytes: usize::MAX,
-            flush_interval: Duration::from_secs(3600),
-            memory_bytes_max: usize::MAX,
-            workers: NonZeroUsize::MIN,
-            dedup_window: Duration::from_secs(3600),
-            disk_free_min: 1024,
-        };
-        Pipeline::open(options, stores, rules).await.expect("the pipeline opens").0
+        }
     }
 }
 
-async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
-    let submission = Submission {
+/// Nothing is flushed or refused by itself.
+fn options() -> PipelineOptions {
+    PipelineOptions {
+        folder: PathBuf::from("/data"),
+        flush_bytes: usize::MAX,
+        flush_interval: Duration::from_secs(3600),
+        memory_bytes_max: usize::MAX,
+        workers: NonZeroUsize::MIN,
+        dedup_window: Duration::from_secs(3600),
+        disk_free_min: 1024,
+    }
+}
+
+fn submission(body: &str, key: Option<&str>, ack: AckLevel) -> Submission {
+    Submission {
         source: "test".to_owned(),
         file: None,
         format: Format::Json,
@@ -172,9 +181,12 @@ async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
         age: AgeLimits::default(),
         body: Bytes::from(body.to_owned()),
         idempotency_key: key.map(str::to_owned),
-        ack: AckLevel::Disk,
-    };
-    pipeline.submit(submission).await.expect("the batch is taken")
+        ack,
+    }
+}
+
+async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
+    pipeline.submit(submission(body, key, AckLevel::Disk)).await.expect("the batch is taken")
 }
 
 fn event(id: &str, message: &str) -> String {
@@ -331,19 +343,29 @@ async fn a_disk_that_is_nearly_full_refuses_events_before_they_are_kept() {
     assert_eq!(pipeline.refusal(), None);
     world.disk.set_capacity(0);
     let pipeline = world.after_kill().open().await;
-    let submission = Submission {
-        source: "test".to_owned(),
-        file: None,
-        format: Format::Json,
-        is_declared: true,
-        age: AgeLimits::default(),
-        body: Bytes::from(event("2", "two")),
-        idempotency_key: None,
-        ack: AckLevel::Memory,
-    };
-    let refused = pipeline.submit(submission).await;
+    let refused = pipeline.submit(submission(&event("2", "two"), None, AckLevel::Memory)).await;
     assert!(matches!(refused, Err(SubmitError::DiskShort { free: 0, min: 1024 })), "{refused:?}");
     assert!(pipeline.refusal().is_some_and(|reason| reason.contains("data.free-min")), "{:?}", pipeline.refusal());
     let total = ledger(&pipeline);
     assert!(total.closes() && total.received == 1, "{total:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_takes_nothing_is_heard_at_level_memory_too() {
+    for failure in [AppendError::Poisoned, AppendError::Overloaded { queued_bytes: 1 }] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        submit(&pipeline, &event("1", "one"), None).await;
+        world.log.fail_with(failure.clone());
+        let refused = pipeline.submit(submission(&event("2", "two"), None, AckLevel::Memory)).await;
+        assert!(matches!(&refused, Err(SubmitError::Log(_))), "{failure:?}: {refused:?}");
+        world.log.heal();
+        pipeline.close().await.expect("closed");
+        let total = ledger(&pipeline);
+        assert!(total.closes() && total.received == 1, "{failure:?}: {total:?}");
+    }
+    let pipeline = World::new().open().await;
+    pipeline.log().close();
+    let refused = pipeline.submit(submission(&event("1", "one"), None, AckLevel::Memory)).await;
+    assert!(matches!(&refused, Err(SubmitError::Log(AppendError::Closed))), "{refused:?}");
 }
