@@ -18,6 +18,7 @@ use crate::dedup::{StoredIds, slot_of};
 use crate::frame::{BatchFrame, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::Hot;
+use crate::pending::Held;
 use crate::tap::Taps;
 
 /// How long an idempotency key is remembered, microseconds of receive time.
@@ -28,6 +29,8 @@ pub(crate) struct Applicable {
     pub(crate) position: Position,
     pub(crate) next: Position,
     pub(crate) content: Content,
+    /// Its memory, which counts as waiting until it is applied.
+    pub(crate) held: Held,
 }
 
 /// What became of a batch.
@@ -66,6 +69,8 @@ impl Applier {
 
     /// Applies one batch or note. `stored_ids` are the ids in the serving store.
     pub(crate) fn apply(&self, item: Applicable, stored_ids: &StoredIds) -> Result<(), ServingError> {
+        // Let go of at the end, when what it became is counted elsewhere.
+        let _held = item.held;
         match item.content {
             Content::Note(note) => {
                 let mut state = self.hot.write();

@@ -18,6 +18,7 @@ mod frame;
 mod generation;
 mod hot;
 mod lake_rows;
+mod pending;
 mod pipeline;
 mod prepare;
 mod room;

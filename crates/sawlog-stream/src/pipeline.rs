@@ -1,14 +1,14 @@
 //! The pipeline as its users see it: open, submit, view, flush, close.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::Rules;
@@ -19,7 +19,7 @@ use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{ServingError, ServingStore};
 use sawlog_seams::view::{StoreRefresh, View, ViewSource};
 use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
-use sawlog_seams::{AppendError, Clock, Disk, Disposition, EventLog, Position, ReplayError};
+use sawlog_seams::{AppendError, Appended, Clock, Disk, Disposition, EventLog, Position, ReplayError};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -30,6 +30,7 @@ use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
 use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow};
+use crate::pending::{Held, Queue, WaitingBytes};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
@@ -187,48 +188,14 @@ struct Inner {
     flush_wanted: Notify,
     stop: AtomicBool,
     queue: Queue,
+    /// Memory of what was given to the log and is not applied yet.
+    waiting: WaitingBytes,
     taps: Arc<Taps>,
     workers: Semaphore,
     batch_sequence: AtomicU64,
     room: Room,
     /// Why the last flush failed, if it did.
     flush_problem: Mutex<Option<String>>,
-}
-
-/// Durable batches on their way from the log's thread to the applier's.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    items: VecDeque<Applicable>,
-    is_closed: bool,
-}
-
-impl Queue {
-    fn push(&self, item: Applicable) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).items.push_back(item);
-        self.changed.notify_one();
-    }
-
-    fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
-        self.changed.notify_one();
-    }
-
-    fn take_all(&self) -> Option<VecDeque<Applicable>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.items.is_empty() {
-            if state.is_closed {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        Some(std::mem::take(&mut state.items))
-    }
 }
 
 impl Pipeline {
@@ -313,6 +280,7 @@ impl Pipeline {
             flush_wanted: Notify::new(),
             stop: AtomicBool::new(false),
             queue: Queue::default(),
+            waiting: WaitingBytes::default(),
             taps,
             workers,
             batch_sequence: AtomicU64::new(0),
@@ -361,7 +329,10 @@ impl Pipeline {
             return Err(SubmitError::Stopped);
         }
         if inner.is_full() {
-            inner.flush_wanted.notify_one();
+            // What waits for the applier is no reason to flush: that would make many small files.
+            if inner.generation_bytes() >= inner.options.memory_bytes_max / 2 {
+                inner.flush_wanted.notify_one();
+            }
             return Err(SubmitError::Overloaded);
         }
         if let Some(free) = inner.room.shortage() {
@@ -396,6 +367,7 @@ impl Pipeline {
         let counts = Counts::rejected(records);
         let note = NoteFrame { source: source.to_owned(), receive_time: self.inner.stores.clock.now_micros(), counts };
         let encoded = Frame::Note(note.clone()).encode();
+        let held = self.inner.waiting.hold(encoded.len());
         let inner = Arc::clone(&self.inner);
         self.inner.stores.log.append(
             encoded,
@@ -404,6 +376,7 @@ impl Pipeline {
                     position: appended.position,
                     next: appended.next,
                     content: Content::Note(note),
+                    held,
                 }),
                 Err(error) => tracing::warn!(%error, "a refusal could not be noted in the ledger"),
             }),
@@ -460,7 +433,7 @@ impl Pipeline {
         &self.inner.stores.log
     }
 
-    /// Memory of rows and bodies that are not in the stores yet, bytes.
+    /// Memory of what is not in the stores yet, bytes: rows and bodies, also those on their way to the log and from it.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.inner.memory_bytes()
@@ -524,6 +497,12 @@ impl Prepared {
 
 impl Inner {
     fn memory_bytes(&self) -> usize {
+        // In this order a batch that is applied meanwhile counts twice rather than not at all.
+        let waiting = self.waiting.bytes();
+        waiting + self.generation_bytes()
+    }
+
+    fn generation_bytes(&self) -> usize {
         let state = self.hot.read();
         state.active.bytes + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
     }
@@ -554,6 +533,8 @@ impl Inner {
         let (answer, answered) = oneshot::channel();
         let Prepared { frame, encoded, transformed, .. } = prepared;
         let records = transformed.counts.received + frame.rejected;
+        let rows: usize = transformed.tables.iter().map(RecordBatch::get_array_memory_size).sum();
+        let held = self.waiting.hold(rows + frame.body.len());
         self.hot.add_in_flight(frame.receive_time, &frame.source, records);
         let inner = Arc::clone(self);
         self.stores.log.append(
@@ -563,7 +544,8 @@ impl Inner {
                     Ok(appended) => {
                         let content =
                             Content::Batch { frame, transformed: Box::new(transformed), reply: Some(applied) };
-                        inner.queue.push(Applicable { position: appended.position, next: appended.next, content });
+                        let Appended { position, next } = appended;
+                        inner.queue.push(Applicable { position, next, content, held });
                         Ok(())
                     }
                     Err(error) => {
@@ -675,5 +657,5 @@ fn recover(
             (Content::Batch { frame, transformed: Box::new(transformed), reply: None }, records)
         }
     };
-    Ok((Applicable { position, next, content }, records))
+    Ok((Applicable { position, next, content, held: Held::none() }, records))
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -15,7 +15,7 @@ use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
-use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Cell, Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, ManualClock, MemoryEventLog, Position, SimDisk};
@@ -368,4 +368,84 @@ async fn a_log_that_takes_nothing_is_heard_at_level_memory_too() {
     pipeline.log().close();
     let refused = pipeline.submit(submission(&event("1", "one"), None, AckLevel::Memory)).await;
     assert!(matches!(&refused, Err(SubmitError::Log(AppendError::Closed))), "{refused:?}");
+}
+
+/// A serving store whose snapshots answer no question for a batch key until the gate opens.
+struct Gated {
+    inner: Arc<MemoryServing>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().expect("no panic") = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().expect("no panic");
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open).expect("no panic"));
+    }
+}
+
+struct GatedSnapshot(Arc<dyn ServingSnapshot>, Arc<Gate>);
+
+impl ServingSnapshot for GatedSnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ServingError> {
+        if family == Family::BatchKey {
+            self.1.pass();
+        }
+        self.0.get(family, key)
+    }
+    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError> {
+        self.0.scan(family, start, end)
+    }
+}
+
+impl ServingStore for Gated {
+    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+        self.inner.apply(mutations, position)
+    }
+    fn applied(&self) -> Position {
+        self.inner.applied()
+    }
+    fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
+        Arc::new(GatedSnapshot(self.inner.snapshot(), Arc::clone(&self.gate)))
+    }
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        self.inner.delete(family, keys)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_wait_are_refused_when_the_applier_falls_behind() {
+    const MEMORY_MAX: usize = 4 << 20;
+    let world = World::new();
+    let gate = Arc::new(Gate::default());
+    let serving = Gated { inner: Arc::clone(&world.serving), gate: Arc::clone(&gate) };
+    let stores = Stores { serving: Arc::new(serving), ..world.stores() };
+    let pipeline = world.open_with(stores, PipelineOptions { memory_bytes_max: MEMORY_MAX, ..options() }).await;
+    let mut taken = 0;
+    let refused = loop {
+        // The key makes the applier read the store, where it waits.
+        let (body, key) = (event(&format!("{taken}"), &"x".repeat(10_000)), format!("k{taken}"));
+        match pipeline.submit(submission(&body, Some(&key), AckLevel::Memory)).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 10_000, "{} bytes wait", pipeline.memory_bytes());
+    };
+    assert!(matches!(refused, SubmitError::Overloaded), "{refused:?}");
+    assert!(taken > 10 && pipeline.memory_bytes() < 2 * MEMORY_MAX, "{taken} batches, {}", pipeline.memory_bytes());
+    gate.open();
+    pipeline.close().await.expect("closed");
+    assert_eq!(pipeline.memory_bytes(), 0);
+    let total = ledger(&pipeline);
+    assert!(total.closes() && total.stored == taken, "{total:?}");
 }
