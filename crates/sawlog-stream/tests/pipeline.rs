@@ -15,7 +15,7 @@ use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
-use sawlog_seams::serving::{Cell, Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, ManualClock, MemoryEventLog, Position, SimDisk};
@@ -403,8 +403,14 @@ impl ServingSnapshot for GatedSnapshot {
         }
         self.0.get(family, key)
     }
-    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError> {
-        self.0.scan(family, start, end)
+    fn scan_each(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut VisitCell<'_>,
+    ) -> Result<(), ServingError> {
+        self.0.scan_each(family, start, end, visit)
     }
 }
 
