@@ -62,7 +62,8 @@ impl Flusher {
     pub(crate) async fn flush(&self) -> Result<bool, FlushError> {
         let Some(generation) = self.freeze() else { return Ok(false) };
         let end = generation.end;
-        self.checkpoint.write(Checkpoint::new(generation.start, Some(end), generation.newest_event))?;
+        // A repeated flush applies these batches again and must decide on repeats as this run did.
+        self.checkpoint.write(Checkpoint::new(generation.start, Some(end), generation.newest_event_before))?;
         self.write_lake(&generation).await?;
         for table in Table::ALL {
             self.warehouse.append(table.name(), generation.tables[table as usize].clone(), end).await?;

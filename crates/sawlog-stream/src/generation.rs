@@ -44,6 +44,8 @@ pub(crate) struct Generation {
     pub(crate) end: Position,
     /// Latest event time so far, for the dedup window.
     pub(crate) newest_event: i64,
+    /// The same before the first batch: where a replay of this stretch begins.
+    pub(crate) newest_event_before: i64,
 }
 
 /// Rollups that queries read while they grow.
@@ -70,7 +72,7 @@ const SMALL_BATCH_ROWS: usize = 8 * 1024;
 
 impl Generation {
     pub(crate) fn starting_at(start: Position, newest_event: i64) -> Self {
-        Self { start, end: start, newest_event, ..Self::default() }
+        Self { start, end: start, newest_event, newest_event_before: newest_event, ..Self::default() }
     }
 
     /// Whether there is nothing to flush.

@@ -297,6 +297,28 @@ async fn a_crash_at_any_step_of_a_flush_loses_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_flush_decides_on_repeats_as_it_did_before_the_crash() {
+    let at =
+        |id: &str, time: &str| format!("{{\"insert_id\":\"{id}\",\"timestamp\":\"{time}\",\"message\":\"{id}\"}}\n");
+    for fails_at in 1..=7 {
+        let world = World::new();
+        let pipeline = world.open().await;
+        let old = at("old", "2026-11-23T20:00:00Z");
+        assert_eq!(submit(&pipeline, &old, None).await.counts.stored, 1);
+        assert_eq!(submit(&pipeline, &old, None).await.counts.duplicate, 1);
+        // From here on the window no longer reaches back to them.
+        submit(&pipeline, &at("new", "2026-11-24T03:00:00Z"), None).await;
+        world.fault.fails_at.store(fails_at, Ordering::SeqCst);
+        pipeline.flush().await.expect_err("the crash");
+        let pipeline = world.after_kill().open().await;
+        let expected = ["new", "old"].map(|message| (message.to_owned(), 1));
+        assert_eq!(messages(&pipeline), BTreeMap::from(expected), "write {fails_at}");
+        let total = ledger(&pipeline);
+        assert_eq!((total.received, total.stored, total.duplicate), (3, 2, 1), "write {fails_at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_lake_keeps_every_record_of_the_log_once() {
     let world = World::new();
     let pipeline = world.open().await;
