@@ -123,7 +123,7 @@ impl Applier {
             active.count(frame.receive_time, &frame.source, counts);
         }
         if !is_repeat {
-            self.add(active, position, frame, &transformed, batch_key);
+            self.add(active, position, frame, &transformed, batch_key, stored_ids.floor());
         }
         active.end = next;
         drop(state);
@@ -170,16 +170,18 @@ impl Applier {
         }
         let state = self.hot.read();
         let oldest = state.active.newest_event.saturating_sub(self.window);
+        // Wherever an id is found, in memory or in the store: the moment of a flush must not decide.
+        let oldest_slot = slot_of(oldest).max(stored_ids.floor());
         let mut repeats = Vec::new();
         for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
             let in_memory = [Some(&state.active), state.frozen.as_deref()]
                 .into_iter()
                 .flatten()
-                .find_map(|one| one.ids.get(&row_id.id))
+                .find_map(|one| one.ids.get(&row_id.id).filter(|(slot, _)| *slot >= oldest_slot))
                 .map(|(_, first)| *first);
             let first = match in_memory {
                 Some(first) => Some(first),
-                None => stored_ids.find(snapshot, row_id.id)?,
+                None => stored_ids.find(snapshot, row_id.id, oldest_slot)?,
             };
             // During recovery a batch meets the ids that it stored itself.
             if first.is_some_and(|first| first != position.0) {
@@ -196,7 +198,9 @@ impl Applier {
         frame: BatchFrame,
         transformed: &Transformed,
         batch_key: Option<u128>,
+        floor: u32,
     ) {
+        active.receive_time_min = active.receive_time_min.into_iter().chain([frame.receive_time]).min();
         let is_in_serving = position < self.serving.applied();
         for table in Table::ALL {
             let rows = &transformed.tables[table as usize];
@@ -209,16 +213,18 @@ impl Applier {
         }
         let oldest = active.newest_event.saturating_sub(self.window);
         for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
-            active.ids.insert(row_id.id, (slot_of(row_id.event_time), position.0));
+            let slot = slot_of(row_id.event_time);
+            if slot >= floor {
+                active.remember_id(row_id.id, slot, position);
+            }
             // A clock that runs ahead must not close the window for the others.
             active.newest_event = active.newest_event.max(row_id.event_time.min(frame.receive_time));
         }
         if let Some(key) = batch_key {
-            active.batch_keys.insert(key, (frame.receive_time, position.0));
+            active.remember_batch_key(key, frame.receive_time, position);
         }
         if self.is_lake_on {
-            active.bytes += frame.body.len();
-            active.bodies.push(Arc::new(frame));
+            active.push_body(frame);
         }
     }
 }

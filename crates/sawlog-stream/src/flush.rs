@@ -5,7 +5,7 @@
 //! Every store remembers the position of its last flush and ignores a repeated one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sawlog_core::rollup;
 use sawlog_core::schema::Table;
@@ -18,6 +18,7 @@ use sawlog_seams::{EventLog, Position};
 use crate::applier::encode_batch_key;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
 use crate::dedup::{StoredIds, id_key, slot_of};
+use crate::forget::Forgetting;
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow, ledger_rows};
 use crate::lake_rows;
@@ -55,6 +56,7 @@ pub(crate) struct Flusher {
     pub(crate) stored_ids: Arc<Mutex<StoredIds>>,
     /// Length of the dedup window, microseconds.
     pub(crate) window: i64,
+    pub(crate) forgetting: Mutex<Forgetting>,
 }
 
 impl Flusher {
@@ -78,8 +80,9 @@ impl Flusher {
             })
             .collect();
         self.warehouse.append(LEDGER_TABLE, ledger_rows(&ledger).into_iter().collect(), end).await?;
-        let mutations = self.mutations(&generation)?;
+        let (mutations, forgetting) = self.mutations(&generation)?;
         self.serving.apply(mutations, end)?;
+        *self.forgetting.lock().unwrap_or_else(PoisonError::into_inner) = forgetting;
         self.swap(&generation)?;
         self.checkpoint.write(Checkpoint::new(end, None, generation.newest_event))?;
         if let Err(error) = self.log.release(end) {
@@ -88,8 +91,13 @@ impl Flusher {
         Ok(true)
     }
 
+    pub(crate) fn stored_ids(&self) -> MutexGuard<'_, StoredIds> {
+        self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The generation to write: one that an earlier try left, else the active one, which is frozen.
     fn freeze(&self) -> Option<Arc<Generation>> {
+        let mut stored_ids = self.stored_ids();
         let mut state = self.hot.write();
         if let Some(frozen) = &state.frozen {
             return Some(Arc::clone(frozen));
@@ -97,6 +105,8 @@ impl Flusher {
         if state.active.is_empty() {
             return None;
         }
+        let oldest = slot_of(state.active.newest_event.saturating_sub(self.window));
+        stored_ids.raise_floor(oldest, state.active.ids.len() as u64);
         let next = Generation::starting_at(state.active.end, state.active.newest_event);
         let frozen = Arc::new(std::mem::replace(&mut state.active, next));
         state.frozen = Some(Arc::clone(&frozen));
@@ -114,10 +124,19 @@ impl Flusher {
         Ok(())
     }
 
-    fn mutations(&self, generation: &Generation) -> Result<Vec<Mutation>, FlushError> {
+    /// All changes of the serving store, and how far forgetting gets with them.
+    fn mutations(&self, generation: &Generation) -> Result<(Vec<Mutation>, Forgetting), FlushError> {
         let snapshot = self.serving.snapshot();
-        let mut mutations = self.rollup_mutations(generation, snapshot.as_ref())?;
-        mutations.extend(generation.ids.iter().map(|(id, (slot, position))| Mutation {
+        let (floor, floor_cell) = {
+            let stored_ids = self.stored_ids();
+            (stored_ids.floor(), stored_ids.floor_cell())
+        };
+        let forgetting = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Deletions come first: a batch key that is forgotten may be among the new ones again.
+        let (mut mutations, forgetting) = forgetting.part(snapshot.as_ref(), generation, floor)?;
+        mutations.extend(self.rollup_mutations(generation, snapshot.as_ref())?);
+        let ids = generation.ids.iter().filter(|(_, (slot, _))| *slot >= floor);
+        mutations.extend(ids.map(|(id, (slot, position))| Mutation {
             family: Family::EventId,
             key: id_key(*slot, *id),
             value: Some(position.to_be_bytes().to_vec()),
@@ -127,10 +146,8 @@ impl Flusher {
             key: key.to_be_bytes().to_vec(),
             value: Some(encode_batch_key(*receive_time, *position)),
         }));
-        let oldest = slot_of(generation.newest_event.saturating_sub(self.window));
-        let mut stored_ids = self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
-        mutations.extend(stored_ids.expire(snapshot.as_ref(), oldest)?);
-        Ok(mutations)
+        mutations.push(floor_cell);
+        Ok((mutations, forgetting))
     }
 
     fn rollup_mutations(
@@ -168,7 +185,7 @@ impl Flusher {
     fn swap(&self, generation: &Generation) -> Result<(), FlushError> {
         let stored = stored_tables(self.warehouse.as_ref())?;
         let serving = self.serving.snapshot();
-        let mut stored_ids = self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored_ids = self.stored_ids();
         for (id, (slot, _)) in &generation.ids {
             stored_ids.insert(*slot, *id);
         }

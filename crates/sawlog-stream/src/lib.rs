@@ -14,6 +14,7 @@ mod applier;
 mod checkpoint;
 mod dedup;
 mod flush;
+mod forget;
 mod frame;
 mod generation;
 mod hot;
@@ -26,6 +27,7 @@ mod rules_archive;
 mod tap;
 
 pub use checkpoint::CheckpointError;
+pub use dedup::DedupStats;
 pub use flush::FlushError;
 pub use frame::FrameError;
 pub use hot::LedgerRow;

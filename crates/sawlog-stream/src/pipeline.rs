@@ -25,7 +25,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
 use crate::checkpoint::{CheckpointError, CheckpointFile};
-use crate::dedup::StoredIds;
+use crate::dedup::{DedupStats, StoredIds, slot_of};
 use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
 use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
@@ -51,6 +51,8 @@ pub struct PipelineOptions {
     pub workers: NonZeroUsize,
     /// Length of the dedup window, event time.
     pub dedup_window: Duration,
+    /// Most ids that dedup remembers; with more, the oldest go before their window ends.
+    pub dedup_keys_max: u64,
     /// Free space on the disk of the folder below which new batches are refused, bytes.
     pub disk_free_min: u64,
 }
@@ -230,7 +232,9 @@ impl Pipeline {
         let checkpoint = checkpoint_file.read()?;
         let window = options.dedup_window.as_micros() as i64;
         let serving_snapshot = stores.serving.snapshot();
-        let stored_ids = Arc::new(Mutex::new(StoredIds::load(serving_snapshot.as_ref())?));
+        let oldest = slot_of(checkpoint.newest_event.saturating_sub(window));
+        let stored_ids = StoredIds::load(serving_snapshot.as_ref(), oldest, options.dedup_keys_max)?;
+        let stored_ids = Arc::new(Mutex::new(stored_ids));
         let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
         let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot));
         let taps = Arc::new(Taps::default());
@@ -251,6 +255,7 @@ impl Pipeline {
             checkpoint: checkpoint_file,
             stored_ids: Arc::clone(&stored_ids),
             window,
+            forgetting: Mutex::default(),
         };
         let mut summary = RecoverySummary::default();
         let mut from = Position(checkpoint.position);
@@ -433,6 +438,12 @@ impl Pipeline {
         &self.inner.stores.log
     }
 
+    /// What dedup remembers.
+    #[must_use]
+    pub fn dedup_stats(&self) -> DedupStats {
+        self.inner.flusher.stored_ids().stats()
+    }
+
     /// Memory of what is not in the stores yet, bytes: rows and bodies, also those on their way to the log and from it.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -504,7 +515,7 @@ impl Inner {
 
     fn generation_bytes(&self) -> usize {
         let state = self.hot.read();
-        state.active.bytes + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+        state.active.bytes() + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
     }
 
     fn is_full(&self) -> bool {
@@ -571,7 +582,7 @@ impl Inner {
                     return;
                 }
             }
-            if self.hot.read().active.bytes >= self.options.flush_bytes {
+            if self.hot.read().active.bytes() >= self.options.flush_bytes {
                 self.flush_wanted.notify_one();
             }
         }

@@ -18,7 +18,7 @@ use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
 use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
-use sawlog_seams::{AppendError, ManualClock, MemoryEventLog, Position, SimDisk};
+use sawlog_seams::{AppendError, Clock, ManualClock, MemoryEventLog, Position, SimDisk};
 use sawlog_stream::{
     AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission, SubmitError,
 };
@@ -168,6 +168,7 @@ fn options() -> PipelineOptions {
         memory_bytes_max: usize::MAX,
         workers: NonZeroUsize::MIN,
         dedup_window: Duration::from_secs(3600),
+        dedup_keys_max: u64::MAX,
         disk_free_min: 1024,
     }
 }
@@ -476,4 +477,67 @@ async fn clients_that_do_not_wait_are_refused_when_the_applier_falls_behind() {
     assert_eq!(pipeline.memory_bytes(), 0);
     let total = ledger(&pipeline);
     assert!(total.closes() && total.stored == taken, "{total:?}");
+}
+
+/// An event with a time of its own, minutes before now.
+fn event_before(id: &str, minutes: i64) -> String {
+    let time = sawlog_core::time::to_rfc3339(NOW - minutes * 60_000_000);
+    format!("{{\"insert_id\":\"{id}\",\"timestamp\":\"{time}\",\"message\":\"{id}\"}}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_too_many_ids_the_oldest_are_forgotten_and_counted() {
+    let world = World::new();
+    let few = || PipelineOptions { dedup_keys_max: 2, ..options() };
+    let pipeline = world.open_with(world.stores(), few()).await;
+    for (id, minutes) in [("a", 50), ("b", 30), ("c", 10)] {
+        submit(&pipeline, &event_before(id, minutes), None).await;
+    }
+    pipeline.flush().await.expect("flushed");
+    submit(&pipeline, &event_before("d", 0), None).await;
+    pipeline.flush().await.expect("flushed");
+    assert_eq!((pipeline.dedup_stats().ids, pipeline.dedup_stats().evicted_ids), (2, 2));
+    let again = world.after_kill();
+    let restarted = again.open_with(again.stores(), few()).await;
+    for pipeline in [pipeline, restarted] {
+        assert_eq!(submit(&pipeline, &event_before("a", 50), None).await.counts.stored, 1);
+        assert_eq!(submit(&pipeline, &event_before("c", 10), None).await.counts.duplicate, 1);
+        assert_eq!(submit(&pipeline, &event_before("d", 0), None).await.counts.duplicate, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_batches_leave_the_store_a_day_after_they_came() {
+    let world = World::new();
+    let clock = Arc::new(ManualClock::at_micros(NOW));
+    let stores = Stores { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..world.stores() };
+    let pipeline = world.open_with(stores, options()).await;
+    let keys = || world.serving.snapshot().scan(Family::BatchKey, b"", None).expect("cells").len();
+    for (index, hours) in [0, 1, 22, 4, 4].into_iter().enumerate() {
+        clock.advance(Duration::from_secs(hours * 3600));
+        submit(&pipeline, &event(&format!("{index}"), "one"), Some(&format!("k{index}"))).await;
+        pipeline.flush().await.expect("flushed");
+        // A part at each flush: the first pass may begin behind a key.
+        submit(&pipeline, &event(&format!("more {index}"), "two"), None).await;
+        pipeline.flush().await.expect("flushed");
+    }
+    assert_eq!(keys(), 3, "those of the last day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_an_id_is_within_the_window_does_not_depend_on_the_moment_of_a_flush() {
+    for is_flushed in [false, true] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        // The window has left the first event behind when its id comes again with another time.
+        submit(&pipeline, &event_before("a", 180), None).await;
+        submit(&pipeline, &event_before("b", 0), None).await;
+        if is_flushed {
+            pipeline.flush().await.expect("flushed");
+        }
+        assert_eq!(submit(&pipeline, &event_before("a", 1), None).await.counts.stored, 1, "flushed: {is_flushed}");
+        assert_eq!(submit(&pipeline, &event_before("a", 2), None).await.counts.duplicate, 1, "flushed: {is_flushed}");
+        let total = ledger(&world.after_kill().open().await);
+        assert_eq!((total.stored, total.duplicate), (3, 1), "flushed: {is_flushed}");
+    }
 }

@@ -61,6 +61,9 @@ pub struct Metrics {
     wal_syncs: Counter<u64, AtomicU64>,
     wal_segments: Gauge<i64, AtomicI64>,
     memory_bytes: Gauge<i64, AtomicI64>,
+    dedup_ids: Gauge<i64, AtomicI64>,
+    dedup_filter_bytes: Gauge<i64, AtomicI64>,
+    dedup_evicted: Counter<u64, AtomicU64>,
     rules_reloads: Family<ReloadLabels, Counter>,
     upkeep: UpkeepMetrics,
 }
@@ -87,6 +90,9 @@ impl Default for Metrics {
             wal_syncs: Counter::default(),
             wal_segments: Gauge::default(),
             memory_bytes: Gauge::default(),
+            dedup_ids: Gauge::default(),
+            dedup_filter_bytes: Gauge::default(),
+            dedup_evicted: Counter::default(),
             rules_reloads: Family::default(),
             upkeep: UpkeepMetrics::default(),
         };
@@ -105,11 +111,12 @@ impl Default for Metrics {
         let reloads = metrics.rules_reloads.clone();
         registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
         metrics.upkeep.register(registry);
-        registry.register(
-            "hot_bytes",
-            "Memory of rows and bodies that are not in files yet",
-            metrics.memory_bytes.clone(),
-        );
+        registry.register("hot_bytes", "Memory of what is not in files yet", metrics.memory_bytes.clone());
+        registry.register("dedup_ids", "Ids in the store within the dedup window", metrics.dedup_ids.clone());
+        let filter = metrics.dedup_filter_bytes.clone();
+        registry.register("dedup_filter_bytes", "Memory of the filter before the ids in the store", filter);
+        let evicted = metrics.dedup_evicted.clone();
+        registry.register("dedup_evicted_ids", "Ids given up before the dedup window's end for want of room", evicted);
         metrics
     }
 }
@@ -148,9 +155,6 @@ impl Metrics {
 
     /// Takes over the event log's own counters.
     pub fn set_log(&self, records: u64, bytes: u64, syncs: u64, segments: usize) {
-        let raise = |counter: &Counter<u64, AtomicU64>, to: u64| {
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
         raise(&self.wal_records, records);
         raise(&self.wal_bytes, bytes);
         raise(&self.wal_syncs, syncs);
@@ -198,6 +202,13 @@ impl Metrics {
         self.memory_bytes.set(bytes as i64);
     }
 
+    /// Takes over what dedup remembers and gave up.
+    pub fn set_dedup(&self, ids: u64, filter_bytes: u64, evicted: u64) {
+        self.dedup_ids.set(ids as i64);
+        self.dedup_filter_bytes.set(filter_bytes as i64);
+        raise(&self.dedup_evicted, evicted);
+    }
+
     /// Counts a change of the rules that was taken over or refused.
     pub fn count_rules_reload(&self, is_taken: bool) {
         let result = if is_taken { "ok" } else { "error" };
@@ -211,6 +222,11 @@ impl Metrics {
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
+}
+
+/// Brings a counter to where another one is that it shows.
+fn raise(counter: &Counter<u64, AtomicU64>, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 #[cfg(test)]

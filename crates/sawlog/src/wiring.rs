@@ -119,6 +119,7 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         memory_bytes_max: pipeline.memory_max.bytes() as usize,
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
+        dedup_keys_max: pipeline.dedup_keys_max as u64,
         disk_free_min: config.data.free_min.bytes(),
     }
 }
