@@ -2,6 +2,11 @@
 //!
 //! For: the one place where order matters. Runs on its own thread, and on the opening thread during recovery.
 //! Deterministic: the same log, applied from the same checkpoint, gives the same rows and counts.
+//!
+//! Of two records with one id in one batch the one with the smaller payload hash wins (`sawlog_core::dedup`). Of two
+//! batches the first one in the log wins, whatever the hashes: its row has been answered as stored, counted, rolled up
+//! and shown to queries and watchers by the time that the second is met, whether or not it was flushed, and none of that
+//! can be taken back. They were never seen together.
 
 use std::sync::Arc;
 

@@ -541,3 +541,34 @@ async fn whether_an_id_is_within_the_window_does_not_depend_on_the_moment_of_a_f
         assert_eq!((total.stored, total.duplicate), (3, 1), "flushed: {is_flushed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_payloads_with_one_id_the_hash_decides_within_a_batch_and_the_log_between_batches() {
+    let (one, two) = (event("1", "one"), event("1", "two"));
+    // Within a batch: the same winner in either order.
+    let mut winners = Vec::new();
+    for body in [[one.clone(), two.clone()].concat(), [two.clone(), one.clone()].concat()] {
+        let pipeline = World::new().open().await;
+        let counts = submit(&pipeline, &body, None).await.counts;
+        assert_eq!((counts.stored, counts.duplicate), (1, 1));
+        winners.extend(messages(&pipeline).into_keys());
+    }
+    assert_eq!(winners[0], winners[1]);
+    // Between batches: the first one stays, in memory, over a flush and after a restart.
+    for (first, second, winner) in [(&one, &two, "one"), (&two, &one, "two")] {
+        for is_flushed in [false, true] {
+            let world = World::new();
+            let pipeline = world.open().await;
+            assert_eq!(submit(&pipeline, first, None).await.counts.stored, 1);
+            if is_flushed {
+                pipeline.flush().await.expect("flushed");
+            }
+            assert_eq!(submit(&pipeline, second, None).await.counts.duplicate, 1);
+            let expected = BTreeMap::from([(winner.to_owned(), 1)]);
+            assert_eq!(messages(&pipeline), expected, "flushed: {is_flushed}");
+            let restarted = world.after_kill().open().await;
+            assert_eq!(messages(&restarted), expected, "flushed: {is_flushed}");
+            assert!(ledger(&restarted).closes());
+        }
+    }
+}
