@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use sawlog_core::rollup;
 use sawlog_core::schema::Table;
 use sawlog_seams::lake::{Lake, LakeError};
@@ -32,6 +33,17 @@ pub enum FlushError {
     /// A raw object could not be written.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// The lake holds something else where an object of this flush belongs.
+    #[error(
+        "object {key:?} of the lake is not what this stretch of the event log makes: {problem}; move it out of the lake's \
+         folder to let the flush go on"
+    )]
+    ForeignObject {
+        /// The key.
+        key: String,
+        /// How it differs.
+        problem: String,
+    },
     /// A table could not be written.
     #[error(transparent)]
     Warehouse(#[from] WarehouseError),
@@ -119,7 +131,7 @@ impl Flusher {
         let encoded =
             tokio::task::spawn_blocking(move || lake_rows::objects(&frozen.bodies, &(frozen.start..frozen.end)));
         for (key, bytes) in encoded.await.map_err(|error| FlushError::Worker(error.to_string()))?? {
-            lake.put(&key, bytes).await?;
+            put_object(lake.as_ref(), &key, bytes).await?;
         }
         Ok(())
     }
@@ -195,6 +207,27 @@ impl Flusher {
         state.frozen = None;
         Ok(())
     }
+}
+
+/// Puts an object. One that is there with other bytes and the same records is this flush's own, from before an upgrade.
+async fn put_object(lake: &dyn Lake, key: &str, bytes: Bytes) -> Result<(), FlushError> {
+    match lake.put(key, bytes.clone()).await {
+        Err(LakeError::Conflict { .. }) => {}
+        answer => return Ok(answer.map(drop)?),
+    }
+    let existing = lake.get(key).await?;
+    let (one, other) = (existing.clone(), bytes);
+    let compared = tokio::task::spawn_blocking(move || lake_rows::same_records(&one, &other)).await;
+    let problem = match compared.map_err(|error| FlushError::Worker(error.to_string()))? {
+        Ok(true) => {
+            tracing::info!(key, "kept the object that an earlier build wrote for the same records");
+            // Makes sure that its name is durable, as every put does.
+            return Ok(lake.put(key, existing).await.map(drop)?);
+        }
+        Ok(false) => "it holds other records".to_owned(),
+        Err(error) => format!("it cannot be read: {error}"),
+    };
+    Err(FlushError::ForeignObject { key: key.to_owned(), problem })
 }
 
 pub(crate) fn stored_tables(

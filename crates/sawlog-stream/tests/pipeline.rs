@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rules::Rules;
@@ -333,7 +334,7 @@ async fn the_lake_keeps_every_record_of_the_log_once() {
     for key in keys {
         assert!(key.starts_with("raw/receive_date=2026-11-24/receive_hour=03/"), "{key}");
         let bytes = world.lake.get(&key).await.expect("an object");
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
         for batch in reader.build().expect("readable") {
             let batch = batch.expect("rows");
             let column = batch.column_by_name("payload").expect("a column").as_binary::<i32>().clone();
@@ -571,4 +572,56 @@ async fn of_two_payloads_with_one_id_the_hash_decides_within_a_batch_and_the_log
             assert!(ledger(&restarted).closes());
         }
     }
+}
+
+/// What a build with another Parquet writer would have made of an object.
+fn by_another_build(object: Bytes) -> Bytes {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(object).expect("Parquet");
+    let schema = Arc::clone(reader.schema());
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer");
+    for rows in reader.build().expect("a reader") {
+        writer.write(&rows.expect("rows")).expect("written");
+    }
+    Bytes::from(writer.into_inner().expect("an object"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_another_build_began_is_finished() {
+    let world = World::new();
+    let pipeline = world.open().await;
+    submit(&pipeline, &[event("1", "one"), event("2", "two")].concat(), None).await;
+    world.fault.fails_at.store(1, Ordering::SeqCst);
+    pipeline.flush().await.expect_err("the crash");
+    let key = world.lake.list("raw").await.expect("keys").remove(0);
+    let ours = world.lake.get(&key).await.expect("an object");
+    let theirs = by_another_build(ours.clone());
+    assert_ne!(ours, theirs);
+    world.lake.delete(&key).await.expect("deleted");
+    world.lake.put(&key, theirs.clone()).await.expect("stored");
+    let restarted = world.after_kill().open().await;
+    assert_eq!(messages(&restarted).len(), 2);
+    assert_eq!(world.lake.get(&key).await.expect("an object"), theirs, "objects never change");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_other_records_stops_the_flush_and_is_named() {
+    for foreign in [Bytes::from_static(b"no Parquet"), by_another_build(Bytes::from(empty_object()))] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        submit(&pipeline, &event("1", "one"), None).await;
+        world.fault.fails_at.store(1, Ordering::SeqCst);
+        pipeline.flush().await.expect_err("the crash");
+        let key = world.lake.list("raw").await.expect("keys").remove(0);
+        world.lake.delete(&key).await.expect("deleted");
+        world.lake.put(&key, foreign).await.expect("stored");
+        let error = pipeline.flush().await.expect_err("refused").to_string();
+        assert!(error.contains(&key) && error.contains("move it out"), "{error}");
+        world.lake.delete(&key).await.expect("moved away");
+        pipeline.flush().await.expect("flushed");
+    }
+}
+
+fn empty_object() -> Vec<u8> {
+    let schema = sawlog_core::schema::lake_schema();
+    parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer").into_inner().expect("an object")
 }
