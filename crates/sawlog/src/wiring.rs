@@ -23,6 +23,7 @@ use sawlog_wal::{Wal, WalOptions};
 use crate::config::{Config, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::rules_files::RulesFiles;
+use crate::shutdown::Stop;
 
 /// A data folder in use: the pipeline over its stores, and queries over the pipeline.
 pub(crate) struct Node {
@@ -91,6 +92,23 @@ impl Node {
     /// Flushes and closes.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.pipeline.close().await?;
+        Ok(())
+    }
+
+    /// Flushes and closes for as long as the stop leaves time. What is not flushed by then stays in the event log, and
+    /// the next start goes on with it as after a crash.
+    pub(crate) async fn close_within(self, stop: &Stop) -> anyhow::Result<()> {
+        let pipeline = Arc::clone(&self.pipeline);
+        // A task of its own: parts of a flush hold their thread, which must not be the one that watches the time.
+        let closing = tokio::spawn(async move { pipeline.close().await });
+        match stop.step("last flush", stop.rest(), closing).await {
+            Some(closed) => closed??,
+            None => {
+                tracing::warn!("the rest is flushed from the event log by the next start");
+                // Threads may write until the process ends: the lock of the folder must not end before.
+                std::mem::forget(self.folder);
+            }
+        }
         Ok(())
     }
 }
