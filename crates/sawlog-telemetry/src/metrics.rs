@@ -60,6 +60,9 @@ pub struct Metrics {
     wal_bytes: Counter<u64, AtomicU64>,
     wal_syncs: Counter<u64, AtomicU64>,
     wal_segments: Gauge<i64, AtomicI64>,
+    wal_quarantined_records: Counter<u64, AtomicU64>,
+    wal_quarantined_bytes: Counter<u64, AtomicU64>,
+    wal_missing_bytes: Counter<u64, AtomicU64>,
     memory_bytes: Gauge<i64, AtomicI64>,
     dedup_ids: Gauge<i64, AtomicI64>,
     dedup_filter_bytes: Gauge<i64, AtomicI64>,
@@ -89,6 +92,9 @@ impl Default for Metrics {
             wal_bytes: Counter::default(),
             wal_syncs: Counter::default(),
             wal_segments: Gauge::default(),
+            wal_quarantined_records: Counter::default(),
+            wal_quarantined_bytes: Counter::default(),
+            wal_missing_bytes: Counter::default(),
             memory_bytes: Gauge::default(),
             dedup_ids: Gauge::default(),
             dedup_filter_bytes: Gauge::default(),
@@ -108,6 +114,8 @@ impl Default for Metrics {
         registry.register("wal_appended_bytes", "Bytes appended to the event log", metrics.wal_bytes.clone());
         registry.register("wal_syncs", "Syncs of the event log", metrics.wal_syncs.clone());
         registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
+        metrics.register_damage();
+        let registry = &mut metrics.registry;
         let reloads = metrics.rules_reloads.clone();
         registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
         metrics.upkeep.register(registry);
@@ -122,6 +130,15 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    fn register_damage(&mut self) {
+        let registry = &mut self.registry;
+        let records = self.wal_quarantined_records.clone();
+        registry.register("wal_quarantined_records", "Damaged places of the event log found at start", records);
+        registry.register("wal_quarantined_bytes", "Their bytes", self.wal_quarantined_bytes.clone());
+        let missing = self.wal_missing_bytes.clone();
+        registry.register("wal_missing_bytes", "Bytes of the event log that were not there at start", missing);
+    }
+
     /// Counts records by what became of them.
     pub fn add_records(&self, source: &str, counts: &Counts) {
         for outcome in Outcome::ALL {
@@ -159,6 +176,13 @@ impl Metrics {
         raise(&self.wal_bytes, bytes);
         raise(&self.wal_syncs, syncs);
         self.wal_segments.set(segments as i64);
+    }
+
+    /// Counts acknowledged records that opening the event log found damaged, and bytes that it did not find.
+    pub fn add_log_losses(&self, quarantined_records: u64, quarantined_bytes: u64, missing_bytes: u64) {
+        self.wal_quarantined_records.inc_by(quarantined_records);
+        self.wal_quarantined_bytes.inc_by(quarantined_bytes);
+        self.wal_missing_bytes.inc_by(missing_bytes);
     }
 
     /// Counts merged files.
