@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Server, wait_for
-from load import Injection, Sender, check, injected
+from load import LEDGER, Injection, Sender, check, injected
 
 DISK_MIB = 96
 FREE_MIN_MIB = 16
@@ -151,4 +151,24 @@ def test_failed_syncs_of_the_stores_lose_and_repeat_nothing(data: Path, when: st
     server.kill()
     server.start()
     check(server, senders)
+    server.stop()
+
+
+def test_a_stop_ends_in_time_on_a_disk_that_is_slow_and_the_next_start_has_everything(data: Path):
+    settings = (*SETTINGS, "pipeline.flush-interval=1h")
+    Server(data, *settings).start().stop()
+    # Every day has files of its own, and each sync of one takes a while: the last flush needs more than ten seconds.
+    server = Server(data, *settings, prefix=injected("fsync", "delay_enter=300000")).start()
+    now = time.time()
+    days = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - day * 86_400)) for day in range(390)]
+    events = [{"timestamp": day, "message": "event", "insert_id": day} for day in days]
+    assert server.events("\n".join(map(json.dumps, events)))["stored"] == len(days)
+    seconds = server.stop()
+    assert seconds < 10, f"the stop took {seconds:.1f} s"
+    assert server.process.returncode == 0
+    log = (data.parent / f"{data.name}.log").read_text()
+    assert "cut off" in log, log
+    server = Server(data, *settings).start()
+    assert server.value("SELECT count(DISTINCT insert_id) FROM logs") == len(days)
+    assert server.sql(LEDGER)[0] == [len(days), len(days)]
     server.stop()

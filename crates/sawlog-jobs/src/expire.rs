@@ -1,5 +1,6 @@
 //! Deleting what is too old: from tables, the lake and the rollups.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sawlog_core::{rowkey, time};
@@ -167,16 +168,17 @@ fn expire_rollups(
     mode: RetentionMode,
     now: i64,
 ) -> RetentionReport {
-    let cells = match serving.snapshot().scan(Family::Rollup, b"", None) {
-        Ok(cells) => cells,
-        Err(error) => return failed("rollups", days, &error),
-    };
-    let items = cells.into_iter().filter_map(|(key, value)| {
-        let day = i32::try_from(rowkey::time_of(&key)?.div_euclid(DAY_MICROS)).ok()?;
+    let mut items = Vec::new();
+    let scanned = serving.snapshot().scan_each(Family::Rollup, b"", None, &mut |key, value| {
+        let day = rowkey::time_of(key).and_then(|time| i32::try_from(time.div_euclid(DAY_MICROS)).ok());
         let bytes = (key.len() + value.len()) as u64;
-        Some((day, Amount { items: 1, rows: 0, bytes }, key))
+        items.extend(day.map(|day| (day, Amount { items: 1, rows: 0, bytes }, key.to_vec())));
+        ControlFlow::Continue(())
     });
-    let Plan { mut report, items } = plan("rollups", days, percent, now, items.collect());
+    if let Err(error) = scanned {
+        return failed("rollups", days, &error);
+    }
+    let Plan { mut report, items } = plan("rollups", days, percent, now, items);
     if report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun {
         let deleted = items.chunks(CELLS_PER_DELETE).try_for_each(|keys| serving.delete(Family::Rollup, keys.to_vec()));
         report.outcome = match deleted {

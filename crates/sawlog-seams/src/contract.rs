@@ -6,4 +6,5 @@
 pub mod event_log;
 pub mod lake;
 pub mod serving;
+pub mod upkeep;
 pub mod warehouse;

@@ -4,7 +4,7 @@
 //! over events ([`crate::warehouse`]). Keys and cell layouts are made in `sawlog_core::rowkey`.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event_log::Position;
@@ -76,12 +76,31 @@ impl ServingError {
 /// A key and its value.
 pub type Cell = (Vec<u8>, Vec<u8>);
 
+/// Visitor of a scan: gets key and value of each cell.
+pub type VisitCell<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// The cells at one moment: later mutations do not change it.
 pub trait ServingSnapshot: Send + Sync {
     /// Value of a cell.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ServingError>;
-    /// Cells with `start <= key < end` in key order.
-    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError>;
+    /// Calls `visit` for the cells with `start <= key < end` in key order until it breaks. Cells are read one after the
+    /// other: memory and work do not depend on how many there are beyond those visited.
+    fn scan_each(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut VisitCell<'_>,
+    ) -> Result<(), ServingError>;
+    /// The cells of [`ServingSnapshot::scan_each`] at once, for ranges that are known to be small.
+    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError> {
+        let mut cells = Vec::new();
+        self.scan_each(family, start, end, &mut |key, value| {
+            cells.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        Ok(cells)
+    }
 }
 
 /// Cells by row key. Contract test: [`crate::contract::serving`].
@@ -153,16 +172,27 @@ impl ServingSnapshot for MemorySnapshot {
         Ok(self.0.get(&(family, key.to_vec())).cloned())
     }
 
-    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError> {
+    fn scan_each(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut VisitCell<'_>,
+    ) -> Result<(), ServingError> {
+        if end.is_some_and(|end| end < start) {
+            return Ok(());
+        }
         let upper = match end {
             Some(end) => Bound::Excluded((family, end.to_vec())),
             None => Bound::Unbounded,
         };
         let range = self.0.range((Bound::Included((family, start.to_vec())), upper));
-        Ok(range
-            .take_while(|((found, _), _)| *found == family)
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .collect())
+        for ((_, key), value) in range.take_while(|((found, _), _)| *found == family) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

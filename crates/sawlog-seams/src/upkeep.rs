@@ -55,7 +55,7 @@ pub struct Swept {
     pub log_entries: u64,
 }
 
-/// A warehouse whose files need upkeep.
+/// A warehouse whose files need upkeep. Contract test: [`crate::contract::upkeep`].
 ///
 /// Once: a row that is stored is in exactly one file of every [`Warehouse::stored`], whatever fails. Aside: appends and
 /// upkeep of a table may run at the same time; the position stays. Whole: a call that fails changed nothing or all.

@@ -3,9 +3,12 @@
 //! For: what the pipeline writes and what queries scan. Not for: rows that are still in memory ([`crate::view`]) or
 //! reads by key ([`crate::serving`]).
 
-use std::collections::HashMap;
+mod memory;
+
+pub use memory::MemoryWarehouse;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -82,7 +85,7 @@ pub struct StoredTable {
     pub root: Option<PathBuf>,
     /// The files.
     pub files: Vec<StoredFile>,
-    /// Rows, for a warehouse that keeps them in memory.
+    /// Rows, for a warehouse that keeps them in memory: those of each file at the file's place.
     pub rows: Vec<RecordBatch>,
 }
 
@@ -134,65 +137,4 @@ pub trait Warehouse: Send + Sync {
     fn committed(&self, table: &str) -> Position;
     /// The table as of now.
     fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError>;
-}
-
-/// A warehouse in memory.
-#[derive(Debug)]
-pub struct MemoryWarehouse {
-    tables: Mutex<HashMap<&'static str, (Position, Arc<StoredTable>)>>,
-}
-
-impl Default for MemoryWarehouse {
-    fn default() -> Self {
-        let empty = |spec: TableSpec| {
-            let stored = StoredTable { spec: spec.clone(), root: None, files: Vec::new(), rows: Vec::new() };
-            (spec.name, (Position::default(), Arc::new(stored)))
-        };
-        Self { tables: Mutex::new(TableSpec::all().into_iter().map(empty).collect()) }
-    }
-}
-
-#[async_trait]
-impl Warehouse for MemoryWarehouse {
-    async fn append(&self, table: &str, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError> {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = tables.get_mut(table).ok_or_else(|| WarehouseError::UnknownTable { table: table.to_owned() })?;
-        if position > entry.0 && rows.iter().any(|batch| batch.num_rows() > 0) {
-            let mut stored = (*entry.1).clone();
-            stored.rows.extend(rows);
-            *entry = (position, Arc::new(stored));
-        }
-        Ok(())
-    }
-
-    fn committed(&self, table: &str) -> Position {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.get(table).map_or(Position::default(), |entry| entry.0)
-    }
-
-    fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError> {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = tables.get(table).ok_or_else(|| WarehouseError::UnknownTable { table: table.to_owned() })?;
-        Ok(Arc::clone(&entry.1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Fixture(Arc<MemoryWarehouse>);
-
-    #[async_trait]
-    impl crate::contract::warehouse::Fixture for Fixture {
-        async fn open(&self) -> Arc<dyn Warehouse> {
-            Arc::clone(&self.0) as Arc<dyn Warehouse>
-        }
-
-        async fn rows(&self, stored: &StoredTable) -> Vec<RecordBatch> {
-            stored.rows.clone()
-        }
-    }
-
-    crate::warehouse_contract!(Fixture(Arc::default()));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
-use sawlog_seams::serving::{Cell, Family, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
 use sawlog_seams::{Disk, Position, RealDisk};
 
 use crate::lake::is_disk_full;
@@ -132,18 +132,28 @@ impl ServingSnapshot for FjallSnapshot {
         Ok(found.map(|value| value.to_vec()))
     }
 
-    fn scan(&self, family: Family, start: &[u8], end: Option<&[u8]>) -> Result<Vec<Cell>, ServingError> {
+    fn scan_each(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut VisitCell<'_>,
+    ) -> Result<(), ServingError> {
+        if end.is_some_and(|end| end < start) {
+            return Ok(());
+        }
         let keyspace = &self.families[&family];
         let range = match end {
             Some(end) => self.snapshot.range(keyspace, start.to_vec()..end.to_vec()),
             None => self.snapshot.range(keyspace, start.to_vec()..),
         };
-        range
-            .map(|entry| {
-                let (key, value) = entry.into_inner().map_err(explain("reading"))?;
-                Ok((key.to_vec(), value.to_vec()))
-            })
-            .collect()
+        for entry in range {
+            let (key, value) = entry.into_inner().map_err(explain("reading"))?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,11 @@
 //!
 //! For: the one place where order matters. Runs on its own thread, and on the opening thread during recovery.
 //! Deterministic: the same log, applied from the same checkpoint, gives the same rows and counts.
+//!
+//! Of two records with one id in one batch the one with the smaller payload hash wins (`sawlog_core::dedup`). Of two
+//! batches the first one in the log wins, whatever the hashes: its row has been answered as stored, counted, rolled up
+//! and shown to queries and watchers by the time that the second is met, whether or not it was flushed, and none of that
+//! can be taken back. They were never seen together.
 
 use std::sync::Arc;
 
@@ -18,6 +23,7 @@ use crate::dedup::{StoredIds, slot_of};
 use crate::frame::{BatchFrame, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::Hot;
+use crate::pending::Held;
 use crate::tap::Taps;
 
 /// How long an idempotency key is remembered, microseconds of receive time.
@@ -28,6 +34,8 @@ pub(crate) struct Applicable {
     pub(crate) position: Position,
     pub(crate) next: Position,
     pub(crate) content: Content,
+    /// Its memory, which counts as waiting until it is applied.
+    pub(crate) held: Held,
 }
 
 /// What became of a batch.
@@ -66,6 +74,8 @@ impl Applier {
 
     /// Applies one batch or note. `stored_ids` are the ids in the serving store.
     pub(crate) fn apply(&self, item: Applicable, stored_ids: &StoredIds) -> Result<(), ServingError> {
+        // Let go of at the end, when what it became is counted elsewhere.
+        let _held = item.held;
         match item.content {
             Content::Note(note) => {
                 let mut state = self.hot.write();
@@ -118,7 +128,7 @@ impl Applier {
             active.count(frame.receive_time, &frame.source, counts);
         }
         if !is_repeat {
-            self.add(active, position, frame, &transformed, batch_key);
+            self.add(active, position, frame, &transformed, batch_key, stored_ids.floor());
         }
         active.end = next;
         drop(state);
@@ -165,16 +175,18 @@ impl Applier {
         }
         let state = self.hot.read();
         let oldest = state.active.newest_event.saturating_sub(self.window);
+        // Wherever an id is found, in memory or in the store: the moment of a flush must not decide.
+        let oldest_slot = slot_of(oldest).max(stored_ids.floor());
         let mut repeats = Vec::new();
         for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
             let in_memory = [Some(&state.active), state.frozen.as_deref()]
                 .into_iter()
                 .flatten()
-                .find_map(|one| one.ids.get(&row_id.id))
+                .find_map(|one| one.ids.get(&row_id.id).filter(|(slot, _)| *slot >= oldest_slot))
                 .map(|(_, first)| *first);
             let first = match in_memory {
                 Some(first) => Some(first),
-                None => stored_ids.find(snapshot, row_id.id)?,
+                None => stored_ids.find(snapshot, row_id.id, oldest_slot)?,
             };
             // During recovery a batch meets the ids that it stored itself.
             if first.is_some_and(|first| first != position.0) {
@@ -191,7 +203,9 @@ impl Applier {
         frame: BatchFrame,
         transformed: &Transformed,
         batch_key: Option<u128>,
+        floor: u32,
     ) {
+        active.receive_time_min = active.receive_time_min.into_iter().chain([frame.receive_time]).min();
         let is_in_serving = position < self.serving.applied();
         for table in Table::ALL {
             let rows = &transformed.tables[table as usize];
@@ -204,16 +218,18 @@ impl Applier {
         }
         let oldest = active.newest_event.saturating_sub(self.window);
         for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
-            active.ids.insert(row_id.id, (slot_of(row_id.event_time), position.0));
+            let slot = slot_of(row_id.event_time);
+            if slot >= floor {
+                active.remember_id(row_id.id, slot, position);
+            }
             // A clock that runs ahead must not close the window for the others.
             active.newest_event = active.newest_event.max(row_id.event_time.min(frame.receive_time));
         }
         if let Some(key) = batch_key {
-            active.batch_keys.insert(key, (frame.receive_time, position.0));
+            active.remember_batch_key(key, frame.receive_time, position);
         }
         if self.is_lake_on {
-            active.bytes += frame.body.len();
-            active.bodies.push(Arc::new(frame));
+            active.push_body(frame);
         }
     }
 }

@@ -85,3 +85,43 @@ impl CheckpointFile {
         write_atomic(self.disk.as_ref(), &self.path, &bytes).map_err(io)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sawlog_seams::SimDisk;
+
+    use super::*;
+
+    /// Checkpoints of earlier versions are read for ever, and today's code still writes what it reads.
+    #[test]
+    fn checkpoints_of_version_1_are_read() {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data")).expect("a folder");
+        let file = CheckpointFile::new(Arc::new(disk.clone()), Path::new("/data"));
+        let busy = Checkpoint::new(Position(4096), Some(Position(8192)), 1_795_489_200_000_000);
+        let fresh = Checkpoint::new(Position(0), None, i64::MIN);
+        for (kept, expected) in [
+            (&include_bytes!("../../../tests/formats/checkpoint-v1.json")[..], busy),
+            (include_bytes!("../../../tests/formats/checkpoint-v1-empty.json"), fresh),
+        ] {
+            disk.plant(&file.path, kept);
+            assert_eq!(file.read().expect("readable"), expected);
+            file.write(expected).expect("written");
+            assert_eq!(disk.read(&file.path).expect("readable"), kept);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_newer_build_is_refused() {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new("/data")).expect("a folder");
+        let file = CheckpointFile::new(Arc::new(disk.clone()), Path::new("/data"));
+        for newer in [
+            r#"{"version":2,"position":0,"flush_to":null,"newest_event":0}"#,
+            r#"{"version":1,"position":0,"flush_to":null,"newest_event":0,"more":1}"#,
+        ] {
+            disk.plant(&file.path, newer.as_bytes());
+            assert!(matches!(file.read(), Err(CheckpointError::Damaged { .. })), "{newer}");
+        }
+    }
+}

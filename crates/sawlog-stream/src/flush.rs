@@ -5,8 +5,9 @@
 //! Every store remembers the position of its last flush and ignores a repeated one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use sawlog_core::rollup;
 use sawlog_core::schema::Table;
 use sawlog_seams::lake::{Lake, LakeError};
@@ -18,6 +19,7 @@ use sawlog_seams::{EventLog, Position};
 use crate::applier::encode_batch_key;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
 use crate::dedup::{StoredIds, id_key, slot_of};
+use crate::forget::Forgetting;
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow, ledger_rows};
 use crate::lake_rows;
@@ -31,6 +33,17 @@ pub enum FlushError {
     /// A raw object could not be written.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// The lake holds something else where an object of this flush belongs.
+    #[error(
+        "object {key:?} of the lake is not what this stretch of the event log makes: {problem}; move it out of the lake's \
+         folder to let the flush go on"
+    )]
+    ForeignObject {
+        /// The key.
+        key: String,
+        /// How it differs.
+        problem: String,
+    },
     /// A table could not be written.
     #[error(transparent)]
     Warehouse(#[from] WarehouseError),
@@ -55,6 +68,7 @@ pub(crate) struct Flusher {
     pub(crate) stored_ids: Arc<Mutex<StoredIds>>,
     /// Length of the dedup window, microseconds.
     pub(crate) window: i64,
+    pub(crate) forgetting: Mutex<Forgetting>,
 }
 
 impl Flusher {
@@ -62,7 +76,8 @@ impl Flusher {
     pub(crate) async fn flush(&self) -> Result<bool, FlushError> {
         let Some(generation) = self.freeze() else { return Ok(false) };
         let end = generation.end;
-        self.checkpoint.write(Checkpoint::new(generation.start, Some(end), generation.newest_event))?;
+        // A repeated flush applies these batches again and must decide on repeats as this run did.
+        self.checkpoint.write(Checkpoint::new(generation.start, Some(end), generation.newest_event_before))?;
         self.write_lake(&generation).await?;
         for table in Table::ALL {
             self.warehouse.append(table.name(), generation.tables[table as usize].clone(), end).await?;
@@ -77,8 +92,9 @@ impl Flusher {
             })
             .collect();
         self.warehouse.append(LEDGER_TABLE, ledger_rows(&ledger).into_iter().collect(), end).await?;
-        let mutations = self.mutations(&generation)?;
+        let (mutations, forgetting) = self.mutations(&generation)?;
         self.serving.apply(mutations, end)?;
+        *self.forgetting.lock().unwrap_or_else(PoisonError::into_inner) = forgetting;
         self.swap(&generation)?;
         self.checkpoint.write(Checkpoint::new(end, None, generation.newest_event))?;
         if let Err(error) = self.log.release(end) {
@@ -87,8 +103,13 @@ impl Flusher {
         Ok(true)
     }
 
+    pub(crate) fn stored_ids(&self) -> MutexGuard<'_, StoredIds> {
+        self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The generation to write: one that an earlier try left, else the active one, which is frozen.
     fn freeze(&self) -> Option<Arc<Generation>> {
+        let mut stored_ids = self.stored_ids();
         let mut state = self.hot.write();
         if let Some(frozen) = &state.frozen {
             return Some(Arc::clone(frozen));
@@ -96,6 +117,8 @@ impl Flusher {
         if state.active.is_empty() {
             return None;
         }
+        let oldest = slot_of(state.active.newest_event.saturating_sub(self.window));
+        stored_ids.raise_floor(oldest, state.active.ids.len() as u64);
         let next = Generation::starting_at(state.active.end, state.active.newest_event);
         let frozen = Arc::new(std::mem::replace(&mut state.active, next));
         state.frozen = Some(Arc::clone(&frozen));
@@ -108,15 +131,24 @@ impl Flusher {
         let encoded =
             tokio::task::spawn_blocking(move || lake_rows::objects(&frozen.bodies, &(frozen.start..frozen.end)));
         for (key, bytes) in encoded.await.map_err(|error| FlushError::Worker(error.to_string()))?? {
-            lake.put(&key, bytes).await?;
+            put_object(lake.as_ref(), &key, bytes).await?;
         }
         Ok(())
     }
 
-    fn mutations(&self, generation: &Generation) -> Result<Vec<Mutation>, FlushError> {
+    /// All changes of the serving store, and how far forgetting gets with them.
+    fn mutations(&self, generation: &Generation) -> Result<(Vec<Mutation>, Forgetting), FlushError> {
         let snapshot = self.serving.snapshot();
-        let mut mutations = self.rollup_mutations(generation, snapshot.as_ref())?;
-        mutations.extend(generation.ids.iter().map(|(id, (slot, position))| Mutation {
+        let (floor, floor_cell) = {
+            let stored_ids = self.stored_ids();
+            (stored_ids.floor(), stored_ids.floor_cell())
+        };
+        let forgetting = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Deletions come first: a batch key that is forgotten may be among the new ones again.
+        let (mut mutations, forgetting) = forgetting.part(snapshot.as_ref(), generation, floor)?;
+        mutations.extend(self.rollup_mutations(generation, snapshot.as_ref())?);
+        let ids = generation.ids.iter().filter(|(_, (slot, _))| *slot >= floor);
+        mutations.extend(ids.map(|(id, (slot, position))| Mutation {
             family: Family::EventId,
             key: id_key(*slot, *id),
             value: Some(position.to_be_bytes().to_vec()),
@@ -126,10 +158,8 @@ impl Flusher {
             key: key.to_be_bytes().to_vec(),
             value: Some(encode_batch_key(*receive_time, *position)),
         }));
-        let oldest = slot_of(generation.newest_event.saturating_sub(self.window));
-        let mut stored_ids = self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
-        mutations.extend(stored_ids.expire(snapshot.as_ref(), oldest)?);
-        Ok(mutations)
+        mutations.push(floor_cell);
+        Ok((mutations, forgetting))
     }
 
     fn rollup_mutations(
@@ -167,7 +197,7 @@ impl Flusher {
     fn swap(&self, generation: &Generation) -> Result<(), FlushError> {
         let stored = stored_tables(self.warehouse.as_ref())?;
         let serving = self.serving.snapshot();
-        let mut stored_ids = self.stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored_ids = self.stored_ids();
         for (id, (slot, _)) in &generation.ids {
             stored_ids.insert(*slot, *id);
         }
@@ -177,6 +207,27 @@ impl Flusher {
         state.frozen = None;
         Ok(())
     }
+}
+
+/// Puts an object. One that is there with other bytes and the same records is this flush's own, from before an upgrade.
+async fn put_object(lake: &dyn Lake, key: &str, bytes: Bytes) -> Result<(), FlushError> {
+    match lake.put(key, bytes.clone()).await {
+        Err(LakeError::Conflict { .. }) => {}
+        answer => return Ok(answer.map(drop)?),
+    }
+    let existing = lake.get(key).await?;
+    let (one, other) = (existing.clone(), bytes);
+    let compared = tokio::task::spawn_blocking(move || lake_rows::same_records(&one, &other)).await;
+    let problem = match compared.map_err(|error| FlushError::Worker(error.to_string()))? {
+        Ok(true) => {
+            tracing::info!(key, "kept the object that an earlier build wrote for the same records");
+            // Makes sure that its name is durable, as every put does.
+            return Ok(lake.put(key, existing).await.map(drop)?);
+        }
+        Ok(false) => "it holds other records".to_owned(),
+        Err(error) => format!("it cannot be read: {error}"),
+    };
+    Err(FlushError::ForeignObject { key: key.to_owned(), problem })
 }
 
 pub(crate) fn stored_tables(

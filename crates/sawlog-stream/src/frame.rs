@@ -277,4 +277,47 @@ mod tests {
             assert!(Frame::decode(&bytes.slice(..len)).is_err(), "{len}");
         }
     }
+
+    /// Frames of earlier versions are read for ever, and today's code still writes what it reads.
+    #[test]
+    fn frames_of_version_1_are_read() {
+        let kept = |bytes: &'static [u8]| Frame::decode(&Bytes::from_static(bytes)).expect("a kept frame");
+        let text = kept(include_bytes!("../../../tests/formats/frame-v1-batch.bin"));
+        let expected = BatchFrame {
+            batch_id: "6610f1a2b3c4d0001".to_owned(),
+            source: "tail".to_owned(),
+            format: Format::Logfmt,
+            is_declared: true,
+            receive_time: 1_795_489_200_000_000,
+            age: AgeLimits::any_past(),
+            rules_version: 7,
+            rejected: 2,
+            idempotency_key: Some("tail:fd01:2a:5:0-40".to_owned()),
+            file: Some("/var/log/app.log".to_owned()),
+            body: Bytes::from_static("level=info msg=\"café\"\n".as_bytes()),
+        };
+        assert_eq!(text, Frame::Batch(expected));
+        assert_eq!(text.encode(), include_bytes!("../../../tests/formats/frame-v1-batch.bin")[..]);
+        let packed = kept(include_bytes!("../../../tests/formats/frame-v1-batch-zstd.bin"));
+        let expected = BatchFrame {
+            batch_id: "6610f1a2b3c4d0002".to_owned(),
+            source: "http".to_owned(),
+            format: Format::Json,
+            is_declared: false,
+            receive_time: 1_795_489_200_000_001,
+            age: AgeLimits::default(),
+            rules_version: -3,
+            rejected: 0,
+            idempotency_key: None,
+            file: None,
+            body: Bytes::from(b"{\"message\":\"one of many\"}\n".repeat(64)),
+        };
+        assert_eq!(packed, Frame::Batch(expected));
+        assert_eq!(Frame::decode(&packed.encode()).expect("a frame"), packed);
+        let note = kept(include_bytes!("../../../tests/formats/frame-v1-note.bin"));
+        let counts = Counts { received: 3, rejected: 3, ..Counts::default() };
+        let expected = NoteFrame { source: "otlp".to_owned(), receive_time: 1_795_489_200_000_000, counts };
+        assert_eq!(note, Frame::Note(expected));
+        assert_eq!(note.encode(), include_bytes!("../../../tests/formats/frame-v1-note.bin")[..]);
+    }
 }

@@ -3,6 +3,7 @@
 //! For: the unit that a flush freezes and writes as a whole. Not for: deciding when.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -36,33 +37,67 @@ pub(crate) struct Generation {
     pub(crate) ids: HashMap<u128, (u32, u64)>,
     /// Idempotency keys: receive time and log position.
     pub(crate) batch_keys: HashMap<u128, (i64, u64)>,
-    /// Memory that rows and bodies take.
-    pub(crate) bytes: usize,
+    /// Memory that rows, bodies, ids and keys take.
+    bytes: usize,
+    /// Earliest receive time of its batches.
+    pub(crate) receive_time_min: Option<i64>,
     /// Start of the stretch.
     pub(crate) start: Position,
     /// End of the stretch: every record before it is in.
     pub(crate) end: Position,
     /// Latest event time so far, for the dedup window.
     pub(crate) newest_event: i64,
+    /// The same before the first batch: where a replay of this stretch begins.
+    pub(crate) newest_event_before: i64,
 }
 
 /// Rollups that queries read while they grow.
 #[derive(Debug, Default)]
 pub(crate) struct SharedRollups {
-    inner: Mutex<Rollups>,
+    inner: Mutex<Measured>,
+    /// Memory of the cells when they were last measured.
+    bytes: AtomicUsize,
 }
+
+#[derive(Debug, Default)]
+struct Measured {
+    rollups: Rollups,
+    cells: usize,
+    /// Rows since the last measurement.
+    rows: usize,
+}
+
+/// Cells are measured after so many rows, and not before there are a few times as many new rows as cells: measuring
+/// costs as much as writing them.
+const ROWS_PER_MEASUREMENT: usize = 16 * 1024;
+/// Memory of a cell besides key and value, and of what a value takes more than its written form.
+const CELL_BYTES: usize = 256;
 
 impl SharedRollups {
     pub(crate) fn add(&self, table: Table, batch: &RecordBatch) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).add(table, batch);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.rollups.add(table, batch);
+        inner.rows += batch.num_rows();
+        if inner.rows >= ROWS_PER_MEASUREMENT.max(4 * inner.cells) {
+            let (mut cells, mut bytes) = (0, 0);
+            for (key, value) in inner.rollups.cells() {
+                cells += 1;
+                bytes += key.len() + 2 * value.len() + CELL_BYTES;
+            }
+            (inner.cells, inner.rows) = (cells, 0);
+            self.bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 }
 
 impl HotRollups for SharedRollups {
     fn cells(&self) -> Vec<Cell> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).cells().collect()
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).rollups.cells().collect()
     }
 }
+
+/// Memory of an entry of `ids` or `batch_keys`: 33 bytes in a table that is half empty just after it has grown.
+const ENTRY_BYTES: usize = 76;
 
 /// So many small batches in a row are made one: queries pay for each batch.
 const SMALL_BATCHES_MAX: usize = 32;
@@ -70,12 +105,17 @@ const SMALL_BATCH_ROWS: usize = 8 * 1024;
 
 impl Generation {
     pub(crate) fn starting_at(start: Position, newest_event: i64) -> Self {
-        Self { start, end: start, newest_event, ..Self::default() }
+        Self { start, end: start, newest_event, newest_event_before: newest_event, ..Self::default() }
     }
 
     /// Whether there is nothing to flush.
     pub(crate) fn is_empty(&self) -> bool {
         self.end == self.start
+    }
+
+    pub(crate) fn push_body(&mut self, frame: BatchFrame) {
+        self.bytes += frame.body.len();
+        self.bodies.push(Arc::new(frame));
     }
 
     pub(crate) fn push_rows(&mut self, table: Table, batch: &RecordBatch) {
@@ -94,7 +134,45 @@ impl Generation {
         }
     }
 
+    pub(crate) fn remember_id(&mut self, id: u128, slot: u32, position: Position) {
+        if self.ids.insert(id, (slot, position.0)).is_none() {
+            self.bytes += ENTRY_BYTES;
+        }
+    }
+
+    pub(crate) fn remember_batch_key(&mut self, key: u128, receive_time: i64, position: Position) {
+        if self.batch_keys.insert(key, (receive_time, position.0)).is_none() {
+            self.bytes += ENTRY_BYTES;
+        }
+    }
+
+    /// Memory of everything in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + self.rollups.bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count(&mut self, receive_time: i64, source: &str, counts: Counts) {
         *self.ledger.entry((minute_of(receive_time), source.to_owned())).or_default() += counts;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sawlog_seams::contract::warehouse::rows;
+
+    use super::*;
+
+    #[test]
+    fn ids_keys_and_rollup_cells_count_as_memory() {
+        let mut generation = Generation::default();
+        for number in 0..1_000 {
+            generation.remember_id(number % 500, 1, Position(1));
+            generation.remember_batch_key(number % 250, 1, Position(1));
+        }
+        assert_eq!(generation.bytes(), 750 * ENTRY_BYTES);
+        let names: Vec<_> = (0..ROWS_PER_MEASUREMENT).map(|row| (format!("service {row}"), 20_000)).collect();
+        generation.rollups.add(Table::Logs, &rows(Table::Logs.name(), &names));
+        let cells = generation.rollups.cells().len();
+        assert!(cells >= ROWS_PER_MEASUREMENT && generation.bytes() > cells * CELL_BYTES, "{}", generation.bytes());
     }
 }

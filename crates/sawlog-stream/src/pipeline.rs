@@ -1,14 +1,14 @@
 //! The pipeline as its users see it: open, submit, view, flush, close.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::Rules;
@@ -19,16 +19,18 @@ use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{ServingError, ServingStore};
 use sawlog_seams::view::{StoreRefresh, View, ViewSource};
 use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
-use sawlog_seams::{AppendError, Clock, Disk, Disposition, EventLog, Position, ReplayError};
+use sawlog_seams::{AppendError, Appended, Clock, Disk, Disposition, EventLog, Position, ReplayError};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
 use crate::checkpoint::{CheckpointError, CheckpointFile};
-use crate::dedup::StoredIds;
+use crate::dedup::{DedupStats, StoredIds, slot_of};
 use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
 use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow};
+use crate::pending::{Held, Queue, WaitingBytes};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
@@ -49,6 +51,8 @@ pub struct PipelineOptions {
     pub workers: NonZeroUsize,
     /// Length of the dedup window, event time.
     pub dedup_window: Duration,
+    /// Most ids that dedup remembers; with more, the oldest go before their window ends.
+    pub dedup_keys_max: u64,
     /// Free space on the disk of the folder below which new batches are refused, bytes.
     pub disk_free_min: u64,
 }
@@ -186,48 +190,14 @@ struct Inner {
     flush_wanted: Notify,
     stop: AtomicBool,
     queue: Queue,
+    /// Memory of what was given to the log and is not applied yet.
+    waiting: WaitingBytes,
     taps: Arc<Taps>,
     workers: Semaphore,
     batch_sequence: AtomicU64,
     room: Room,
     /// Why the last flush failed, if it did.
     flush_problem: Mutex<Option<String>>,
-}
-
-/// Durable batches on their way from the log's thread to the applier's.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    items: VecDeque<Applicable>,
-    is_closed: bool,
-}
-
-impl Queue {
-    fn push(&self, item: Applicable) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).items.push_back(item);
-        self.changed.notify_one();
-    }
-
-    fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
-        self.changed.notify_one();
-    }
-
-    fn take_all(&self) -> Option<VecDeque<Applicable>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.items.is_empty() {
-            if state.is_closed {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        Some(std::mem::take(&mut state.items))
-    }
 }
 
 impl Pipeline {
@@ -262,7 +232,9 @@ impl Pipeline {
         let checkpoint = checkpoint_file.read()?;
         let window = options.dedup_window.as_micros() as i64;
         let serving_snapshot = stores.serving.snapshot();
-        let stored_ids = Arc::new(Mutex::new(StoredIds::load(serving_snapshot.as_ref())?));
+        let oldest = slot_of(checkpoint.newest_event.saturating_sub(window));
+        let stored_ids = StoredIds::load(serving_snapshot.as_ref(), oldest, options.dedup_keys_max)?;
+        let stored_ids = Arc::new(Mutex::new(stored_ids));
         let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
         let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot));
         let taps = Arc::new(Taps::default());
@@ -283,6 +255,7 @@ impl Pipeline {
             checkpoint: checkpoint_file,
             stored_ids: Arc::clone(&stored_ids),
             window,
+            forgetting: Mutex::default(),
         };
         let mut summary = RecoverySummary::default();
         let mut from = Position(checkpoint.position);
@@ -312,6 +285,7 @@ impl Pipeline {
             flush_wanted: Notify::new(),
             stop: AtomicBool::new(false),
             queue: Queue::default(),
+            waiting: WaitingBytes::default(),
             taps,
             workers,
             batch_sequence: AtomicU64::new(0),
@@ -360,7 +334,10 @@ impl Pipeline {
             return Err(SubmitError::Stopped);
         }
         if inner.is_full() {
-            inner.flush_wanted.notify_one();
+            // What waits for the applier is no reason to flush: that would make many small files.
+            if inner.generation_bytes() >= inner.options.memory_bytes_max / 2 {
+                inner.flush_wanted.notify_one();
+            }
             return Err(SubmitError::Overloaded);
         }
         if let Some(free) = inner.room.shortage() {
@@ -374,8 +351,14 @@ impl Pipeline {
         // Only for level `memory`: the applier knows better, and it has them by then.
         let outcomes = if ack == AckLevel::Memory { prepared.transformed.outcomes.clone() } else { Vec::new() };
         let (applied, reply) = oneshot::channel();
-        let answered = inner.append(prepared, applied);
+        let mut answered = inner.append(prepared, applied);
         if ack == AckLevel::Memory {
+            // A log that takes nothing (failed, full, closed) has said so before `append` returned.
+            match answered.try_recv() {
+                Ok(answer) => answer?,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => return Err(SubmitError::Stopped),
+            }
             let outcomes = with_refused(outcomes, &refused);
             return Ok(Receipt { ack, counts: provisional, outcomes, problems });
         }
@@ -389,6 +372,7 @@ impl Pipeline {
         let counts = Counts::rejected(records);
         let note = NoteFrame { source: source.to_owned(), receive_time: self.inner.stores.clock.now_micros(), counts };
         let encoded = Frame::Note(note.clone()).encode();
+        let held = self.inner.waiting.hold(encoded.len());
         let inner = Arc::clone(&self.inner);
         self.inner.stores.log.append(
             encoded,
@@ -397,6 +381,7 @@ impl Pipeline {
                     position: appended.position,
                     next: appended.next,
                     content: Content::Note(note),
+                    held,
                 }),
                 Err(error) => tracing::warn!(%error, "a refusal could not be noted in the ledger"),
             }),
@@ -453,7 +438,13 @@ impl Pipeline {
         &self.inner.stores.log
     }
 
-    /// Memory of rows and bodies that are not in the stores yet, bytes.
+    /// What dedup remembers.
+    #[must_use]
+    pub fn dedup_stats(&self) -> DedupStats {
+        self.inner.flusher.stored_ids().stats()
+    }
+
+    /// Memory of what is not in the stores yet, bytes: rows and bodies, also those on their way to the log and from it.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.inner.memory_bytes()
@@ -517,8 +508,14 @@ impl Prepared {
 
 impl Inner {
     fn memory_bytes(&self) -> usize {
+        // In this order a batch that is applied meanwhile counts twice rather than not at all.
+        let waiting = self.waiting.bytes();
+        waiting + self.generation_bytes()
+    }
+
+    fn generation_bytes(&self) -> usize {
         let state = self.hot.read();
-        state.active.bytes + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+        state.active.bytes() + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
     }
 
     fn is_full(&self) -> bool {
@@ -547,6 +544,8 @@ impl Inner {
         let (answer, answered) = oneshot::channel();
         let Prepared { frame, encoded, transformed, .. } = prepared;
         let records = transformed.counts.received + frame.rejected;
+        let rows: usize = transformed.tables.iter().map(RecordBatch::get_array_memory_size).sum();
+        let held = self.waiting.hold(rows + frame.body.len());
         self.hot.add_in_flight(frame.receive_time, &frame.source, records);
         let inner = Arc::clone(self);
         self.stores.log.append(
@@ -556,7 +555,8 @@ impl Inner {
                     Ok(appended) => {
                         let content =
                             Content::Batch { frame, transformed: Box::new(transformed), reply: Some(applied) };
-                        inner.queue.push(Applicable { position: appended.position, next: appended.next, content });
+                        let Appended { position, next } = appended;
+                        inner.queue.push(Applicable { position, next, content, held });
                         Ok(())
                     }
                     Err(error) => {
@@ -582,7 +582,7 @@ impl Inner {
                     return;
                 }
             }
-            if self.hot.read().active.bytes >= self.options.flush_bytes {
+            if self.hot.read().active.bytes() >= self.options.flush_bytes {
                 self.flush_wanted.notify_one();
             }
         }
@@ -668,5 +668,5 @@ fn recover(
             (Content::Batch { frame, transformed: Box::new(transformed), reply: None }, records)
         }
     };
-    Ok((Applicable { position, next, content }, records))
+    Ok((Applicable { position, next, content, held: Held::none() }, records))
 }

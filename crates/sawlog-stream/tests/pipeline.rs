@@ -4,21 +4,22 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
-use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
-use sawlog_seams::{ManualClock, MemoryEventLog, Position, SimDisk};
+use sawlog_seams::{AppendError, Clock, ManualClock, MemoryEventLog, Position, SimDisk};
 use sawlog_stream::{
     AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission, SubmitError,
 };
@@ -136,10 +137,18 @@ impl World {
     }
 
     async fn open(&self) -> Pipeline {
-        let rules = Arc::new(Rules::none());
+        self.open_with(self.stores(), options()).await
+    }
+
+    async fn open_with(&self, stores: Stores, options: PipelineOptions) -> Pipeline {
+        sawlog_seams::Disk::create_dir_all(&self.disk, &options.folder).expect("a folder");
+        Pipeline::open(options, stores, Arc::new(Rules::none())).await.expect("the pipeline opens").0
+    }
+
+    fn stores(&self) -> Stores {
         let archive = MemoryRulesArchive::default();
-        archive.insert(Arc::clone(&rules));
-        let stores = Stores {
+        archive.insert(Arc::new(Rules::none()));
+        Stores {
             log: Arc::new(self.log.reopen()),
             lake: Some(Arc::new(Faulty { inner: Arc::clone(&self.lake), fault: Arc::clone(&self.fault) })),
             warehouse: Arc::new(Faulty { inner: Arc::clone(&self.warehouse), fault: Arc::clone(&self.fault) }),
@@ -147,24 +156,26 @@ impl World {
             disk: Arc::new(self.disk.clone()),
             clock: Arc::new(ManualClock::at_micros(NOW)),
             archive: Arc::new(archive),
-        };
-        let folder = PathBuf::from("/data");
-        sawlog_seams::Disk::create_dir_all(&self.disk, &folder).expect("a folder");
-        let options = PipelineOptions {
-            folder,
-            flush_bytes: usize::MAX,
-            flush_interval: Duration::from_secs(3600),
-            memory_bytes_max: usize::MAX,
-            workers: NonZeroUsize::MIN,
-            dedup_window: Duration::from_secs(3600),
-            disk_free_min: 1024,
-        };
-        Pipeline::open(options, stores, rules).await.expect("the pipeline opens").0
+        }
     }
 }
 
-async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
-    let submission = Submission {
+/// Nothing is flushed or refused by itself.
+fn options() -> PipelineOptions {
+    PipelineOptions {
+        folder: PathBuf::from("/data"),
+        flush_bytes: usize::MAX,
+        flush_interval: Duration::from_secs(3600),
+        memory_bytes_max: usize::MAX,
+        workers: NonZeroUsize::MIN,
+        dedup_window: Duration::from_secs(3600),
+        dedup_keys_max: u64::MAX,
+        disk_free_min: 1024,
+    }
+}
+
+fn submission(body: &str, key: Option<&str>, ack: AckLevel) -> Submission {
+    Submission {
         source: "test".to_owned(),
         file: None,
         format: Format::Json,
@@ -172,9 +183,12 @@ async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
         age: AgeLimits::default(),
         body: Bytes::from(body.to_owned()),
         idempotency_key: key.map(str::to_owned),
-        ack: AckLevel::Disk,
-    };
-    pipeline.submit(submission).await.expect("the batch is taken")
+        ack,
+    }
+}
+
+async fn submit(pipeline: &Pipeline, body: &str, key: Option<&str>) -> Receipt {
+    pipeline.submit(submission(body, key, AckLevel::Disk)).await.expect("the batch is taken")
 }
 
 fn event(id: &str, message: &str) -> String {
@@ -285,6 +299,28 @@ async fn a_crash_at_any_step_of_a_flush_loses_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_flush_decides_on_repeats_as_it_did_before_the_crash() {
+    let at =
+        |id: &str, time: &str| format!("{{\"insert_id\":\"{id}\",\"timestamp\":\"{time}\",\"message\":\"{id}\"}}\n");
+    for fails_at in 1..=7 {
+        let world = World::new();
+        let pipeline = world.open().await;
+        let old = at("old", "2026-11-23T20:00:00Z");
+        assert_eq!(submit(&pipeline, &old, None).await.counts.stored, 1);
+        assert_eq!(submit(&pipeline, &old, None).await.counts.duplicate, 1);
+        // From here on the window no longer reaches back to them.
+        submit(&pipeline, &at("new", "2026-11-24T03:00:00Z"), None).await;
+        world.fault.fails_at.store(fails_at, Ordering::SeqCst);
+        pipeline.flush().await.expect_err("the crash");
+        let pipeline = world.after_kill().open().await;
+        let expected = ["new", "old"].map(|message| (message.to_owned(), 1));
+        assert_eq!(messages(&pipeline), BTreeMap::from(expected), "write {fails_at}");
+        let total = ledger(&pipeline);
+        assert_eq!((total.received, total.stored, total.duplicate), (3, 2, 1), "write {fails_at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_lake_keeps_every_record_of_the_log_once() {
     let world = World::new();
     let pipeline = world.open().await;
@@ -298,7 +334,7 @@ async fn the_lake_keeps_every_record_of_the_log_once() {
     for key in keys {
         assert!(key.starts_with("raw/receive_date=2026-11-24/receive_hour=03/"), "{key}");
         let bytes = world.lake.get(&key).await.expect("an object");
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
         for batch in reader.build().expect("readable") {
             let batch = batch.expect("rows");
             let column = batch.column_by_name("payload").expect("a column").as_binary::<i32>().clone();
@@ -331,19 +367,261 @@ async fn a_disk_that_is_nearly_full_refuses_events_before_they_are_kept() {
     assert_eq!(pipeline.refusal(), None);
     world.disk.set_capacity(0);
     let pipeline = world.after_kill().open().await;
-    let submission = Submission {
-        source: "test".to_owned(),
-        file: None,
-        format: Format::Json,
-        is_declared: true,
-        age: AgeLimits::default(),
-        body: Bytes::from(event("2", "two")),
-        idempotency_key: None,
-        ack: AckLevel::Memory,
-    };
-    let refused = pipeline.submit(submission).await;
+    let refused = pipeline.submit(submission(&event("2", "two"), None, AckLevel::Memory)).await;
     assert!(matches!(refused, Err(SubmitError::DiskShort { free: 0, min: 1024 })), "{refused:?}");
     assert!(pipeline.refusal().is_some_and(|reason| reason.contains("data.free-min")), "{:?}", pipeline.refusal());
     let total = ledger(&pipeline);
     assert!(total.closes() && total.received == 1, "{total:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_takes_nothing_is_heard_at_level_memory_too() {
+    for failure in [AppendError::Poisoned, AppendError::Overloaded { queued_bytes: 1 }] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        submit(&pipeline, &event("1", "one"), None).await;
+        world.log.fail_with(failure.clone());
+        let refused = pipeline.submit(submission(&event("2", "two"), None, AckLevel::Memory)).await;
+        assert!(matches!(&refused, Err(SubmitError::Log(_))), "{failure:?}: {refused:?}");
+        world.log.heal();
+        pipeline.close().await.expect("closed");
+        let total = ledger(&pipeline);
+        assert!(total.closes() && total.received == 1, "{failure:?}: {total:?}");
+    }
+    let pipeline = World::new().open().await;
+    pipeline.log().close();
+    let refused = pipeline.submit(submission(&event("1", "one"), None, AckLevel::Memory)).await;
+    assert!(matches!(&refused, Err(SubmitError::Log(AppendError::Closed))), "{refused:?}");
+}
+
+/// A serving store whose snapshots answer no question for a batch key until the gate opens.
+struct Gated {
+    inner: Arc<MemoryServing>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().expect("no panic") = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().expect("no panic");
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open).expect("no panic"));
+    }
+}
+
+struct GatedSnapshot(Arc<dyn ServingSnapshot>, Arc<Gate>);
+
+impl ServingSnapshot for GatedSnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ServingError> {
+        if family == Family::BatchKey {
+            self.1.pass();
+        }
+        self.0.get(family, key)
+    }
+    fn scan_each(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut VisitCell<'_>,
+    ) -> Result<(), ServingError> {
+        self.0.scan_each(family, start, end, visit)
+    }
+}
+
+impl ServingStore for Gated {
+    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+        self.inner.apply(mutations, position)
+    }
+    fn applied(&self) -> Position {
+        self.inner.applied()
+    }
+    fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
+        Arc::new(GatedSnapshot(self.inner.snapshot(), Arc::clone(&self.gate)))
+    }
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        self.inner.delete(family, keys)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_wait_are_refused_when_the_applier_falls_behind() {
+    const MEMORY_MAX: usize = 4 << 20;
+    let world = World::new();
+    let gate = Arc::new(Gate::default());
+    let serving = Gated { inner: Arc::clone(&world.serving), gate: Arc::clone(&gate) };
+    let stores = Stores { serving: Arc::new(serving), ..world.stores() };
+    let pipeline = world.open_with(stores, PipelineOptions { memory_bytes_max: MEMORY_MAX, ..options() }).await;
+    let mut taken = 0;
+    let refused = loop {
+        // The key makes the applier read the store, where it waits.
+        let (body, key) = (event(&format!("{taken}"), &"x".repeat(10_000)), format!("k{taken}"));
+        match pipeline.submit(submission(&body, Some(&key), AckLevel::Memory)).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 10_000, "{} bytes wait", pipeline.memory_bytes());
+    };
+    assert!(matches!(refused, SubmitError::Overloaded), "{refused:?}");
+    assert!(taken > 10 && pipeline.memory_bytes() < 2 * MEMORY_MAX, "{taken} batches, {}", pipeline.memory_bytes());
+    gate.open();
+    pipeline.close().await.expect("closed");
+    assert_eq!(pipeline.memory_bytes(), 0);
+    let total = ledger(&pipeline);
+    assert!(total.closes() && total.stored == taken, "{total:?}");
+}
+
+/// An event with a time of its own, minutes before now.
+fn event_before(id: &str, minutes: i64) -> String {
+    let time = sawlog_core::time::to_rfc3339(NOW - minutes * 60_000_000);
+    format!("{{\"insert_id\":\"{id}\",\"timestamp\":\"{time}\",\"message\":\"{id}\"}}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_too_many_ids_the_oldest_are_forgotten_and_counted() {
+    let world = World::new();
+    let few = || PipelineOptions { dedup_keys_max: 2, ..options() };
+    let pipeline = world.open_with(world.stores(), few()).await;
+    for (id, minutes) in [("a", 50), ("b", 30), ("c", 10)] {
+        submit(&pipeline, &event_before(id, minutes), None).await;
+    }
+    pipeline.flush().await.expect("flushed");
+    submit(&pipeline, &event_before("d", 0), None).await;
+    pipeline.flush().await.expect("flushed");
+    assert_eq!((pipeline.dedup_stats().ids, pipeline.dedup_stats().evicted_ids), (2, 2));
+    let again = world.after_kill();
+    let restarted = again.open_with(again.stores(), few()).await;
+    for pipeline in [pipeline, restarted] {
+        assert_eq!(submit(&pipeline, &event_before("a", 50), None).await.counts.stored, 1);
+        assert_eq!(submit(&pipeline, &event_before("c", 10), None).await.counts.duplicate, 1);
+        assert_eq!(submit(&pipeline, &event_before("d", 0), None).await.counts.duplicate, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_batches_leave_the_store_a_day_after_they_came() {
+    let world = World::new();
+    let clock = Arc::new(ManualClock::at_micros(NOW));
+    let stores = Stores { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..world.stores() };
+    let pipeline = world.open_with(stores, options()).await;
+    let keys = || world.serving.snapshot().scan(Family::BatchKey, b"", None).expect("cells").len();
+    for (index, hours) in [0, 1, 22, 4, 4].into_iter().enumerate() {
+        clock.advance(Duration::from_secs(hours * 3600));
+        submit(&pipeline, &event(&format!("{index}"), "one"), Some(&format!("k{index}"))).await;
+        pipeline.flush().await.expect("flushed");
+        // A part at each flush: the first pass may begin behind a key.
+        submit(&pipeline, &event(&format!("more {index}"), "two"), None).await;
+        pipeline.flush().await.expect("flushed");
+    }
+    assert_eq!(keys(), 3, "those of the last day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_an_id_is_within_the_window_does_not_depend_on_the_moment_of_a_flush() {
+    for is_flushed in [false, true] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        // The window has left the first event behind when its id comes again with another time.
+        submit(&pipeline, &event_before("a", 180), None).await;
+        submit(&pipeline, &event_before("b", 0), None).await;
+        if is_flushed {
+            pipeline.flush().await.expect("flushed");
+        }
+        assert_eq!(submit(&pipeline, &event_before("a", 1), None).await.counts.stored, 1, "flushed: {is_flushed}");
+        assert_eq!(submit(&pipeline, &event_before("a", 2), None).await.counts.duplicate, 1, "flushed: {is_flushed}");
+        let total = ledger(&world.after_kill().open().await);
+        assert_eq!((total.stored, total.duplicate), (3, 1), "flushed: {is_flushed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_payloads_with_one_id_the_hash_decides_within_a_batch_and_the_log_between_batches() {
+    let (one, two) = (event("1", "one"), event("1", "two"));
+    // Within a batch: the same winner in either order.
+    let mut winners = Vec::new();
+    for body in [[one.clone(), two.clone()].concat(), [two.clone(), one.clone()].concat()] {
+        let pipeline = World::new().open().await;
+        let counts = submit(&pipeline, &body, None).await.counts;
+        assert_eq!((counts.stored, counts.duplicate), (1, 1));
+        winners.extend(messages(&pipeline).into_keys());
+    }
+    assert_eq!(winners[0], winners[1]);
+    // Between batches: the first one stays, in memory, over a flush and after a restart.
+    for (first, second, winner) in [(&one, &two, "one"), (&two, &one, "two")] {
+        for is_flushed in [false, true] {
+            let world = World::new();
+            let pipeline = world.open().await;
+            assert_eq!(submit(&pipeline, first, None).await.counts.stored, 1);
+            if is_flushed {
+                pipeline.flush().await.expect("flushed");
+            }
+            assert_eq!(submit(&pipeline, second, None).await.counts.duplicate, 1);
+            let expected = BTreeMap::from([(winner.to_owned(), 1)]);
+            assert_eq!(messages(&pipeline), expected, "flushed: {is_flushed}");
+            let restarted = world.after_kill().open().await;
+            assert_eq!(messages(&restarted), expected, "flushed: {is_flushed}");
+            assert!(ledger(&restarted).closes());
+        }
+    }
+}
+
+/// What a build with another Parquet writer would have made of an object.
+fn by_another_build(object: Bytes) -> Bytes {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(object).expect("Parquet");
+    let schema = Arc::clone(reader.schema());
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer");
+    for rows in reader.build().expect("a reader") {
+        writer.write(&rows.expect("rows")).expect("written");
+    }
+    Bytes::from(writer.into_inner().expect("an object"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_another_build_began_is_finished() {
+    let world = World::new();
+    let pipeline = world.open().await;
+    submit(&pipeline, &[event("1", "one"), event("2", "two")].concat(), None).await;
+    world.fault.fails_at.store(1, Ordering::SeqCst);
+    pipeline.flush().await.expect_err("the crash");
+    let key = world.lake.list("raw").await.expect("keys").remove(0);
+    let ours = world.lake.get(&key).await.expect("an object");
+    let theirs = by_another_build(ours.clone());
+    assert_ne!(ours, theirs);
+    world.lake.delete(&key).await.expect("deleted");
+    world.lake.put(&key, theirs.clone()).await.expect("stored");
+    let restarted = world.after_kill().open().await;
+    assert_eq!(messages(&restarted).len(), 2);
+    assert_eq!(world.lake.get(&key).await.expect("an object"), theirs, "objects never change");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_other_records_stops_the_flush_and_is_named() {
+    for foreign in [Bytes::from_static(b"no Parquet"), by_another_build(Bytes::from(empty_object()))] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        submit(&pipeline, &event("1", "one"), None).await;
+        world.fault.fails_at.store(1, Ordering::SeqCst);
+        pipeline.flush().await.expect_err("the crash");
+        let key = world.lake.list("raw").await.expect("keys").remove(0);
+        world.lake.delete(&key).await.expect("deleted");
+        world.lake.put(&key, foreign).await.expect("stored");
+        let error = pipeline.flush().await.expect_err("refused").to_string();
+        assert!(error.contains(&key) && error.contains("move it out"), "{error}");
+        world.lake.delete(&key).await.expect("moved away");
+        pipeline.flush().await.expect("flushed");
+    }
+}
+
+fn empty_object() -> Vec<u8> {
+    let schema = sawlog_core::schema::lake_schema();
+    parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer").into_inner().expect("an object")
 }

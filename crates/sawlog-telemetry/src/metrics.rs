@@ -60,7 +60,13 @@ pub struct Metrics {
     wal_bytes: Counter<u64, AtomicU64>,
     wal_syncs: Counter<u64, AtomicU64>,
     wal_segments: Gauge<i64, AtomicI64>,
+    wal_quarantined_records: Counter<u64, AtomicU64>,
+    wal_quarantined_bytes: Counter<u64, AtomicU64>,
+    wal_missing_bytes: Counter<u64, AtomicU64>,
     memory_bytes: Gauge<i64, AtomicI64>,
+    dedup_ids: Gauge<i64, AtomicI64>,
+    dedup_filter_bytes: Gauge<i64, AtomicI64>,
+    dedup_evicted: Counter<u64, AtomicU64>,
     rules_reloads: Family<ReloadLabels, Counter>,
     upkeep: UpkeepMetrics,
 }
@@ -86,7 +92,13 @@ impl Default for Metrics {
             wal_bytes: Counter::default(),
             wal_syncs: Counter::default(),
             wal_segments: Gauge::default(),
+            wal_quarantined_records: Counter::default(),
+            wal_quarantined_bytes: Counter::default(),
+            wal_missing_bytes: Counter::default(),
             memory_bytes: Gauge::default(),
+            dedup_ids: Gauge::default(),
+            dedup_filter_bytes: Gauge::default(),
+            dedup_evicted: Counter::default(),
             rules_reloads: Family::default(),
             upkeep: UpkeepMetrics::default(),
         };
@@ -102,19 +114,31 @@ impl Default for Metrics {
         registry.register("wal_appended_bytes", "Bytes appended to the event log", metrics.wal_bytes.clone());
         registry.register("wal_syncs", "Syncs of the event log", metrics.wal_syncs.clone());
         registry.register("wal_segments", "Files of the event log", metrics.wal_segments.clone());
+        metrics.register_damage();
+        let registry = &mut metrics.registry;
         let reloads = metrics.rules_reloads.clone();
         registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
         metrics.upkeep.register(registry);
-        registry.register(
-            "hot_bytes",
-            "Memory of rows and bodies that are not in files yet",
-            metrics.memory_bytes.clone(),
-        );
+        registry.register("hot_bytes", "Memory of what is not in files yet", metrics.memory_bytes.clone());
+        registry.register("dedup_ids", "Ids in the store within the dedup window", metrics.dedup_ids.clone());
+        let filter = metrics.dedup_filter_bytes.clone();
+        registry.register("dedup_filter_bytes", "Memory of the filter before the ids in the store", filter);
+        let evicted = metrics.dedup_evicted.clone();
+        registry.register("dedup_evicted_ids", "Ids given up before the dedup window's end for want of room", evicted);
         metrics
     }
 }
 
 impl Metrics {
+    fn register_damage(&mut self) {
+        let registry = &mut self.registry;
+        let records = self.wal_quarantined_records.clone();
+        registry.register("wal_quarantined_records", "Damaged places of the event log found at start", records);
+        registry.register("wal_quarantined_bytes", "Their bytes", self.wal_quarantined_bytes.clone());
+        let missing = self.wal_missing_bytes.clone();
+        registry.register("wal_missing_bytes", "Bytes of the event log that were not there at start", missing);
+    }
+
     /// Counts records by what became of them.
     pub fn add_records(&self, source: &str, counts: &Counts) {
         for outcome in Outcome::ALL {
@@ -148,13 +172,17 @@ impl Metrics {
 
     /// Takes over the event log's own counters.
     pub fn set_log(&self, records: u64, bytes: u64, syncs: u64, segments: usize) {
-        let raise = |counter: &Counter<u64, AtomicU64>, to: u64| {
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
         raise(&self.wal_records, records);
         raise(&self.wal_bytes, bytes);
         raise(&self.wal_syncs, syncs);
         self.wal_segments.set(segments as i64);
+    }
+
+    /// Counts acknowledged records that opening the event log found damaged, and bytes that it did not find.
+    pub fn add_log_losses(&self, quarantined_records: u64, quarantined_bytes: u64, missing_bytes: u64) {
+        self.wal_quarantined_records.inc_by(quarantined_records);
+        self.wal_quarantined_bytes.inc_by(quarantined_bytes);
+        self.wal_missing_bytes.inc_by(missing_bytes);
     }
 
     /// Counts merged files.
@@ -198,6 +226,13 @@ impl Metrics {
         self.memory_bytes.set(bytes as i64);
     }
 
+    /// Takes over what dedup remembers and gave up.
+    pub fn set_dedup(&self, ids: u64, filter_bytes: u64, evicted: u64) {
+        self.dedup_ids.set(ids as i64);
+        self.dedup_filter_bytes.set(filter_bytes as i64);
+        raise(&self.dedup_evicted, evicted);
+    }
+
     /// Counts a change of the rules that was taken over or refused.
     pub fn count_rules_reload(&self, is_taken: bool) {
         let result = if is_taken { "ok" } else { "error" };
@@ -211,6 +246,11 @@ impl Metrics {
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
+}
+
+/// Brings a counter to where another one is that it shows.
+fn raise(counter: &Counter<u64, AtomicU64>, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 #[cfg(test)]

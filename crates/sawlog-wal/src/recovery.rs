@@ -53,6 +53,19 @@ impl RecoveryReport {
         self.damages.iter().filter(|damage| damage.cause.is_loss())
     }
 
+    /// Damages by which acknowledged records are probably lost although their bytes are there: each was one record at
+    /// least. Copies of them are in `quarantine/`.
+    pub fn quarantined_records(&self) -> impl Iterator<Item = &Damage> {
+        self.losses().filter(|damage| damage.cause != DamageCause::Missing)
+    }
+
+    /// Bytes that acknowledged records were in and that no file has any more.
+    #[must_use]
+    pub fn missing_bytes(&self) -> u64 {
+        let missing = self.damages.iter().filter(|damage| damage.cause == DamageCause::Missing);
+        missing.map(|damage| damage.bytes).sum()
+    }
+
     /// Bytes cut from the end of the log, where writing was interrupted.
     #[must_use]
     pub fn torn_bytes(&self) -> u64 {

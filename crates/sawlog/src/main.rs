@@ -9,6 +9,7 @@ mod data_dir;
 mod host_metrics;
 mod rules_files;
 mod rules_reload;
+mod shutdown;
 mod tail;
 mod wiring;
 

@@ -18,11 +18,12 @@ use sawlog_seams::{Clock, Disk, EventLog, RealDisk, SystemClock};
 use sawlog_store::{DeltaWarehouse, FjallServing, LocalLake};
 use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores};
 use sawlog_telemetry::Metrics;
-use sawlog_wal::{Wal, WalOptions};
+use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
 use crate::config::{Config, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::rules_files::RulesFiles;
+use crate::shutdown::Stop;
 
 /// A data folder in use: the pipeline over its stores, and queries over the pipeline.
 pub(crate) struct Node {
@@ -58,9 +59,8 @@ impl Node {
         wal_options.queue_bytes_max = config.wal.queue_size.bytes();
         wal_options.position_min = resume;
         let (wal, log_recovery) = Wal::open(wal_options, Arc::clone(&disk), Arc::clone(&clock))?;
-        for loss in log_recovery.losses() {
-            tracing::error!(position = loss.position.0, bytes = loss.bytes, cause = ?loss.cause, "part of the event log is lost");
-        }
+        let metrics = Arc::new(Metrics::default());
+        note_losses(&log_recovery, &metrics);
         let log: Arc<dyn EventLog> = Arc::new(wal);
         let rules_archive = Arc::clone(&archive) as Arc<dyn RulesArchive>;
         let (jobs_disk, query_clock) = (Arc::clone(&disk), Arc::clone(&clock));
@@ -71,7 +71,6 @@ impl Node {
         let source: Arc<dyn ViewSource> = Arc::clone(&pipeline) as Arc<dyn ViewSource>;
         let queries = QueryEngine::new(source, query_clock, Arc::clone(&jobs_disk), query_limits(config, &folder))
             .context("the query engine cannot start")?;
-        let metrics = Arc::new(Metrics::default());
         let jobs = Arc::new(Jobs::new(
             sawlog_jobs::Stores {
                 tables: tables as Arc<dyn TableUpkeep>,
@@ -93,6 +92,36 @@ impl Node {
         self.pipeline.close().await?;
         Ok(())
     }
+
+    /// Flushes and closes for as long as the stop leaves time. What is not flushed by then stays in the event log, and
+    /// the next start goes on with it as after a crash.
+    pub(crate) async fn close_within(self, stop: &Stop) -> anyhow::Result<()> {
+        let pipeline = Arc::clone(&self.pipeline);
+        // A task of its own: parts of a flush hold their thread, which must not be the one that watches the time.
+        let closing = tokio::spawn(async move { pipeline.close().await });
+        match stop.step("last flush", stop.rest(), closing).await {
+            Some(closed) => closed??,
+            None => {
+                tracing::warn!("the rest is flushed from the event log by the next start");
+                // Threads may write until the process ends: the lock of the folder must not end before.
+                std::mem::forget(self.folder);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Logs and counts what an operator must know of: acknowledged records that are gone.
+fn note_losses(recovery: &RecoveryReport, metrics: &Metrics) {
+    for loss in recovery.losses() {
+        tracing::error!(position = loss.position.0, bytes = loss.bytes, cause = ?loss.cause, "part of the event log is lost");
+    }
+    let (mut records, mut bytes) = (0, 0);
+    for damage in recovery.quarantined_records() {
+        records += 1;
+        bytes += damage.bytes;
+    }
+    metrics.add_log_losses(records, bytes, recovery.missing_bytes());
 }
 
 fn log_recovery_summary(summary: &RecoverySummary) {
@@ -119,6 +148,7 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         memory_bytes_max: pipeline.memory_max.bytes() as usize,
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
+        dedup_keys_max: pipeline.dedup_keys_max as u64,
         disk_free_min: config.data.free_min.bytes(),
     }
 }
@@ -182,5 +212,55 @@ pub(crate) fn age_limits(source: &SourceConfig) -> AgeLimits {
     AgeLimits {
         past: source.past_max.as_ref().map(|past| past.duration().as_micros() as i64),
         future: source.future_max.duration().as_micros() as i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sawlog_core::batch::Format;
+    use sawlog_stream::{AckLevel, Submission};
+
+    use super::*;
+    use crate::config::ConfigSources;
+
+    fn submission(body: String) -> Submission {
+        Submission {
+            source: "test".to_owned(),
+            file: None,
+            format: Format::Json,
+            is_declared: true,
+            age: AgeLimits::default(),
+            body: Bytes::from(body),
+            idempotency_key: None,
+            ack: AckLevel::Disk,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn damage_of_the_event_log_is_counted() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let flags = vec![("data.folder".to_owned(), folder.path().display().to_string())];
+        let loaded = Config::load(&ConfigSources { file: None, environment: Vec::new(), flags }).expect("defaults");
+        let node = Node::open(&loaded.config).await.expect("opened");
+        assert!(node.metrics.to_text().contains("sawlog_wal_quarantined_records_total 0"));
+        for number in 0..3 {
+            let body = format!("{{\"message\":\"number {number}\"}}\n");
+            node.pipeline.submit(submission(body)).await.expect("stored");
+        }
+        node.close().await.expect("closed");
+        // The newest segment stays after its records were flushed.
+        let wal = folder.path().join("wal");
+        let segment = std::fs::read_dir(&wal).expect("the log").next().expect("a segment").expect("readable").path();
+        let mut bytes = std::fs::read(&segment).expect("readable");
+        let at = bytes.windows(8).position(|window| window == b"number 1").expect("the second record");
+        bytes[at] ^= 1;
+        std::fs::write(&segment, &bytes).expect("written");
+        let node = Node::open(&loaded.config).await.expect("opened");
+        let text = node.metrics.to_text();
+        assert!(text.contains("sawlog_wal_quarantined_records_total 1"), "{text}");
+        assert!(!text.contains("sawlog_wal_quarantined_bytes_total 0"), "{text}");
+        assert!(text.contains("sawlog_wal_missing_bytes_total 0"), "{text}");
+        node.close().await.expect("closed");
     }
 }

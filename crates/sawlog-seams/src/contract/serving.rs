@@ -3,6 +3,7 @@
 //! For: every implementation, through [`serving_contract!`](crate::serving_contract). Not for: power loss and disk
 //! faults.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::event_log::Position;
@@ -25,6 +26,7 @@ macro_rules! serving_contract {
             mutations_and_their_position_survive_reopening
             a_snapshot_is_not_changed_by_later_mutations
             a_scan_gives_the_cells_of_the_range_in_key_order
+            a_scan_ends_when_its_visitor_breaks
             families_share_no_keys
             deleting_cells_leaves_the_position_alone
             readers_see_all_mutations_of_a_call_or_none
@@ -124,6 +126,24 @@ pub fn a_scan_gives_the_cells_of_the_range_in_key_order(fixture: &dyn Fixture) {
     assert_eq!(scan(b"", None), [&b"a"[..], b"a\x00", b"ab", b"b", b"\xff\xff"]);
     assert_eq!(scan(b"a\x00", Some(b"b")), [&b"a\x00"[..], b"ab"]);
     assert!(scan(b"c", Some(b"d")).is_empty());
+    assert!(scan(b"b", Some(b"a")).is_empty(), "a range that ends before it begins has no cells");
+}
+
+/// "In key order until it breaks."
+pub fn a_scan_ends_when_its_visitor_breaks(fixture: &dyn Fixture) {
+    let store = fixture.open();
+    apply(store.as_ref(), (0..100u8).map(|key| set(&[key], &[key, 1])).collect(), 10);
+    let snapshot = store.snapshot();
+    for wanted in [1, 7] {
+        let mut met = Vec::new();
+        let visited = snapshot.scan_each(Family::Rollup, &[3], Some(&[90]), &mut |key, value| {
+            met.push((key.to_vec(), value.to_vec()));
+            if met.len() == wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        visited.expect("readable");
+        let expected: Vec<Cell> = (3u8..).take(wanted).map(|key| (vec![key], vec![key, 1])).collect();
+        assert_eq!(met, expected);
+    }
 }
 
 /// "Families share no keys."

@@ -48,7 +48,8 @@ impl MemoryEventLog {
         Self::over(Arc::clone(&self.storage))
     }
 
-    /// Answers appends with `failure` until [`MemoryEventLog::heal`]; the frames are not kept.
+    /// Answers appends with `failure` until [`MemoryEventLog::heal`]; the frames are not kept. A log that has stopped or
+    /// is full answers before `append` returns, as the trait says.
     pub fn fail_with(&self, failure: AppendError) {
         lock(&self.storage).failure = Some(failure);
     }
@@ -110,6 +111,11 @@ impl EventLog for MemoryEventLog {
         let frame_bytes = frame.len() as u64;
         if frame_bytes > FRAME_BYTES_MAX {
             return self.refuse(done, AppendError::FrameTooLarge { frame_bytes, max: FRAME_BYTES_MAX });
+        }
+        let failure = lock(&self.storage).failure.clone();
+        if let Some(failure @ (AppendError::Poisoned | AppendError::Overloaded { .. } | AppendError::Closed)) = failure
+        {
+            return self.refuse(done, failure);
         }
         let queue = lock(&self.queue).clone();
         match queue {

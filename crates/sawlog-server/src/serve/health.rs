@@ -34,6 +34,8 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: Head
     let log = state.pipeline.log().stats();
     state.metrics.set_log(log.appended_records, log.appended_bytes, log.syncs, log.segments as usize);
     state.metrics.set_hot_bytes(state.pipeline.memory_bytes());
+    let dedup = state.pipeline.dedup_stats();
+    state.metrics.set_dedup(dedup.ids, dedup.filter_bytes, dedup.evicted_ids);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.metrics.to_text()).into_response()
 }

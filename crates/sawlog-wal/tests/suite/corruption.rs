@@ -141,6 +141,8 @@ fn damage_in_the_middle_is_copied_to_quarantine_and_skipped() {
     let report = check_goes_on(&disk, &original.frames_outside(at.position.0..at.next.0));
     let damage = report.damages[0];
     assert_eq!((damage.position, damage.end(), damage.cause), (at.position, at.next, DamageCause::Rotten));
+    assert_eq!(report.quarantined_records().collect::<Vec<_>>(), [&damage]);
+    assert_eq!(report.missing_bytes(), 0);
     let copy = Path::new(DIR).join(format!("quarantine/{:020}.bad", at.position.0));
     assert_eq!(report.quarantined, std::slice::from_ref(&copy));
     assert_eq!(disk.read(&copy).unwrap(), vec![0xEE; range.len()]);

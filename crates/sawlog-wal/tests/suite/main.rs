@@ -8,4 +8,5 @@ mod contract;
 mod corruption;
 mod crash;
 mod faults;
+mod formats;
 mod model;

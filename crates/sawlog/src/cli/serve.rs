@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -24,13 +23,12 @@ use crate::cli::{SettingsArgs, runtime};
 use crate::config::{Config, Loaded, SyslogConfig};
 use crate::host_metrics;
 use crate::rules_reload::RulesReload;
+use crate::shutdown::{REQUESTS_TIME_MAX, Stop, THREADS_TIME_MAX};
 use crate::tail::{self, TailOptions};
 use crate::wiring::{Node, age_limits, schedule};
 
 /// Bodies that are in memory at the same time; more requests wait.
 const BODIES_MAX: usize = 16;
-/// How long a stop may take before open requests are cut off.
-const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -55,7 +53,11 @@ where
     let config = &loaded.config;
     let format = if config.log.format.is_json() { LogFormat::Json } else { LogFormat::Text };
     init_logging(&config.log.level, format).map_err(anyhow::Error::msg)?;
-    runtime()?.block_on(serve(&loaded, settings, beside))
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(&loaded, settings, beside));
+    // What was cut off must not hold up the end of the process.
+    runtime.shutdown_timeout(THREADS_TIME_MAX);
+    served
 }
 
 async fn serve<F, R>(loaded: &Loaded, settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
@@ -107,15 +109,14 @@ where
     };
     readiness.set(false);
     beside.abort();
-    tracing::info!("stopping: finishing requests, then flushing");
+    let stopping = Stop::begin();
     stop.send_replace(true);
     node.pipeline.end_taps();
-    let finished = tokio::time::timeout(STOP_TIME_MAX, async { while tasks.join_next().await.is_some() {} }).await;
-    if finished.is_err() {
-        tracing::warn!("some requests were still open and were cut off");
+    let finish = async { while tasks.join_next().await.is_some() {} };
+    if stopping.step("open requests and jobs", REQUESTS_TIME_MAX, finish).await.is_none() {
         tasks.abort_all();
     }
-    node.close().await?;
+    node.close_within(&stopping).await?;
     tracing::info!("stopped");
     match ended_early {
         Some(Ok(Err(error))) => Err(error),

@@ -88,6 +88,7 @@ pub(crate) struct PipelineConfig {
     /// 0: one for each core.
     pub(crate) workers: usize,
     pub(crate) dedup_window: HumanDuration,
+    pub(crate) dedup_keys_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -313,7 +314,7 @@ impl Reader {
     fn pipeline(&mut self) -> Option<PipelineConfig> {
         let sizes = (self.get::<ByteSize>("pipeline.flush-size"), self.get::<ByteSize>("pipeline.memory-max"));
         let times = (self.get("pipeline.flush-interval"), self.get("pipeline.dedup-window"));
-        let workers = self.get("pipeline.workers");
+        let (workers, dedup_keys_max) = (self.get("pipeline.workers"), self.get("pipeline.dedup-keys-max"));
         let (flush_size, memory_max) = (sizes.0?, sizes.1?);
         if memory_max.bytes() < 2 * flush_size.bytes() {
             let problem = "it is smaller than twice pipeline.flush-size, so that ingest would wait for every flush";
@@ -325,6 +326,7 @@ impl Reader {
             memory_max,
             workers: workers?,
             dedup_window: times.1?,
+            dedup_keys_max: dedup_keys_max?,
         })
     }
 

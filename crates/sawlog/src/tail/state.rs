@@ -72,3 +72,37 @@ impl State {
         write_atomic(disk, path, &bytes).with_context(|| format!("{} cannot be written", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sawlog_seams::SimDisk;
+
+    use super::*;
+
+    /// States of earlier versions are read for ever, and today's code still writes what it reads.
+    #[test]
+    fn states_of_version_1_are_read() {
+        let kept = include_bytes!("../../../../tests/formats/tail-v1.json");
+        let (disk, path) = (SimDisk::new(1), Path::new("/data/tail.json"));
+        disk.create_dir_all(Path::new("/data")).expect("a folder");
+        disk.plant(path, kept);
+        let key = "/var/log/app.log\n/var/log/nginx/*.log".to_owned();
+        let entry = Entry {
+            tail: key.clone(),
+            name: "/var/log/app.log".to_owned(),
+            path: PathBuf::from("/var/log/app.log.1"),
+            device: 64_769,
+            inode: 42,
+            epoch: 1_795_489_200_000_000,
+            head_bytes: 1024,
+            head_hash: u64::MAX,
+            offset: 5_000,
+            pending: Some(6_000),
+            is_skipping: true,
+        };
+        let state = State::load(&disk, path).expect("readable");
+        assert_eq!(state, State::new(BTreeSet::from([key]), vec![entry]));
+        state.save(&disk, path).expect("written");
+        assert_eq!(disk.read(path).expect("readable"), kept);
+    }
+}

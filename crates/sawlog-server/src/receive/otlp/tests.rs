@@ -54,6 +54,7 @@ pub(crate) async fn state(memory_bytes_max: usize) -> Arc<OtlpState> {
         memory_bytes_max,
         workers: NonZeroUsize::MIN,
         dedup_window: Duration::from_secs(3600),
+        dedup_keys_max: u64::MAX,
         disk_free_min: 0,
     };
     let pipeline = Pipeline::open(options, stores, rules).await.expect("the pipeline opens").0;

@@ -6,6 +6,21 @@ use sawlog_seams::contract::warehouse::rows;
 use super::super::tests::read;
 use super::*;
 
+struct Fixture(tempfile::TempDir);
+
+#[async_trait]
+impl sawlog_seams::contract::upkeep::Fixture for Fixture {
+    async fn open(&self) -> std::sync::Arc<dyn TableUpkeep> {
+        std::sync::Arc::new(open(self.0.path()).await)
+    }
+
+    async fn rows(&self, stored: &StoredTable) -> Vec<RecordBatch> {
+        read(stored)
+    }
+}
+
+sawlog_seams::upkeep_contract!(Fixture(tempfile::tempdir().expect("a temporary folder")));
+
 const LOGS: &str = "logs";
 const PLENTY: u64 = 1 << 30;
 const HOUR: Duration = Duration::from_secs(3_600);
