@@ -9,9 +9,7 @@ import time
 import uuid
 from pathlib import Path
 
-import pytest
-
-from conftest import Server, wait_for
+from conftest import Server, missing, wait_for
 
 LEDGER = (
     "SELECT coalesce(sum(received), 0), coalesce(sum(stored + duplicate + filtered + dead_lettered + rejected + in_flight), 0)"
@@ -74,7 +72,7 @@ def check(server: Server, senders: list[Sender], acknowledged_min: int = 1) -> N
 def injected(call: str, fault: str) -> tuple[str, ...]:
     """What to put before a command so that a system call of it fails: `strace(1)`, option `inject`."""
     if not shutil.which("strace"):
-        pytest.skip("strace is missing: apt-get install strace")
+        missing("strace is missing: apt-get install strace")
     return ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{fault}")
 
 
@@ -83,7 +81,7 @@ class Injection:
 
     def __init__(self, pid: int, call: str, fault: str):
         if not shutil.which("strace"):
-            pytest.skip("strace is missing: apt-get install strace")
+            missing("strace is missing: apt-get install strace")
         folder = Path(tempfile.mkdtemp())
         self.folder, self.trace, self.messages = folder, folder / "trace", folder / "messages"
         command = ["strace", "-f", "-o", str(self.trace), "-e", f"trace={call}", "-e", f"inject={call}:{fault}", "-p", str(pid)]
@@ -93,7 +91,7 @@ class Injection:
     def __enter__(self) -> "Injection":
         wait_for(lambda: self.process.poll() is not None or b"attached" in self.messages.read_bytes(), "strace is attached")
         if self.process.poll() is not None and b"attached" not in self.messages.read_bytes():
-            pytest.skip(f"strace may not trace here: {self.messages.read_text().strip()}")
+            missing(f"strace may not trace here: {self.messages.read_text().strip()}")
         return self
 
     def count(self) -> int:

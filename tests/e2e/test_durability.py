@@ -6,9 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from conftest import binary
+from conftest import binary, missing
 
 CALL = re.compile(r"^\d+\s+(fsync|fdatasync|link|linkat|rename|renameat2?|unlink|unlinkat)\((.*)\)\s+= 0")
 PATH = re.compile(r'<([^<>]+)>|"([^"]+)"')
@@ -16,7 +14,7 @@ PATH = re.compile(r'<([^<>]+)>|"([^"]+)"')
 
 def need_strace():
     if not shutil.which("strace"):
-        pytest.skip("strace is missing: apt-get install strace")
+        missing("strace is missing: apt-get install strace")
 
 
 def calls(trace: Path) -> list[tuple[str, list[str]]]:
@@ -50,7 +48,7 @@ def test_files_names_and_log_entries_are_synced_in_this_order(tmp_path: Path):
         [*strace, binary(), "ingest", "--data", str(data)], input="\n".join(lines).encode(), capture_output=True, check=False
     )
     if b"ptrace" in done.stderr.lower() and done.returncode != 0:
-        pytest.skip(f"strace may not trace here: {done.stderr[-300:]!r}")
+        missing(f"strace may not trace here: {done.stderr[-300:]!r}")
     assert done.returncode == 0, done.stderr
     made = calls(trace)
     synced_at: dict[str, int] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Server, wait_for
+from conftest import Server, missing, wait_for
 from load import Injection, Sender, check, injected
 
 DISK_MIB = 96
@@ -24,15 +24,18 @@ class SmallDisk:
         folder.mkdir()
         self.folder = folder
         script = f"mount -t tmpfs -o size={DISK_MIB}m tmpfs '{folder}' && echo mounted && exec sleep infinity"
+        # Without rights of its own the process gets a namespace of users in which it has them.
+        users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+            ["unshare", *users, "--mount", "--propagation", "private", "sh", "-c", script],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         if self.keeper.stdout.readline() != b"mounted\n":
             reason = self.keeper.stderr.read().decode().strip()
-            pytest.skip(f"a file system of limited size cannot be mounted here (needs CAP_SYS_ADMIN): {reason}")
-        self.prefix = ("nsenter", "--mount", f"--target={self.keeper.pid}", "--")
+            missing(f"a file system of limited size cannot be mounted here (needs CAP_SYS_ADMIN): {reason}")
+        enter_users = ("--user", "--preserve-credentials") if users else ()
+        self.prefix = ("nsenter", *enter_users, "--mount", f"--target={self.keeper.pid}", "--")
         self.seen_from_here = Path(f"/proc/{self.keeper.pid}/root{folder}")
 
     def free(self) -> int:
@@ -59,7 +62,7 @@ class SmallDisk:
 @pytest.fixture
 def disk(tmp_path: Path):
     if not shutil.which("unshare") or not shutil.which("nsenter"):
-        pytest.skip("unshare and nsenter are missing: apt-get install util-linux")
+        missing("unshare and nsenter are missing: apt-get install util-linux")
     made = SmallDisk(tmp_path / "disk")
     yield made
     made.remove()
