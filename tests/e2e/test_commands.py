@@ -78,6 +78,28 @@ def test_configuration_mistakes_are_all_reported_with_place_and_suggestion(tmp_p
     assert "bad.toml:2" in text and "did you mean `wal.segment-size`" in text and "bad.toml:5" in text
     shown = sawlog("config", "show", "--origin", "--set", "query.rows-max=5").stdout.decode()
     assert 'query.rows-max = "5"  # flag for query.rows-max' in shown
+    assert "# no rules" in shown and "# no files to follow" in shown
+
+
+def test_rules_and_followed_files_are_shown_with_their_origin_and_their_unknown_keys_are_named(tmp_path: Path):
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        '[rules.defaults]\nservice = "shop"\n\n[[rules.redact]]\nname = "mail"\npattern = "email"\n\n[[tail]]\npaths = ["/var/log/*.log"]\n'
+    )
+    shown = sawlog("config", "show", "--origin", "--config", str(path)).stdout.decode()
+    for line in [
+        f'rules.defaults.service = "shop"  # {path}:2',
+        f'rules.redact[0].name = "mail"  # {path}:5',
+        f'tail[0].paths = ["/var/log/*.log"]  # {path}:9',
+    ]:
+        assert line in shown, shown
+    entries = {entry["key"]: entry for entry in json.loads(sawlog("config", "show", "--json", "--config", str(path)).stdout)}
+    assert entries["rules.redact[0].pattern"]["origin"] == f"{path}:6"
+    path.write_text('[[rules.redact]]\nname = "mail"\npatern = "email"\n[rules.default]\nservice = "x"\n')
+    done = sawlog("config", "check", "--config", str(path))
+    text = done.stderr.decode()
+    assert done.returncode == 2 and f"{path}:3: `rules.redact[0].patern`" in text and "did you mean `pattern`?" in text, text
+    assert f"{path}:4: `rules.default`" in text and "did you mean `defaults`?" in text, text
 
 
 def test_an_open_port_needs_a_key_and_keys_have_scopes(data: Path):
