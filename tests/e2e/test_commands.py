@@ -63,6 +63,26 @@ def test_ingest_and_query_work_through_a_server(server: Server):
     assert b"| error          | 595  |" in done.stdout, done.stdout
 
 
+def test_problems_are_told_alike_by_a_folder_and_through_a_server(server: Server, tmp_path: Path):
+    path = tmp_path / "bad.log"
+    path.write_bytes(b'{"message":"good"}\n{broken\n{"message":"' + b"x" * (2 << 20) + b'"}\n{"message":"good too"}')
+    told = []
+    for target in [("--data", str(tmp_path / "other")), ("--url", server.url)]:
+        done = sawlog("ingest", str(path), "--format", "json", *target)
+        assert done.returncode == 0 and b"4 received, 2 stored" in done.stdout, done
+        told.append(sorted(done.stderr.decode().splitlines()))
+    assert told[0] == told[1] and len(told[0]) == 2, told
+    assert told[0][0].startswith("dead-lettered: ") and told[0][1].startswith("rejected: "), told
+    assert "more than 1048576" in told[0][1]
+    path.write_bytes(b'{"message":"' + b"x" * (2 << 20) + b'"}\n' + b"{broken\n" * 30)
+    done = sawlog("ingest", str(path), "--format", "json", "--url", server.url)
+    assert b"rejected: " in done.stderr and b"more: SELECT reason" in done.stderr, done.stderr
+    # A chunk of which nothing can be kept is an answer with counts, not a failure.
+    path.write_bytes(b'{"message":"' + b"x" * (1 << 20) + b'"}\n')
+    done = sawlog("ingest", str(path), "--format", "json", "--url", server.url, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["rejected"] == 1, done
+
+
 def test_a_second_process_is_told_who_holds_the_folder(server: Server):
     done = sawlog("query", "SELECT 1", "--data", str(server.data))
     assert done.returncode == 1
