@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import time
 from pathlib import Path
 
-from conftest import Server, sawlog, test_data
+import pytest
+
+from conftest import Server, request, sawlog, test_data
 
 LOGHUB = ["Apache", "BGL", "HDFS", "HPC", "Hadoop", "Linux", "OpenSSH", "Proxifier", "Spark", "Zookeeper"]
 
@@ -120,6 +123,53 @@ def test_rules_and_followed_files_are_shown_with_their_origin_and_their_unknown_
     text = done.stderr.decode()
     assert done.returncode == 2 and f"{path}:3: `rules.redact[0].patern`" in text and "did you mean `pattern`?" in text, text
     assert f"{path}:4: `rules.default`" in text and "did you mean `defaults`?" in text, text
+
+
+def old(days: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86_400))
+
+
+def test_each_source_accepts_the_ages_that_its_settings_say(data: Path, tmp_path: Path):
+    settings = ["host-metrics.enabled=false", "sources.http.past-max=10d", "sources.otlp.past-max=20d", "sources.http.future-max=1h"]
+    server = Server(data, *settings).start()
+
+    def outcome(days: float, path: str = "/v1/events") -> str:
+        _, answer, _ = server.post(path, json.dumps({"timestamp": old(days), "message": "m"}))
+        counts = json.loads(answer)
+        return next(name for name in ("stored", "dead_lettered") if counts[name] == 1)
+
+    assert [outcome(days) for days in (9, 11, -0.03, -0.1)] == ["stored", "dead_lettered", "stored", "dead_lettered"]
+    # The name of a source is a name, not a key.
+    assert outcome(11, "/v1/events?source=files") == "dead_lettered"
+    assert outcome(11, "/v1/events?ages=files") == "stored"
+    for days, expected in [(15, 1), (25, 0)]:
+        nanos = str(int((time.time() - days * 86_400) * 1e9))
+        body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": nanos, "body": {"stringValue": "otlp"}}]}]}]}
+        before = server.value("SELECT count(*) FROM logs WHERE source = 'otlp-http'")
+        status, _, _ = request("POST", server.otlp_http + "/v1/logs", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        assert status == 200 and server.value("SELECT count(*) FROM logs WHERE source = 'otlp-http'") == before + expected
+    server.stop()
+    path = tmp_path / "old.log"
+    path.write_text(json.dumps({"timestamp": "1999-01-01T00:00:00Z", "message": "old"}))
+    for flags, expected in [([], 1), (["--set", "sources.files.past-max=400d"], 0)]:
+        counts = json.loads(sawlog("ingest", str(path), "--data", str(data), "--json", "--again", *flags).stdout)
+        assert (counts["stored"], counts["dead_lettered"]) == (expected, 1 - expected)
+
+
+def test_only_administrators_load_history_through_a_server_with_keys(data: Path, tmp_path: Path):
+    keys = {}
+    for scope in ("ingest", "admin"):
+        made = sawlog("key", "create", "--name", scope, "--scope", scope, "--data", str(data))
+        keys[scope] = made.stdout.decode().strip()
+    server = Server(data, "host-metrics.enabled=false").start()
+    path = tmp_path / "old.log"
+    path.write_text("".join(json.dumps({"timestamp": day, "message": "m"}) + "\n" for day in ("1999-01-01T00:00:00Z", old(1))))
+    for scope, stored in [("ingest", 1), ("admin", 2)]:
+        done = sawlog("ingest", str(path), "--url", server.url, "--key", keys[scope], "--json", "--again")
+        counts = json.loads(done.stdout)
+        assert (counts["stored"], counts["dead_lettered"]) == (stored, 2 - stored), (scope, done)
+        assert (b"dead-lettered: " in done.stderr) == (scope == "ingest")
+    server.stop()
 
 
 def test_an_open_port_needs_a_key_and_keys_have_scopes(data: Path):

@@ -230,7 +230,7 @@ async fn into_pipeline(
 
 async fn into_server(client: &Client, chunk: Chunk, idempotency_key: Option<String>) -> anyhow::Result<Total> {
     let (format, is_declared) = (chunk.format.name(), chunk.is_declared);
-    let mut path = format!("/v1/events?format={format}&declared={is_declared}&source={SOURCE}");
+    let mut path = format!("/v1/events?format={format}&declared={is_declared}&source={SOURCE}&ages={SOURCE}");
     if let Some(file) = &chunk.file {
         path.push_str("&file=");
         path.push_str(&percent_encoded(file));
