@@ -172,6 +172,22 @@ def test_only_administrators_load_history_through_a_server_with_keys(data: Path,
     server.stop()
 
 
+def test_generate_repeats_itself_for_one_seed_and_start():
+    def stream(*flags: str) -> bytes:
+        done = sawlog("generate", "--no-pace", "--count", "2000", "--start", "2026-01-01T00:00:00Z", *flags)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = stream("--seed", "7")
+    assert first == stream("--seed", "7") and first.count(b"\n") == 2000
+    assert first != stream("--seed", "8")
+    assert first.count(b'"timestamp":"2026-01-01T00:00:') > 1000, first[:300]
+    for form in ("combined", "syslog", "logfmt"):
+        assert stream("--seed", "7", "--format", form) == stream("--seed", "7", "--format", form) != first
+    refused = sawlog("generate", "--start", "yesterday-ish")
+    assert refused.returncode == 2 and b"2026-01-01T00:00:00Z" in refused.stderr
+
+
 def test_an_open_port_needs_a_key_and_keys_have_scopes(data: Path):
     ports = ["--set", "server.otlp-grpc-listen=127.0.0.1:0", "--set", "server.otlp-http-listen=127.0.0.1:0"]
     ports += ["--set", "postgres.enabled=false"]
