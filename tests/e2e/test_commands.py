@@ -125,6 +125,20 @@ def test_rules_and_followed_files_are_shown_with_their_origin_and_their_unknown_
     assert f"{path}:4: `rules.default`" in text and "did you mean `defaults`?" in text, text
 
 
+@pytest.mark.parametrize("setting", ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen"])
+def test_every_address_that_others_reach_needs_a_key(data: Path, setting: str):
+    ports = ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen"]
+    flags = [flag for port in ports for flag in ("--set", f"{port}={'0.0.0.0' if port == setting else '127.0.0.1'}:0")]
+    done = sawlog("serve", "--data", str(data), *flags, timeout=30)
+    assert done.returncode == 1 and b"0.0.0.0:0 can be reached from other machines" in done.stderr, done.stderr
+    assert b"sawlog key create" in done.stderr
+    made = sawlog("key", "create", "--name", "any", "--scope", "ingest", "--data", str(data))
+    assert made.returncode == 0
+    server = Server(data, "host-metrics.enabled=false", f"{setting}=[::1]:0" if setting != "server.listen" else "log.level=info").start()
+    assert server.get("/healthz")[0] == 200
+    server.stop()
+
+
 def old(days: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86_400))
 
