@@ -45,19 +45,6 @@ def test_standard_input_and_compression_are_read(data: Path):
     assert done.returncode == 0 and b"2 received, 2 stored" in done.stdout, done
 
 
-def test_a_300_mb_line_is_refused_with_bounded_memory(data: Path, tmp_path: Path):
-    path = tmp_path / "long.log"
-    with open(path, "wb") as file:
-        file.write(b'{"message":"before"}\n')
-        for _ in range(300):
-            file.write(b"x" * (1 << 20))
-        file.write(b'\n{"message":"after"}\n')
-    done = sawlog("ingest", str(path), "--data", str(data), "--json")
-    assert done.returncode == 0, done.stderr
-    counts = json.loads(done.stdout)
-    assert (counts["stored"], counts["rejected"]) == (2, 1)
-
-
 def test_ingest_and_query_work_through_a_server(server: Server):
     path = str(test_data() / "loghub/Apache_2k.log")
     counts = json.loads(sawlog("ingest", path, "--url", server.url, "--json").stdout)
