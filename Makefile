@@ -1,6 +1,7 @@
 # Everything is built below the user's cache, so that a fresh clone reuses what is there.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawlog/target
 SAWLOG = $(CARGO_TARGET_DIR)/debug/sawlog
+RUST_MIN = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .PHONY: help demo demo-clean test test-long bench build
 
@@ -12,8 +13,17 @@ help:
 	@echo "make bench       our figures and those of ClickHouse and DuckDB, measured in one run"
 	@echo "make build       an optimized binary: $(CARGO_TARGET_DIR)/release/sawlog"
 
+# What must be there before cargo can build even the program that checks for the rest: cc links it.
 tools:
-	@command -v cargo >/dev/null || { echo "missing: cargo — install Rust with rustup (stable)"; exit 1; }
+	@missing=; \
+	command -v cc >/dev/null || { missing=1; echo "missing: cc — apt-get install build-essential"; }; \
+	install="install Rust with rustup: curl https://sh.rustup.rs -sSf | sh"; \
+	command -v cargo >/dev/null || { missing=1; echo "missing: cargo — $$install"; }; \
+	found=$$(rustc --version 2>/dev/null | cut -d ' ' -f 2); \
+	if [ -n "$$found" ] && [ "$$(printf '%s\n' $(RUST_MIN) "$$found" | sort -V | head -n 1)" != "$(RUST_MIN)" ]; then \
+		missing=1; echo "too old: Rust $$found, $(RUST_MIN) is needed — rustup update stable"; \
+	fi; \
+	[ -z "$$missing" ]
 
 demo: tools
 	@cargo xtask demo-tools

@@ -1,5 +1,7 @@
 """The real binary on free ports and a folder of its own."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -33,8 +35,42 @@ def test_data() -> Path:
 test_data.__test__ = False
 
 
+def missing(what: str):
+    """Ends a test whose tool or right is not there: a failure, since `make test` installs the tools."""
+    if os.environ.get("SAWLOG_ALLOW_SKIPS") == "1":
+        pytest.skip(what)
+    pytest.fail(f"{what} (SAWLOG_ALLOW_SKIPS=1 leaves such tests out)")
+
+
 def sawlog(*arguments: str, stdin: bytes | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
     return subprocess.run([binary(), *arguments], input=stdin, capture_output=True, timeout=timeout, check=False)
+
+
+def memory_peak(pid: int) -> int:
+    """Bytes that a process had in memory at most, since its start or the last `reset_memory_peak`; 0 when it is gone."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) << 10 if found else 0
+
+
+def reset_memory_peak(pid: int) -> None:
+    """Lets the peak begin anew (proc(5), `clear_refs`)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def sawlog_with_memory(*arguments: str, timeout: float = 120) -> tuple[subprocess.CompletedProcess, int]:
+    """Runs a command and watches its memory: the peak only grows, so that the last look before its end is good enough."""
+    with subprocess.Popen([binary(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        peak = 0
+        deadline = time.monotonic() + timeout
+        while process.poll() is None:
+            assert time.monotonic() < deadline, f"{arguments} takes over {timeout} s"
+            peak = max(peak, memory_peak(process.pid))
+            time.sleep(0.005)
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr), peak
 
 
 class Server:
@@ -107,6 +143,15 @@ class Server:
         answer = json.loads(answer)
         assert not answer["truncated"], "the test needs all rows: raise query.rows-max"
         return answer["rows"]
+
+    def csv(self, query: str) -> list[list[str]]:
+        """Rows as texts: for answers too large for a test to have them as JSON."""
+        status, answer, _ = self.post("/v1/sql", query, {"Content-Type": "text/plain", "Accept": "text/csv"})
+        assert status == 200, answer
+        return list(csv.reader(io.StringIO(answer.decode())))[1:]
+
+    def log(self) -> str:
+        return (self.data.parent / f"{self.data.name}.log").read_text()
 
     def value(self, query: str):
         return self.sql(query)[0][0]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Server, wait_for
-from load import Injection, Sender, check, injected
+from load import Injection, Sender, check, injected, rules
 
 LONG = bool(os.environ.get("SAWLOG_LONG"))
-KILLS = 30 if LONG else 6
+KILLS = 300 if LONG else 30
 # Calls by which the event log and a flush reach the disk, and which of a thread's calls the kill comes instead of.
 CALLS = ["linkat", "rename", "fsync", "fdatasync", "unlink", "write"]
 MOMENTS = [(call, nth) for call in CALLS for nth in ((1, 2, 3, 4, 6) if LONG else (2,))]
@@ -35,12 +35,13 @@ SETTINGS = (
 
 def test_acknowledged_events_survive_kill_9_once(data: Path):
     random.seed(11)
-    server = Server(data, *SETTINGS).start()
+    server = Server(data, *SETTINGS, config=rules(data.parent)).start()
     senders = [Sender(server) for _ in range(3)]
     for sender in senders:
         sender.start()
     for _ in range(KILLS):
-        time.sleep(random.uniform(0.2, 1.5))
+        # Times of all sizes: while the first batches come, in the middle of flushes and merges, and soon after a start.
+        time.sleep(2 ** random.uniform(-7, 1))
         server.kill()
         server.start()
     time.sleep(0.5)
@@ -48,14 +49,14 @@ def test_acknowledged_events_survive_kill_9_once(data: Path):
         sender.stop()
     server.kill()
     server.start()
-    check(server, senders, acknowledged_min=500)
+    check(server, senders, acknowledged_min=5_000)
     server.stop()
 
 
 @pytest.mark.parametrize(("call", "nth"), MOMENTS)
 def test_a_kill_instead_of_a_write_to_the_disk_loses_and_repeats_nothing(data: Path, call: str, nth: int):
     """The process dies exactly where it would have synced, named or removed a file."""
-    server = Server(data, *SETTINGS).start()
+    server = Server(data, *SETTINGS, config=rules(data.parent)).start()
     senders = [Sender(server) for _ in range(2)]
     for sender in senders:
         sender.start()
@@ -71,13 +72,13 @@ def test_a_kill_instead_of_a_write_to_the_disk_loses_and_repeats_nothing(data: P
 
 @pytest.mark.parametrize(("call", "nth"), START_MOMENTS)
 def test_a_kill_during_recovery_loses_and_repeats_nothing(data: Path, call: str, nth: int):
-    server = Server(data, *SETTINGS).start()
+    server = Server(data, *SETTINGS, config=rules(data.parent)).start()
     sender = Sender(server)
     sender.start()
     wait_for(lambda: len(sender.acknowledged) >= 200, "events flow")
     server.kill()
     sender.stop()
-    traced = Server(data, *SETTINGS, prefix=injected(call, f"signal=SIGKILL:when={nth}"))
+    traced = Server(data, *SETTINGS, config=server.config, prefix=injected(call, f"signal=SIGKILL:when={nth}"))
     traced.start(wait=False)
     wait_for(lambda: traced.process.poll() is not None, f"the server dies at {call} {nth}")
     server.start()

@@ -6,9 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from conftest import binary
+from conftest import Server, binary, missing
 
 CALL = re.compile(r"^\d+\s+(fsync|fdatasync|link|linkat|rename|renameat2?|unlink|unlinkat)\((.*)\)\s+= 0")
 PATH = re.compile(r'<([^<>]+)>|"([^"]+)"')
@@ -16,7 +14,7 @@ PATH = re.compile(r'<([^<>]+)>|"([^"]+)"')
 
 def need_strace():
     if not shutil.which("strace"):
-        pytest.skip("strace is missing: apt-get install strace")
+        missing("strace is missing: apt-get install strace")
 
 
 def calls(trace: Path) -> list[tuple[str, list[str]]]:
@@ -50,7 +48,7 @@ def test_files_names_and_log_entries_are_synced_in_this_order(tmp_path: Path):
         [*strace, binary(), "ingest", "--data", str(data)], input="\n".join(lines).encode(), capture_output=True, check=False
     )
     if b"ptrace" in done.stderr.lower() and done.returncode != 0:
-        pytest.skip(f"strace may not trace here: {done.stderr[-300:]!r}")
+        missing(f"strace may not trace here: {done.stderr[-300:]!r}")
     assert done.returncode == 0, done.stderr
     made = calls(trace)
     synced_at: dict[str, int] = {}
@@ -73,3 +71,27 @@ def test_files_names_and_log_entries_are_synced_in_this_order(tmp_path: Path):
         assert any(call == "fsync" and synced == [folder] for call, synced in made[index + 1 : released]), folder
     commit = logged[-1]
     assert all(synced_at[file] < commit for file in files), "the commit names files that are not on the disk yet"
+
+
+def test_a_rotten_record_of_the_event_log_is_set_aside_and_costs_nothing_else(data: Path):
+    """One bit of a batch in the middle changes on the disk while the server is down: its neighbours are all there, the
+    damaged bytes are kept aside, and the loss is reported."""
+    server = Server(data, "host-metrics.enabled=false", "pipeline.flush-interval=1h").start()
+    for number in range(60):
+        server.events(json.dumps({"message": f"event-{number:03}"}))
+    server.kill()
+    segment = next(path for path in (data / "wal").iterdir() if path.is_file() and b"event-030" in path.read_bytes())
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"event-030")] ^= 0x10
+    segment.write_bytes(content)
+    server.start()
+    found = {row[0] for row in server.sql("SELECT message FROM logs")}
+    assert found == {f"event-{number:03}" for number in range(60) if number != 30}
+    aside = list((data / "wal/quarantine").glob("*.bad"))
+    assert len(aside) == 1 and b"vent-030" in aside[0].read_bytes(), aside
+    assert "part of the event log is lost" in server.log()
+    server.events(json.dumps({"message": "event-new"}))
+    server.stop()
+    server.start()
+    assert server.value("SELECT count(DISTINCT message) FROM logs") == server.value("SELECT count(*) FROM logs") == 60
+    server.stop()

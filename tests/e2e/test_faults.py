@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Server, wait_for
-from load import LEDGER, Injection, Sender, check, injected
+from conftest import Server, missing, wait_for
+from load import LEDGER, Injection, Sender, check, injected, rules
 
 DISK_MIB = 96
 FREE_MIN_MIB = 16
@@ -24,15 +24,18 @@ class SmallDisk:
         folder.mkdir()
         self.folder = folder
         script = f"mount -t tmpfs -o size={DISK_MIB}m tmpfs '{folder}' && echo mounted && exec sleep infinity"
+        # Without rights of its own the process gets a namespace of users in which it has them.
+        users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         self.keeper = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+            ["unshare", *users, "--mount", "--propagation", "private", "sh", "-c", script],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         if self.keeper.stdout.readline() != b"mounted\n":
             reason = self.keeper.stderr.read().decode().strip()
-            pytest.skip(f"a file system of limited size cannot be mounted here (needs CAP_SYS_ADMIN): {reason}")
-        self.prefix = ("nsenter", "--mount", f"--target={self.keeper.pid}", "--")
+            missing(f"a file system of limited size cannot be mounted here (needs CAP_SYS_ADMIN): {reason}")
+        enter_users = ("--user", "--preserve-credentials") if users else ()
+        self.prefix = ("nsenter", *enter_users, "--mount", f"--target={self.keeper.pid}", "--")
         self.seen_from_here = Path(f"/proc/{self.keeper.pid}/root{folder}")
 
     def free(self) -> int:
@@ -59,7 +62,7 @@ class SmallDisk:
 @pytest.fixture
 def disk(tmp_path: Path):
     if not shutil.which("unshare") or not shutil.which("nsenter"):
-        pytest.skip("unshare and nsenter are missing: apt-get install util-linux")
+        missing("unshare and nsenter are missing: apt-get install util-linux")
     made = SmallDisk(tmp_path / "disk")
     yield made
     made.remove()
@@ -69,7 +72,8 @@ def disk(tmp_path: Path):
 @pytest.mark.parametrize("free_min", [f"{FREE_MIN_MIB}MiB", "0"])
 def test_a_full_disk_refuses_events_keeps_reads_and_recovers_by_itself(disk: SmallDisk, free_min: str):
     settings = (*SETTINGS, f"data.free-min={free_min}")
-    server = Server(disk.folder / "data", *settings, prefix=disk.prefix).start()
+    config = rules(disk.folder.parent)
+    server = Server(disk.folder / "data", *settings, config=config, prefix=disk.prefix).start()
     senders = [Sender(server, filler="x" * 500) for _ in range(3)]
     for sender in senders:
         sender.start()
@@ -105,9 +109,10 @@ def test_a_full_disk_refuses_events_keeps_reads_and_recovers_by_itself(disk: Sma
 
 def test_a_failed_sync_of_the_event_log_ends_acknowledging_until_a_restart(data: Path):
     settings = (*SETTINGS, "pipeline.flush-interval=1h")
-    Server(data, *settings).start().stop()
+    config = rules(data.parent)
+    Server(data, *settings, config=config).start().stop()
     # One sync fails; the later ones would succeed, and must not be believed.
-    server = Server(data, *settings, prefix=injected("fdatasync", "error=EIO:when=25")).start()
+    server = Server(data, *settings, config=config, prefix=injected("fdatasync", "error=EIO:when=25")).start()
     sender = Sender(server)
     sender.start()
     wait_for(lambda: sender.refusals, "the sync fails")
@@ -120,11 +125,10 @@ def test_a_failed_sync_of_the_event_log_ends_acknowledging_until_a_restart(data:
     assert (status, b"failed to sync" in reason) == (503, True), reason
     assert server.value("SELECT count(insert_id) FROM logs") >= at_failure, "reads go on"
     server.kill()
-    server = Server(data, *settings).start()
+    server = Server(data, *settings, config=config).start()
     check(server, [sender])
     again = Sender(server)
     again.pending = sender.pending
-    again.sent = sender.sent
     again.start()
     wait_for(lambda: len(again.acknowledged) >= 40, "events are taken again")
     again.stop()
@@ -135,7 +139,7 @@ def test_a_failed_sync_of_the_event_log_ends_acknowledging_until_a_restart(data:
 @pytest.mark.parametrize("when", ["1", "2+3", "4+5"])
 def test_failed_syncs_of_the_stores_lose_and_repeat_nothing(data: Path, when: str):
     """Files of tables, log entries, lake objects and the serving store are synced with fsync, the event log is not."""
-    server = Server(data, *SETTINGS).start()
+    server = Server(data, *SETTINGS, config=rules(data.parent)).start()
     senders = [Sender(server) for _ in range(2)]
     for sender in senders:
         sender.start()

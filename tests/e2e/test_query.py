@@ -1,5 +1,6 @@
 """SQL: what is allowed, what is refused, formats, views."""
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -82,6 +83,35 @@ def test_answers_come_as_json_ndjson_csv_and_arrow(server: Server):
     assert answer("text/csv").decode().splitlines()[1] == "\"a,b\",'=1+1,\"{\"\"team\"\":\"\"x\"\"}\""
     table = pyarrow.ipc.open_stream(io.BytesIO(answer("application/vnd.apache.arrow.stream"))).read_all()
     assert table.to_pylist() == [{"service": "a,b", "message": "=1+1", "attributes": [("team", "x")]}]
+
+
+def test_the_command_prints_tables_json_ndjson_and_csv_with_and_without_a_server(server: Server):
+    server.events("\n".join(json.dumps({"message": message, "service": "a,b"}) for message in ["=1+1", 'say "hi"']))
+    sql = "SELECT service, message, http_status AS nothing, 1.5 AS number FROM logs ORDER BY message"
+
+    def answer(form: str, *target: str) -> str:
+        done = sawlog("query", sql, "--format", form, *target)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    def check(*target: str):
+        names = ["service", "message", "nothing", "number"]
+        rows = [["a,b", "=1+1", None, 1.5], ["a,b", 'say "hi"', None, 1.5]]
+        found = json.loads(answer("json", *target))
+        assert found["rows"] == rows and [column["name"] for column in found["columns"]] == names, found
+        objects = [json.loads(line) for line in answer("ndjson", *target).splitlines()]
+        assert [[row.get(name) for name in names] for row in objects] == rows
+        assert list(csv.reader(io.StringIO(answer("csv", *target)))) == [names, ["a,b", "'=1+1", "", "1.5"], ["a,b", 'say "hi"', "", "1.5"]]
+        table = answer("table", *target)
+        assert "| service | message  | nothing | number |" in table and '| a,b     | say "hi" |         | 1.5    |' in table, table
+
+    check("--url", server.url)
+    refused = sawlog("query", "DROP TABLE logs", "--url", server.url)
+    assert refused.returncode == 1 and b"only SELECT" in refused.stderr and not refused.stdout
+    server.stop()
+    check("--data", str(server.data))
+    assert sawlog("query", "SELECT nope FROM logs", "--data", str(server.data)).returncode == 1
+    assert sawlog("query", "SELECT 1", "--format", "xml").returncode == 2
 
 
 def test_tables_views_and_rollups_agree(server: Server):

@@ -3,8 +3,11 @@
 //! Each module says what it is for; files stay within a readable length; the core keeps few dependencies; crates
 //! depend on each other in one direction only; open work in a comment carries an issue number.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
 
 use crate::tools::root;
 
@@ -97,7 +100,7 @@ fn check_manifest(root: &Path, name: &str, allowed: &[&str], findings: &mut Vec<
     let folder = if name == "xtask" { root.join(name) } else { root.join("crates").join(name) };
     let path = folder.join("Cargo.toml");
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let dependencies = section(&text, "[dependencies]");
+    let dependencies = dependencies(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     for used in dependencies.iter().filter(|used| used.starts_with("sawlog")) {
         if !allowed.contains(&used.as_str()) {
             findings.push(format!("{name} must not depend on {used}"));
@@ -109,14 +112,32 @@ fn check_manifest(root: &Path, name: &str, allowed: &[&str], findings: &mut Vec<
     Ok(())
 }
 
-fn section(manifest: &str, title: &str) -> Vec<String> {
-    manifest
-        .lines()
-        .skip_while(|line| line.trim() != title)
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| line.split(['.', '=', ' ']).next())
-        .filter(|name| !name.is_empty() && !name.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
+/// The crates that a manifest names for the library and its build script, on any platform; a renamed one by its real
+/// name. What tests alone use does not count.
+fn dependencies(manifest: &str) -> Result<BTreeSet<String>, toml::de::Error> {
+    const TABLES: [&str; 2] = ["dependencies", "build-dependencies"];
+    let manifest: Table = manifest.parse()?;
+    let platforms = manifest.get("target").and_then(Value::as_table);
+    let parts =
+        std::iter::once(&manifest).chain(platforms.into_iter().flat_map(Table::values).filter_map(Value::as_table));
+    let tables = parts.flat_map(|part| TABLES.into_iter().filter_map(|name| part.get(name)?.as_table()));
+    let real_name = |(name, value): (&String, &Value)| {
+        value.get("package").and_then(Value::as_str).map_or_else(|| name.clone(), str::to_owned)
+    };
+    Ok(tables.flat_map(|table| table.iter().map(real_name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_found_however_a_manifest_names_them() {
+        let manifest = "[dependencies]\na = \"1\"\nb.workspace = true\nx = { package = \"c\", version = \"1\" }\n\
+                        [dependencies.d]\nworkspace = true\n[build-dependencies.e]\nworkspace = true\n\
+                        [target.'cfg(unix)'.dependencies]\nf = \"1\"\n[target.'cfg(windows)'.dependencies.g]\n\
+                        version = \"1\"\n[dev-dependencies]\nh = \"1\"\n";
+        let found = dependencies(manifest).expect("a manifest");
+        assert_eq!(found.into_iter().collect::<String>(), "abcdefg");
+    }
 }

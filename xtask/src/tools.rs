@@ -12,16 +12,9 @@ pub(crate) fn root() -> PathBuf {
     manifest.as_deref().and_then(Path::parent).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-struct Tool {
-    program: &'static str,
-    install: &'static str,
-}
-
-const BUILD_TOOLS: [Tool; 3] = [
-    Tool { program: "cc", install: "apt-get install build-essential" },
-    Tool { program: "node", install: "install Node.js 20 or newer, e.g. apt-get install nodejs npm" },
-    Tool { program: "npm", install: "apt-get install npm" },
-];
+/// The oldest Node.js that builds and tests the page.
+const NODE_MAJOR_MIN: u32 = 20;
+const NODE_INSTALL: &str = "install Node.js 20 or newer from https://nodejs.org, or: apt-get install nodejs npm";
 
 fn is_there(program: &str) -> bool {
     let mut probe = Command::new(program);
@@ -29,13 +22,33 @@ fn is_there(program: &str) -> bool {
     probe.status().is_ok()
 }
 
-/// Checks what the demo needs.
+/// Checks what the demo needs. The Makefile has checked what this program itself was built with: cc and Rust.
 pub(crate) fn for_demo() -> Result<bool, String> {
-    let missing: Vec<&Tool> = BUILD_TOOLS.iter().filter(|tool| !is_there(tool.program)).collect();
-    for tool in &missing {
-        eprintln!("missing: {} — {}", tool.program, tool.install);
+    let mut problems = Vec::new();
+    match version_of("node") {
+        None => problems.push(format!("missing: node — {NODE_INSTALL}")),
+        Some(version) if major(&version).is_none_or(|major| major < NODE_MAJOR_MIN) => {
+            problems.push(format!("too old: Node.js {version}, {NODE_MAJOR_MIN} is needed — {NODE_INSTALL}"));
+        }
+        Some(_) => {}
     }
-    Ok(missing.is_empty())
+    if !is_there("npm") {
+        problems.push("missing: npm — apt-get install npm".to_owned());
+    }
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    Ok(problems.is_empty())
+}
+
+fn version_of(program: &str) -> Option<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The first number of a version: 20 of `v20.1.0`.
+fn major(version: &str) -> Option<u32> {
+    version.trim_start_matches('v').split('.').next()?.parse().ok()
 }
 
 /// Checks what the tests need, and installs Debian packages where that is possible.
@@ -63,4 +76,16 @@ pub(crate) fn for_tests() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn major_versions_are_read() {
+        assert_eq!(major("v20.20.2"), Some(20));
+        assert_eq!(major("9"), Some(9));
+        assert_eq!(major("unknown"), None);
+    }
 }

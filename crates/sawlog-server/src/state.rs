@@ -46,7 +46,7 @@ pub struct ServerState {
     pub body_bytes_max: usize,
     /// Accepted event times of pushed events.
     pub age: AgeLimits,
-    /// Accepted event times of files that a person loads.
+    /// Accepted event times of files that an administrator loads.
     pub files_age: AgeLimits,
     /// Bodies that may be in memory at the same time.
     pub bodies: Arc<Semaphore>,

@@ -35,6 +35,8 @@ pub(crate) enum ClientError {
         status: u16,
         /// The server's words.
         message: String,
+        /// The whole answer.
+        body: Bytes,
     },
 }
 
@@ -76,7 +78,9 @@ impl Client {
             match self.post_once(path, headers, body.clone()).await? {
                 Answer::Done(headers, bytes) => return Ok((headers, bytes)),
                 Answer::Busy { wait, .. } if tries < TRIES_MAX => tokio::time::sleep(wait).await,
-                Answer::Busy { status, message, .. } => return Err(ClientError::Refused { status, message }),
+                Answer::Busy { status, message, body, .. } => {
+                    return Err(ClientError::Refused { status, message, body });
+                }
             }
         }
     }
@@ -99,7 +103,8 @@ impl Client {
         if !status.is_success() {
             let bytes =
                 response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            return Err(ClientError::Refused { status: status.as_u16(), message: error_message(status, &bytes) });
+            let message = error_message(status, &bytes);
+            return Err(ClientError::Refused { status: status.as_u16(), message, body: bytes });
         }
         let (url, buffer) = (self.base.clone(), Vec::new());
         Ok(Lines { body: response.into_body(), buffer, searched: 0, line_bytes_max, url })
@@ -129,9 +134,9 @@ impl Client {
         }
         let message = error_message(status, &bytes);
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            return Ok(Answer::Busy { wait: retry_after.min(WAIT_MAX), status: status.as_u16(), message });
+            return Ok(Answer::Busy { wait: retry_after.min(WAIT_MAX), status: status.as_u16(), message, body: bytes });
         }
-        Err(ClientError::Refused { status: status.as_u16(), message })
+        Err(ClientError::Refused { status: status.as_u16(), message, body: bytes })
     }
 }
 
@@ -173,7 +178,7 @@ impl Lines {
 
 enum Answer {
     Done(HeaderMap, Bytes),
-    Busy { wait: Duration, status: u16, message: String },
+    Busy { wait: Duration, status: u16, message: String, body: Bytes },
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -23,8 +23,6 @@ use crate::serve::authorize;
 use crate::state::ServerState;
 
 const SOURCE: &str = "http";
-/// Source of files that a person loads; they may be of any age.
-const FILES_SOURCE: &str = "files";
 const SOURCE_BYTES_MAX: usize = 64;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const ACK: HeaderName = HeaderName::from_static("x-sawlog-ack");
@@ -46,6 +44,20 @@ pub(crate) struct EventsQuery {
     /// File that the records were read from.
     #[serde(default)]
     file: Option<String>,
+    /// Whose accepted ages count.
+    #[serde(default)]
+    ages: Ages,
+}
+
+/// Accepted ages of event times, by the section of the configuration that sets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Ages {
+    #[default]
+    Http,
+    /// For those who load history. Senders cannot lift their own limit: it takes the scope `admin`, and without it the
+    /// limit stays as it is.
+    Files,
 }
 
 pub(crate) async fn post_events(
@@ -57,7 +69,7 @@ pub(crate) async fn post_events(
     let query = match query {
         Ok(Query(query)) => query,
         Err(error) => {
-            let hint = "the parameters are format, declared, source and file";
+            let hint = "the parameters are format, declared, source, file and ages (http or files)";
             return ApiError::new(StatusCode::BAD_REQUEST, "parameter_invalid", error.body_text(), hint)
                 .into_response();
         }
@@ -86,7 +98,8 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
         }
     };
     let started = Instant::now();
-    let age = if source == FILES_SOURCE { state.files_age } else { state.age };
+    let may_lift = || authorize(state, headers, Scope::Admin).is_ok();
+    let age = if query.ages == Ages::Files && may_lift() { state.files_age } else { state.age };
     let is_declared = query.declared.unwrap_or(true);
     let submission =
         Submission { source: source.clone(), file: query.file, format, is_declared, age, body, idempotency_key, ack };

@@ -51,26 +51,25 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print_text(loaded: &Loaded, with_origin: bool) {
-    for (key, (value, origin)) in &loaded.settings {
+    for (key, (value, origin)) in loaded.settings.iter().chain(&loaded.sections) {
         if with_origin {
             println!("{key} = {value}  # {origin}");
         } else {
             println!("{key} = {value}");
         }
     }
-    let rules = &loaded.config.rules;
-    println!(
-        "# rules: {} filters, {} redactions, {} lookups",
-        rules.filter.len(),
-        rules.redact.len(),
-        rules.lookup.len()
-    );
+    for (section, what) in [("rules", "rules"), ("tail", "files to follow")] {
+        if !loaded.sections.keys().any(|key| key.starts_with(section)) {
+            println!("# no {what}");
+        }
+    }
 }
 
 fn print_json(loaded: &Loaded) -> anyhow::Result<()> {
     let entries: Vec<serde_json::Value> = loaded
         .settings
         .iter()
+        .chain(&loaded.sections)
         .map(|(key, (value, origin))| serde_json::json!({"key": key, "value": value, "origin": origin.to_string()}))
         .collect();
     println!("{}", serde_json::to_string_pretty(&entries)?);

@@ -1,7 +1,7 @@
 //! `sawlog demo`: a server with real and generated data, and three questions answered.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::Counts;
+use sawlog_core::time::to_rfc3339;
 use sawlog_generate::{Generator, Scenario};
 use sawlog_query::QueryEngine;
 use sawlog_seams::{Clock, SystemClock};
@@ -18,7 +19,9 @@ use crate::cli::generate::PacedStream;
 use crate::cli::{SettingsArgs, ingest, query, serve};
 
 /// A small log of an invented shop, so that there is something on a machine without logs.
-const SAMPLE: &[u8] = include_bytes!("demo/sample.log");
+const SAMPLE: &str = include_str!("demo/sample.log");
+/// Stands in the sample for a date, which is yesterday's: on every machine it is in the past and in the charts' reach.
+const SAMPLE_DATE: &str = "@DATE";
 /// Files of this machine that are loaded where they are readable.
 const SYSTEM_LOGS: [&str; 10] = [
     "/var/log/syslog",
@@ -34,6 +37,11 @@ const SYSTEM_LOGS: [&str; 10] = [
 ];
 /// Larger system logs would make the demo wait.
 const SYSTEM_LOG_BYTES_MAX: u64 = 64 << 20;
+/// Where systemd's journal is: kept, or until the next start of the machine.
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+/// The newest entries of the journal as syslog, as many as are read within seconds; a stop waits for this program.
+const JOURNAL_COMMAND: [&str; 8] =
+    ["timeout", "--foreground", "5", "journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=20000"];
 /// History before the live stream, so that no chart starts empty: an hour at ten records a second.
 const HISTORY_MICROS: i64 = 3_600_000_000;
 const HISTORY_RATE: f64 = 10.0;
@@ -92,15 +100,8 @@ fn free_port(setting: &str) -> String {
 /// Loads files, answers the questions, and then generates until the server stops.
 async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: String, rate: f64) -> anyhow::Result<()> {
     println!("\nLoading:");
-    let sample = ingest::load_bytes(&pipeline, Bytes::from_static(SAMPLE)).await?;
-    show("bundled sample", &sample);
-    for path in files() {
-        match ingest::load_file(&pipeline, &path).await {
-            Ok(counts) => show(&path.display().to_string(), &counts),
-            Err(error) => println!("  {}: left out ({error:#})", path.display()),
-        }
-    }
     let start = SystemClock::new().now_micros();
+    load_logs(&pipeline, start).await?;
     let scenario = Scenario { seed: start as u64, ..Scenario::demo() };
     let past = Scenario { events_per_second: HISTORY_RATE, start_micros: start - HISTORY_MICROS, ..scenario };
     let mut history = PacedStream::until(Generator::new(past)?, start);
@@ -109,8 +110,9 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
     let live = Scenario { events_per_second: rate, start_micros: start, seed: scenario.seed ^ 1, ..scenario };
     let mut stream = PacedStream::new(Generator::new(live)?, start, true);
     println!("  a live stream of {rate} generated records a second, and this machine's own metrics");
+    let program = program();
     for (question, sql) in QUESTIONS {
-        println!("\n{question}\n  sawlog query --url http://{address} \"{sql}\"");
+        println!("\n{question}\n  {program} query --url http://{address} \"{sql}\"");
         match queries.run(sql).await {
             Ok(result) => print!("{}", query::table(&result)?),
             Err(error) => println!("{error}"),
@@ -119,6 +121,60 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
     println!("\nOpen http://{address} — Ctrl-C stops.");
     while submit_next(&pipeline, &mut stream).await? {}
     Ok(())
+}
+
+/// How a shell starts this program: the demo's binary is on nobody's path.
+fn program() -> String {
+    let path = std::env::current_exe().map_or_else(|_| "sawlog".to_owned(), |path| path.display().to_string());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if path.bytes().all(is_plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
+/// Loads the sample and what this machine has, and says what was found and what not.
+async fn load_logs(pipeline: &Pipeline, now: i64) -> anyhow::Result<()> {
+    show("bundled sample", &ingest::load_bytes(pipeline, sample(now)).await?);
+    let (found, missing): (Vec<PathBuf>, Vec<PathBuf>) =
+        SYSTEM_LOGS.iter().map(PathBuf::from).partition(|path| is_loadable(path));
+    for path in found.into_iter().chain(access_log()) {
+        match ingest::load_file(pipeline, &path).await {
+            Ok(counts) => show(&path.display().to_string(), &counts),
+            Err(error) => println!("  {}: left out ({error:#})", path.display()),
+        }
+    }
+    match journal().await {
+        Ok(text) => show("the systemd journal", &ingest::load_bytes(pipeline, text).await?),
+        Err(reason) => println!("  the systemd journal: left out ({reason})"),
+    }
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|path| path.display().to_string()).collect();
+        println!("  not there, empty, too large or not readable: {}", names.join(", "));
+    }
+    Ok(())
+}
+
+/// The sample as if written yesterday. On one day it is always the same, so that a second demo finds it there already.
+fn sample(now: i64) -> Bytes {
+    const DAY_MICROS: i64 = 86_400_000_000;
+    let yesterday = to_rfc3339(now - DAY_MICROS);
+    Bytes::from(SAMPLE.replace(SAMPLE_DATE, &yesterday[..10]))
+}
+
+/// The newest entries of the journal, or why there are none.
+async fn journal() -> Result<Bytes, String> {
+    if !JOURNALS.iter().any(|folder| Path::new(folder).is_dir()) {
+        return Err("there is none".to_owned());
+    }
+    let reading = tokio::task::spawn_blocking(|| {
+        Command::new(JOURNAL_COMMAND[0]).args(&JOURNAL_COMMAND[1..]).stdin(Stdio::null()).output()
+    });
+    let output = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    match output.stdout.is_empty() {
+        false => Ok(Bytes::from(output.stdout)),
+        true => Err(match String::from_utf8_lossy(&output.stderr).lines().next() {
+            Some(line) => line.to_owned(),
+            None => "it has no entries that this user may read".to_owned(),
+        }),
+    }
 }
 
 /// Submits the next records of a stream. Returns whether there were any.
@@ -141,13 +197,10 @@ async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream) -> anyhow::R
     Ok(true)
 }
 
-fn files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = SYSTEM_LOGS.iter().map(PathBuf::from).filter(|path| is_loadable(path)).collect();
-    if let Some(folder) = std::env::var_os("SAWLOG_TEST_DATA") {
-        let access = Path::new(&folder).join("access/apache_combined.log");
-        files.extend(is_loadable(&access).then_some(access));
-    }
-    files
+/// The access log among the test data, where that is set.
+fn access_log() -> Option<PathBuf> {
+    let path = Path::new(&std::env::var_os("SAWLOG_TEST_DATA")?).join("access/apache_combined.log");
+    is_loadable(&path).then_some(path)
 }
 
 fn is_loadable(path: &Path) -> bool {
@@ -159,4 +212,20 @@ fn is_loadable(path: &Path) -> bool {
 fn show(name: &str, counts: &Counts) {
     let Counts { received, stored, duplicate, dead_lettered, .. } = counts;
     println!("  {name}: {received} records, {stored} stored, {duplicate} there already, {dead_lettered} dead-lettered");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_of_yesterday_on_every_clock() {
+        for (now, day) in
+            [(0, "1969-12-31"), (1_709_251_200_000_000, "2024-02-29"), (4_102_444_800_000_000, "2099-12-31")]
+        {
+            let sample = sample(now);
+            let text = std::str::from_utf8(&sample).expect("text");
+            assert!(text.lines().count() > 100 && text.lines().all(|line| line.starts_with(day)), "{day}");
+        }
+    }
 }

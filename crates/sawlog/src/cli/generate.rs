@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use sawlog_core::ledger::Counts;
+use sawlog_core::time;
 use sawlog_generate::{Format, Generator, Mix, Scenario};
 use sawlog_seams::{Clock, SystemClock};
 
@@ -31,9 +32,12 @@ pub(crate) struct GenerateArgs {
     /// Stop after so many seconds of stream time.
     #[arg(long, value_name = "SECONDS")]
     duration: Option<u64>,
-    /// Same seed, same stream [default: from the clock].
+    /// Same seed and start, same stream [default: from the clock].
     #[arg(long)]
     seed: Option<u64>,
+    /// Time of the first record, e.g. 2026-01-01T00:00:00Z [default: now; with --no-pace a day ago].
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
     /// Send to a server instead of standard output.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -58,7 +62,7 @@ pub(crate) struct GenerateArgs {
     /// Leave `insert_id` out of the records.
     #[arg(long)]
     no_insert_ids: bool,
-    /// As fast as possible; the stream's time starts a day ago.
+    /// As fast as possible.
     #[arg(long)]
     no_pace: bool,
 }
@@ -78,6 +82,16 @@ enum Form {
 }
 
 impl GenerateArgs {
+    /// Time of the first record; `None` when what was given is none. Without pacing the stream runs ahead of the clock:
+    /// it starts a day ago, so that it need not lead into the future.
+    fn start_micros(&self) -> Option<i64> {
+        let now = SystemClock::new().now_micros();
+        match &self.start {
+            Some(start) => time::parse(start.as_bytes(), now),
+            None => Some(now - if self.no_pace { DAY_MICROS } else { 0 }),
+        }
+    }
+
     fn scenario(&self, now_micros: i64) -> Scenario {
         let preset = match self.scenario {
             Preset::Demo => Scenario::demo(),
@@ -109,8 +123,13 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         eprintln!("error: only ndjson can be sent; write the other formats to a file and load it with `sawlog ingest`");
         return Ok(ExitCode::from(2));
     }
-    // Without pacing the stream runs ahead of the clock; it starts a day ago, so that it need not lead into the future.
-    let start = SystemClock::new().now_micros() - if args.no_pace { DAY_MICROS } else { 0 };
+    let Some(start) = args.start_micros() else {
+        eprintln!(
+            "error: `--start {}` is no time; write it like 2026-01-01T00:00:00Z",
+            args.start.as_deref().unwrap_or("")
+        );
+        return Ok(ExitCode::from(2));
+    };
     let generator = match Generator::new(args.scenario(start)) {
         Ok(generator) => generator,
         Err(error) => {

@@ -16,11 +16,13 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use indicatif::{ProgressBar, ProgressStyle};
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::Counts;
+use sawlog_core::limits::RECORD_BYTES_MAX;
 use sawlog_stream::{AckLevel, Pipeline, RecordProblem, Submission, SubmitError};
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cli::{ServerArgs, SettingsArgs, runtime};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::wiring::{Node, age_limits};
 use chunks::{Chunk, Chunks};
@@ -112,12 +114,18 @@ async fn load(args: &IngestArgs, config: &Config, format: Option<Format>) -> any
     });
     let progress = progress_bar(inputs.iter().map(|input| input.bytes).sum());
     let mut total = Total::default();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for input in inputs {
         let name = input.name.clone();
-        if let Err(error) = load_one(input, format, args.again, &target, &progress, &mut total).await {
-            failure = Some(error.context(format!("{name} was loaded in part")));
-            break;
+        let in_part = |error: anyhow::Error| error.context(format!("{name} was loaded in part"));
+        match load_one(input, format, args.again, &target, &progress, &mut total).await {
+            Ok(()) => {}
+            // The others are not damaged for it.
+            Err(LoadError::Input(error)) => failures.push(in_part(error)),
+            Err(LoadError::Target(error)) => {
+                failures.push(in_part(error));
+                break;
+            }
         }
     }
     progress.finish_and_clear();
@@ -125,10 +133,18 @@ async fn load(args: &IngestArgs, config: &Config, format: Option<Format>) -> any
         node.close().await?;
     }
     total.print(args.json)?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(ExitCode::SUCCESS),
+    for failure in &failures {
+        eprintln!("error: {failure:#}");
     }
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Why an input was not loaded whole.
+enum LoadError {
+    /// It cannot be read.
+    Input(anyhow::Error),
+    /// What was read cannot be stored.
+    Target(anyhow::Error),
 }
 
 async fn load_one(
@@ -138,23 +154,31 @@ async fn load_one(
     target: &Arc<Target>,
     progress: &ProgressBar,
     total: &mut Total,
-) -> anyhow::Result<()> {
+) -> Result<(), LoadError> {
     progress.set_message(input.name.clone());
     let may_repeat = again || input.is_stream;
     let file = (!input.is_stream).then(|| input.name.clone());
-    let mut chunks = Chunks::new(progress.wrap_read(input.reader), file, format)?;
+    let mut chunks = Chunks::new(progress.wrap_read(input.reader), file, format).map_err(LoadError::Input)?;
     let mut under_way: FuturesUnordered<BoxFuture<'_, anyhow::Result<Total>>> = FuturesUnordered::new();
+    let mut damage = None;
     loop {
-        while under_way.len() < CHUNKS_IN_FLIGHT {
+        while damage.is_none() && under_way.len() < CHUNKS_IN_FLIGHT {
             // Reading blocks, but this task has nothing else to do, and submissions run on other threads.
-            let Some(chunk) = tokio::task::block_in_place(|| chunks.next_chunk())? else { break };
+            let chunk = match tokio::task::block_in_place(|| chunks.next_chunk()) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    damage = Some(error);
+                    break;
+                }
+            };
             let key = (!may_repeat).then(|| key_of(&chunk));
             let target = Arc::clone(target);
             under_way.push(tokio::spawn(send(target, chunk, key)).map(|joined| joined?).boxed());
         }
         match under_way.next().await {
-            Some(result) => total.add(result?),
-            None => return Ok(()),
+            Some(result) => total.add(result.map_err(LoadError::Target)?),
+            None => return damage.map_or(Ok(()), |error| Err(LoadError::Input(error))),
         }
     }
 }
@@ -163,9 +187,8 @@ async fn send(target: Arc<Target>, chunk: Chunk, idempotency_key: Option<String>
     match target.as_ref() {
         Target::Folder { node, age } => into_pipeline(&node.pipeline, *age, chunk, idempotency_key).await,
         Target::Server(client) => {
-            let refused = chunk.oversize_lines;
-            let mut total = into_server(client, chunk, idempotency_key).await?;
-            total.counts += Counts::rejected(refused);
+            let mut total = Total::of_oversize_lines(chunk.oversize_lines);
+            total.add(into_server(client, chunk, idempotency_key).await?);
             Ok(total)
         }
     }
@@ -177,9 +200,9 @@ async fn into_pipeline(
     chunk: Chunk,
     idempotency_key: Option<String>,
 ) -> anyhow::Result<Total> {
-    let refused = Counts::rejected(chunk.oversize_lines);
-    if refused.rejected > 0 {
-        pipeline.note_rejected(SOURCE, refused.rejected);
+    let mut total = Total::of_oversize_lines(chunk.oversize_lines);
+    if chunk.oversize_lines > 0 {
+        pipeline.note_rejected(SOURCE, chunk.oversize_lines);
     }
     let submission = Submission {
         source: SOURCE.to_owned(),
@@ -194,9 +217,9 @@ async fn into_pipeline(
     loop {
         match pipeline.submit(submission.clone()).await {
             Ok(receipt) => {
-                let mut counts = receipt.counts;
-                counts += refused;
-                return Ok(Total { counts, problems: receipt.problems });
+                let problems = receipt.problems.into_iter().map(Problem::from).collect();
+                total.add(Total { counts: receipt.counts, problems });
+                return Ok(total);
             }
             // Room comes with the next flush.
             Err(SubmitError::Overloaded) => pipeline.flush().await?,
@@ -206,17 +229,28 @@ async fn into_pipeline(
 }
 
 async fn into_server(client: &Client, chunk: Chunk, idempotency_key: Option<String>) -> anyhow::Result<Total> {
-    let mut path = format!("/v1/events?format={}&declared={}&source={SOURCE}", chunk.format.name(), chunk.is_declared);
+    let (format, is_declared) = (chunk.format.name(), chunk.is_declared);
+    let mut path = format!("/v1/events?format={format}&declared={is_declared}&source={SOURCE}&ages={SOURCE}");
     if let Some(file) = &chunk.file {
         path.push_str("&file=");
         path.push_str(&percent_encoded(file));
     }
     let mut headers = vec![("content-type", "application/x-ndjson")];
     headers.extend(idempotency_key.as_deref().map(|key| ("idempotency-key", key)));
-    let answer = client.post(&path, &headers, chunk.body).await?;
-    let answer: serde_json::Value = serde_json::from_slice(&answer).context("the server's answer is no JSON")?;
-    let count = |name: &str| answer.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
-    Ok(Total { counts: Counts::from_values(Counts::NAMES.map(count)), problems: Vec::new() })
+    let answer = match client.post(&path, &headers, chunk.body).await {
+        // Counts come with a refusal too when it is of the records, each of which is too large.
+        Err(ClientError::Refused { body, .. }) if is_counts(&body) => body,
+        answer => answer?,
+    };
+    let answer: Value = serde_json::from_slice(&answer).context("the server's answer is no JSON")?;
+    let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let problems = answer.get("problems").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let problems = problems.iter().map(Problem::from_answer).collect();
+    Ok(Total { counts: Counts::from_values(Counts::NAMES.map(count)), problems })
+}
+
+fn is_counts(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|answer: Value| answer.get("received").is_some_and(Value::is_u64))
 }
 
 /// Text as part of a query string (RFC 3986).
@@ -273,13 +307,45 @@ fn progress_bar(bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// What is wrong with a record, for a person.
+struct Problem {
+    outcome: String,
+    error: String,
+    remedy: String,
+}
+
+impl From<RecordProblem> for Problem {
+    fn from(problem: RecordProblem) -> Self {
+        Self { outcome: problem.outcome.to_owned(), error: problem.error, remedy: problem.remedy }
+    }
+}
+
+impl Problem {
+    /// One element of `problems` in a server's answer.
+    fn from_answer(problem: &Value) -> Self {
+        let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self { outcome: text("outcome"), error: text("error"), remedy: text("remedy") }
+    }
+}
+
 #[derive(Default)]
 struct Total {
     counts: Counts,
-    problems: Vec<RecordProblem>,
+    problems: Vec<Problem>,
 }
 
 impl Total {
+    /// Lines that were left out while reading.
+    fn of_oversize_lines(lines: u64) -> Self {
+        let problem = || Problem {
+            outcome: "rejected".to_owned(),
+            error: format!("a line has more than {RECORD_BYTES_MAX} bytes"),
+            remedy: "split it, or leave out what makes it so long".to_owned(),
+        };
+        let shown = usize::try_from(lines).unwrap_or(usize::MAX).min(PROBLEMS_SHOWN_MAX);
+        Self { counts: Counts::rejected(lines), problems: std::iter::repeat_with(problem).take(shown).collect() }
+    }
+
     fn add(&mut self, other: Self) {
         self.counts += other.counts;
         let room = PROBLEMS_SHOWN_MAX.saturating_sub(self.problems.len());
@@ -289,21 +355,30 @@ impl Total {
     fn print(&self, as_json: bool) -> anyhow::Result<()> {
         let named: Vec<(&str, u64)> = Counts::NAMES.into_iter().zip(self.counts.values()).take(6).collect();
         if as_json {
-            let object: serde_json::Map<String, serde_json::Value> =
+            let object: serde_json::Map<String, Value> =
                 named.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
             println!("{}", serde_json::to_string(&object)?);
-            return Ok(());
+        } else {
+            let words: Vec<String> =
+                named.iter().map(|(name, count)| format!("{count} {}", name.replace('_', "-"))).collect();
+            println!("{}", words.join(", "));
         }
-        let words: Vec<String> =
-            named.iter().map(|(name, count)| format!("{count} {}", name.replace('_', "-"))).collect();
-        println!("{}", words.join(", "));
-        for problem in &self.problems {
-            eprintln!("{}: {} ({})", problem.outcome.replace('_', "-"), problem.error, problem.remedy);
+        self.print_problems();
+        Ok(())
+    }
+
+    fn print_problems(&self) {
+        for Problem { outcome, error, remedy } in &self.problems {
+            eprintln!("{}: {error} ({remedy})", outcome.replace('_', "-"));
         }
-        let more = self.counts.dead_lettered.saturating_sub(self.problems.len() as u64);
+        let shown = |outcome: &str| self.problems.iter().filter(|problem| problem.outcome == outcome).count() as u64;
+        let more_rejected = self.counts.rejected.saturating_sub(shown("rejected"));
+        if more_rejected > 0 {
+            eprintln!("… {more_rejected} more were rejected");
+        }
+        let more = self.counts.dead_lettered.saturating_sub(shown("dead_lettered"));
         if more > 0 {
             eprintln!("… {more} more: SELECT reason, count(*) FROM dead_letters GROUP BY reason");
         }
-        Ok(())
     }
 }

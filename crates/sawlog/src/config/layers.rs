@@ -1,6 +1,7 @@
 //! The layers of the configuration, merged key by key.
 //!
-//! For: finding out which layer sets a key, where exactly, and what an unknown key was probably meant to be.
+//! For: finding out which layer sets a key, where exactly, and what an unknown key was probably meant to be. Not for:
+//! which keys the rules and the files to follow have, which are sections without defaults to merge with.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,14 +74,50 @@ pub(crate) struct Setting {
     pub(crate) origin: Origin,
 }
 
+/// A section that one layer sets as a whole, and where its parts stand.
+#[derive(Debug)]
+pub(crate) struct Section {
+    name: &'static str,
+    pub(crate) value: Value,
+    /// The file that sets it and the lines of its keys; `None` where none does.
+    file: Option<(PathBuf, BTreeMap<String, usize>)>,
+}
+
+impl Section {
+    fn unset(name: &'static str, value: Value) -> Self {
+        Self { name, value, file: None }
+    }
+
+    /// Where a key stands, or the nearest thing around it whose line is known.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        let Some((path, lines)) = &self.file else { return Origin::Default };
+        let mut around = key;
+        let line = loop {
+            match (lines.get(around), around.rfind(['.', '['])) {
+                (Some(line), _) => break *line,
+                (None, Some(end)) => around = &around[..end],
+                (None, None) => break 0,
+            }
+        };
+        Origin::File(path.clone(), line)
+    }
+
+    /// Each value by its place, with where it comes from.
+    pub(crate) fn shown(&self) -> BTreeMap<String, (String, Origin)> {
+        let mut values = BTreeMap::new();
+        if self.file.is_some() {
+            flatten_places(self.name, &self.value, &mut values);
+        }
+        values.into_iter().map(|(key, value)| (key.clone(), (value.to_string(), self.origin(&key)))).collect()
+    }
+}
+
 /// All layers merged.
 #[derive(Debug)]
 pub(crate) struct Layered {
     pub(crate) settings: BTreeMap<String, Setting>,
-    pub(crate) rules: Value,
-    pub(crate) rules_origin: Origin,
-    pub(crate) tail: Value,
-    pub(crate) tail_origin: Origin,
+    pub(crate) rules: Section,
+    pub(crate) tail: Section,
     pub(crate) problems: Vec<ConfigProblem>,
     defaults: BTreeMap<String, Value>,
 }
@@ -93,10 +130,8 @@ impl Layered {
         let as_default = |value: &Value| Setting { value: value.clone(), origin: Origin::Default };
         let mut layered = Self {
             settings: defaults.iter().map(|(key, value)| (key.clone(), as_default(value))).collect(),
-            rules: Value::Table(Table::new()),
-            rules_origin: Origin::Default,
-            tail: Value::Array(Vec::new()),
-            tail_origin: Origin::Default,
+            rules: Section::unset(RULES, Value::Table(Table::new())),
+            tail: Section::unset(TAIL, Value::Array(Vec::new())),
             problems: Vec::new(),
             defaults,
         };
@@ -134,13 +169,11 @@ impl Layered {
             let line = lines.get(&key).copied().unwrap_or(0);
             self.set(&key, value, Origin::File(path.to_path_buf(), line));
         }
-        if let Some(rules) = table.get(RULES) {
-            self.rules = rules.clone();
-            self.rules_origin = Origin::File(path.to_path_buf(), 0);
-        }
-        if let Some(tail) = table.get(TAIL) {
-            self.tail = tail.clone();
-            self.tail_origin = Origin::File(path.to_path_buf(), 0);
+        for section in [&mut self.rules, &mut self.tail] {
+            if let Some(value) = table.get(section.name) {
+                section.value = value.clone();
+                section.file = Some((path.to_path_buf(), lines.clone()));
+            }
         }
     }
 
@@ -202,14 +235,36 @@ fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// Line of each `key = value` of a TOML text, by dotted key.
+/// The values of a section by their places: `rules.redact[0].name`.
+fn flatten_places(place: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Table(table) => {
+            for (name, value) in table {
+                flatten_places(&format!("{place}.{name}"), value, out);
+            }
+        }
+        Value::Array(elements) if elements.iter().any(Value::is_table) => {
+            for (index, element) in elements.iter().enumerate() {
+                flatten_places(&format!("{place}[{index}]"), element, out);
+            }
+        }
+        value => {
+            out.insert(place.to_owned(), value.clone());
+        }
+    }
+}
+
+/// Line of each `key = value` and of each header of a TOML text, by dotted key; elements of lists have their index:
+/// `tail[1].paths`.
 fn lines_of_keys(text: &str) -> BTreeMap<String, usize> {
     let mut section = String::new();
+    let mut element_counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut lines = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            section = name.trim_matches('[').trim().to_owned();
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            section = place_of_header(header, &mut element_counts);
+            lines.insert(section.clone(), index + 1);
         } else if let Some((name, _)) = line.split_once('=')
             && !line.starts_with('#')
         {
@@ -221,8 +276,27 @@ fn lines_of_keys(text: &str) -> BTreeMap<String, usize> {
     lines
 }
 
+/// The place that a header opens: `[rules.redact` of `[[rules.redact]]` the second time is `rules.redact[1]`.
+fn place_of_header(header: &str, element_counts: &mut BTreeMap<String, usize>) -> String {
+    let names: Vec<&str> = header.trim_start_matches('[').split('.').map(str::trim).collect();
+    let mut place = String::new();
+    for (index, name) in names.iter().enumerate() {
+        if !place.is_empty() {
+            place.push('.');
+        }
+        place.push_str(name);
+        if header.starts_with('[') && index + 1 == names.len() {
+            *element_counts.entry(place.clone()).or_default() += 1;
+        }
+        if let Some(count) = element_counts.get(&place) {
+            place.push_str(&format!("[{}]", count - 1));
+        }
+    }
+    place
+}
+
 /// Levenshtein distance.
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(super) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

@@ -4,6 +4,7 @@
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
 mod layers;
+mod rules;
 mod tail;
 mod upkeep;
 mod values;
@@ -189,6 +190,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// Key → value as text, and its origin.
     pub(crate) settings: BTreeMap<String, (String, Origin)>,
+    /// The same of the sections that have no defaults: rules and files to follow.
+    pub(crate) sections: BTreeMap<String, (String, Origin)>,
 }
 
 impl Config {
@@ -199,7 +202,11 @@ impl Config {
         let mut problems = std::mem::take(&mut reader.layered.problems);
         problems.append(&mut reader.problems);
         match config.filter(|_| problems.is_empty()) {
-            Some(config) => Ok(Loaded { config, settings: reader.layered.shown() }),
+            Some(config) => {
+                let mut sections = reader.layered.rules.shown();
+                sections.append(&mut reader.layered.tail.shown());
+                Ok(Loaded { config, settings: reader.layered.shown(), sections })
+            }
             None => Err(problems),
         }
     }
@@ -378,9 +385,12 @@ impl Reader {
     }
 
     fn tails(&mut self) -> Option<Vec<Tail>> {
-        let (tails, problems) = tail::read(&self.layered.tail);
-        let origin = self.layered.tail_origin.to_string();
-        self.problems.extend(problems.into_iter().map(|problem| ConfigProblem { origin: origin.clone(), ..problem }));
+        let section = &self.layered.tail;
+        let (tails, problems) = tail::read(&section.value);
+        let placed = problems
+            .into_iter()
+            .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
+        self.problems.extend(placed);
         Some(tails)
     }
 
@@ -391,7 +401,16 @@ impl Reader {
     }
 
     fn rules(&mut self) -> Option<RulesConfig> {
-        match self.layered.rules.clone().try_into() {
+        let section = &self.layered.rules;
+        let unknown = rules::unknown_keys(&section.value);
+        if !unknown.is_empty() {
+            let placed = unknown
+                .into_iter()
+                .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
+            self.problems.extend(placed);
+            return None;
+        }
+        match section.value.clone().try_into() {
             Ok(rules) => {
                 self.compile(&rules);
                 Some(rules)
@@ -399,7 +418,7 @@ impl Reader {
             Err(error) => {
                 let hint = "the rules are described in docs/guides/rules.md";
                 self.problems.push(ConfigProblem {
-                    origin: self.layered.rules_origin.to_string(),
+                    origin: section.origin(RULES).to_string(),
                     key: RULES.to_owned(),
                     problem: error.to_string().trim().replace('\n', " "),
                     hint: hint.to_owned(),
@@ -414,7 +433,7 @@ impl Reader {
         let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
         for error in Rules::compile(rules, &read).err().unwrap_or_default() {
             self.problems.push(ConfigProblem {
-                origin: self.layered.rules_origin.to_string(),
+                origin: self.layered.rules.origin(RULES).to_string(),
                 key: format!("{RULES}, {}", error.place),
                 problem: error.problem,
                 hint: error.hint,
@@ -480,6 +499,30 @@ mod tests {
     }
 
     #[test]
+    fn rules_and_followed_files_are_shown_with_their_lines() {
+        let file = "[[tail]]\npaths = [\"/a\"]\n[[tail]]\npaths = [\"/b\"]\n[[rules.filter]]\nname = \"h\"\n\
+                    where = [{ field = \"http_path\", equals = \"/healthz\" }]\n[rules.defaults.by-source.nginx]\n\
+                    service = \"n\"\n";
+        let shown: Vec<String> = load(file, &[], &[])
+            .expect("a configuration")
+            .sections
+            .iter()
+            .map(|(key, (value, origin))| format!("{key} = {value} # {origin}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "rules.defaults.by-source.nginx.service = \"n\" # test.toml:9",
+                "rules.filter[0].name = \"h\" # test.toml:6",
+                "rules.filter[0].where[0].equals = \"/healthz\" # test.toml:7",
+                "rules.filter[0].where[0].field = \"http_path\" # test.toml:7",
+                "tail[0].paths = [\"/a\"] # test.toml:2",
+                "tail[1].paths = [\"/b\"] # test.toml:4",
+            ]
+        );
+    }
+
+    #[test]
     fn memory_must_hold_two_flushes() {
         let problems = load("", &[], &[("pipeline.memory-max", "64MiB")]).expect_err("a mistake");
         assert_eq!(problems[0].key, "pipeline.memory-max");
@@ -489,7 +532,16 @@ mod tests {
     fn rules_are_typed_and_unknown_keys_in_them_are_mistakes() {
         let rules = "[[rules.redact]]\nname = \"e\"\npattern = \"email\"\nat = \"receive\"\n";
         assert_eq!(load(rules, &[], &[]).expect("rules").config.rules.redact.len(), 1);
-        assert!(load("[[rules.redact]]\nnam = \"e\"\n", &[], &[]).is_err());
+        let file = "[[rules.redact]]\nname = \"a\"\npattern = \"email\"\n[[rules.redact]]\nnam = \"e\"\n[rules.default]\nservice = \"x\"\n";
+        let unknown: Vec<String> =
+            load(file, &[], &[]).expect_err("mistakes").iter().map(ToString::to_string).collect();
+        assert_eq!(unknown.len(), 2, "{unknown:#?}");
+        assert!(
+            unknown[0].contains("test.toml:6: `rules.default`") && unknown[0].contains("`defaults`"),
+            "{unknown:#?}"
+        );
+        assert!(unknown[1].contains("test.toml:5: `rules.redact[1].nam`"), "{unknown:#?}");
+        assert!(unknown[1].contains("did you mean `name`?"), "{unknown:#?}");
         let broken = load("[[rules.redact]]\nname = \"e\"\npattern = \"(\"\n", &[], &[]).expect_err("a mistake");
         assert!(broken[0].to_string().contains("redact \"e\""), "{}", broken[0]);
     }

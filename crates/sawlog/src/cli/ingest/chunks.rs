@@ -40,6 +40,8 @@ pub(super) struct Chunks {
     is_array: bool,
     oversize_lines: u64,
     is_at_end: bool,
+    /// Why the input ended early.
+    failure: Option<std::io::Error>,
 }
 
 impl Chunks {
@@ -50,7 +52,7 @@ impl Chunks {
     ) -> anyhow::Result<Self> {
         let mut input = decompressed(BufReader::with_capacity(256 << 10, input))?;
         let mut pending = Vec::with_capacity(SAMPLE_BYTES);
-        input.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut pending)?;
+        let failure = input.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut pending).err();
         let detected = format.unwrap_or_else(|| batch::detect(&pending));
         let first = pending.iter().find(|byte| !byte.is_ascii_whitespace());
         Ok(Self {
@@ -62,11 +64,13 @@ impl Chunks {
             is_array: detected == Format::Json && first == Some(&b'['),
             pending,
             oversize_lines: 0,
-            is_at_end: false,
+            is_at_end: failure.is_some(),
+            failure,
         })
     }
 
-    /// The next chunk; `None` at the end.
+    /// The next chunk; `None` at the end. Where the input is damaged (a cut or broken gzip file), what came before is
+    /// given out up to its last whole line, and then the failure.
     pub(super) fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
         if self.is_array {
             return self.whole_array();
@@ -74,12 +78,13 @@ impl Chunks {
         loop {
             if !self.is_at_end {
                 let wanted = CHUNK_BYTES.saturating_sub(self.pending.len()).max(64 << 10) as u64;
-                self.is_at_end = self.input.by_ref().take(wanted).read_to_end(&mut self.pending)? == 0;
+                match self.input.by_ref().take(wanted).read_to_end(&mut self.pending) {
+                    Ok(bytes) => self.is_at_end = bytes == 0,
+                    Err(error) => self.end_early(error),
+                }
             }
             if self.is_at_end {
-                let body = std::mem::take(&mut self.pending);
-                let is_over = body.is_empty() && self.oversize_lines == 0;
-                return Ok((!is_over).then(|| self.chunk(body)));
+                return self.last_chunk();
             }
             match memchr_last_line(&self.pending) {
                 Some(end) => {
@@ -87,9 +92,28 @@ impl Chunks {
                     let body = std::mem::replace(&mut self.pending, rest);
                     return Ok(Some(self.chunk(body)));
                 }
-                None if self.pending.len() > RECORD_BYTES_MAX => self.skip_line()?,
+                None if self.pending.len() > RECORD_BYTES_MAX => self.skip_line(),
                 None => {}
             }
+        }
+    }
+
+    fn end_early(&mut self, error: std::io::Error) {
+        self.failure = Some(error);
+        self.is_at_end = true;
+    }
+
+    fn last_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
+        let mut body = std::mem::take(&mut self.pending);
+        if self.failure.is_some() {
+            body.truncate(memchr_last_line(&body).unwrap_or(0));
+        }
+        if !body.is_empty() || self.oversize_lines > 0 {
+            return Ok(Some(self.chunk(body)));
+        }
+        match self.failure.take() {
+            Some(error) => Err(anyhow::Error::from(error).context("it is damaged after its last line that was loaded")),
+            None => Ok(None),
         }
     }
 
@@ -107,27 +131,33 @@ impl Chunks {
     }
 
     /// Drops a line that is too long, reading to its end piece by piece.
-    fn skip_line(&mut self) -> std::io::Result<()> {
+    fn skip_line(&mut self) {
         self.oversize_lines += 1;
         self.offset += self.pending.len() as u64;
         self.pending.clear();
         loop {
-            let buffer = self.input.fill_buf()?;
+            let buffer = match self.input.fill_buf() {
+                Ok(buffer) => buffer,
+                Err(error) => return self.end_early(error),
+            };
             if buffer.is_empty() {
                 self.is_at_end = true;
-                return Ok(());
+                return;
             }
             let end = buffer.iter().position(|&byte| byte == b'\n');
             let used = end.map_or(buffer.len(), |end| end + 1);
             self.input.consume(used);
             self.offset += used as u64;
             if end.is_some() {
-                return Ok(());
+                return;
             }
         }
     }
 
     fn whole_array(&mut self) -> anyhow::Result<Option<Chunk>> {
+        if let Some(error) = self.failure.take() {
+            return Err(error.into());
+        }
         if self.is_at_end {
             return Ok(None);
         }
@@ -195,5 +225,23 @@ mod tests {
         let plain = b"a\nb\n".repeat(100);
         let (_, joined) = chunks_of(zstd::bulk::compress(&plain, 1).expect("in memory"));
         assert_eq!(joined, plain);
+    }
+
+    #[test]
+    fn what_stands_before_damage_is_given_out_and_then_the_failure() {
+        let plain: Vec<u8> = (0..300_000).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+        let mut damaged = zstd::bulk::compress(&plain, 1).expect("in memory");
+        damaged.truncate(damaged.len() * 3 / 4);
+        let mut chunks = Chunks::new(std::io::Cursor::new(damaged), None, None).expect("an input");
+        let mut found = Vec::new();
+        let failure = loop {
+            match chunks.next_chunk() {
+                Ok(Some(chunk)) => found.extend_from_slice(&chunk.body),
+                Ok(None) => panic!("the damage is not noticed"),
+                Err(error) => break error,
+            }
+        };
+        assert!(found.len() > plain.len() / 2 && found.ends_with(b"\n") && plain.starts_with(&found), "{failure:#}");
+        assert!(chunks.next_chunk().is_ok_and(|chunk| chunk.is_none()), "the failure is told once");
     }
 }
