@@ -7,7 +7,7 @@
 use crate::defect::{Defect, Reason};
 use crate::record::{AttributeType, Float, Int, Record, Span, Text, Time, Value};
 use crate::severity;
-use crate::time;
+use crate::time::{self, ExactTime};
 use crate::value::{self, DurationUnit};
 
 /// What a field means.
@@ -431,13 +431,25 @@ fn fill_time(record: &mut Record, payload: &[u8], slot: Time, value: Value, rece
         return Ok(false);
     }
     let bytes = record.bytes(payload, value.text);
-    let micros =
-        if value.kind == AttributeType::Text { time::parse(bytes, receive_time) } else { time::of_epoch_number(bytes) };
-    let Some(micros) = micros else {
+    let calendar = if value.kind == AttributeType::Text { time::parse_calendar(bytes, receive_time) } else { None };
+    let Some(time) = calendar.or_else(|| time::of_epoch_number(bytes.trim_ascii())) else {
         return Err(Defect::new(Reason::TimeUnreadable).about(&String::from_utf8_lossy(bytes)));
     };
-    record.set_time(slot, micros);
+    set_time(record, slot, time);
     Ok(true)
+}
+
+/// Sets a time; nanoseconds below its microsecond are kept beside it.
+pub(crate) fn set_time(record: &mut Record, slot: Time, time: ExactTime) {
+    record.set_time(slot, time.micros);
+    if time.nanos != 0 {
+        let beside = match slot {
+            Time::Event => Int::EventTimeNanos,
+            Time::Observed => Int::ObservedTimeNanos,
+            Time::Start => Int::StartTimeNanos,
+        };
+        record.set_int(beside, time.nanos);
+    }
 }
 
 fn fill_severity(record: &mut Record, payload: &[u8], value: Value) -> bool {

@@ -5,7 +5,7 @@
 
 use crate::defect::{Defect, Reason};
 use crate::record::{AttributeType, Int, Record, Span, Text, Time, Value};
-use crate::{severity, time, value};
+use crate::{fields, severity, time, value};
 
 pub(crate) fn parse_syslog(payload: &[u8], receive_time: i64, record: &mut Record) -> Result<(), Defect> {
     let (priority, start) = priority(payload)?;
@@ -45,9 +45,9 @@ fn rfc5424(payload: &[u8], start: usize, receive_time: i64, record: &mut Record)
     let time_text = record.bytes(payload, written_time);
     if time_text != b"-" {
         let text = String::from_utf8_lossy(time_text).into_owned();
-        let micros = time::parse(time_text, receive_time)
+        let time = time::parse_calendar(time_text, receive_time)
             .ok_or_else(|| Defect::new(Reason::TimeUnreadable).in_field(b"timestamp").about(&text).at(start))?;
-        record.set_time(Time::Event, micros);
+        fields::set_time(record, Time::Event, time);
     }
     set_text(record, payload, Text::Host, host);
     set_text(record, payload, Text::Service, app);
@@ -140,10 +140,10 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
 
 /// `Jun 14 15:16:01 combo sshd(pam_unix)[19939]: text`; RFC 3339 times, as rsyslog writes them, are read too.
 fn rfc3164(payload: &[u8], start: usize, receive_time: i64, record: &mut Record) -> Result<(), Defect> {
-    let Some((micros, len)) = time::parse_prefix(&payload[start..], receive_time) else {
+    let Some((time, len)) = time::parse_exact_prefix(&payload[start..], receive_time) else {
         return Err(mismatch("a time such as 'Jun 14 15:16:01'", start));
     };
-    record.set_time(Time::Event, micros);
+    fields::set_time(record, Time::Event, time);
     let host_at = start + len + 1;
     let host = word(payload, host_at).ok_or_else(|| mismatch("a host name", host_at))?;
     set_text(record, payload, Text::Host, host);

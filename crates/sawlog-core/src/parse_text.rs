@@ -4,7 +4,8 @@
 //! nothing is recognized is a message. Not for: formats with a grammar of their own.
 
 use crate::record::{AttributeType, Int, Record, Span, Text, Time, Value};
-use crate::{severity, time, value};
+use crate::time::ExactTime;
+use crate::{fields, severity, time, value};
 
 /// How many words into a line its time may stand.
 const TIME_WORDS_MAX: usize = 6;
@@ -16,8 +17,8 @@ const ANY_CASE_WORDS_MAX: usize = 2;
 pub(crate) fn parse_text(payload: &[u8], receive_time: i64, record: &mut Record) {
     let found = find_time(payload, receive_time);
     let mut body_at = 0;
-    if let Some((micros, start, end)) = found {
-        record.set_time(Time::Event, micros);
+    if let Some((time, start, end)) = found {
+        fields::set_time(record, Time::Event, time);
         let before = payload[..start].trim_ascii();
         if !before.is_empty() && !before.iter().all(|byte| b"[(-".contains(byte)) {
             add(record, payload, b"text.prefix", span_of(payload, before));
@@ -42,23 +43,23 @@ pub(crate) fn parse_text(payload: &[u8], receive_time: i64, record: &mut Record)
     }
 }
 
-/// The first time in the line's first words: microseconds, start and end.
-fn find_time(payload: &[u8], receive_time: i64) -> Option<(i64, usize, usize)> {
+/// The first time in the line's first words, its start and its end.
+fn find_time(payload: &[u8], receive_time: i64) -> Option<(ExactTime, usize, usize)> {
     for (start, word) in words(payload, 0).take(TIME_WORDS_MAX) {
         let open = word.iter().take_while(|&&byte| b"[(<".contains(&byte)).count();
         let at = start + open;
-        if let Some((micros, len)) = time::parse_prefix(&payload[at..], receive_time) {
+        if let Some((time, len)) = time::parse_exact_prefix(&payload[at..], receive_time) {
             let end = at + len;
             let is_whole = payload.get(end).is_none_or(|byte| !byte.is_ascii_alphanumeric());
             if is_whole && len >= 8 {
                 let close = payload[end..].iter().take_while(|&&byte| b"])>".contains(&byte)).count();
-                return Some((micros, start, end + close));
+                return Some((time, start, end + close));
             }
         }
         let digits = &word[open..];
         let is_epoch = matches!(digits.len(), 9..=10 | 13) && digits.iter().all(u8::is_ascii_digit);
-        if is_epoch && let Some((micros, len)) = time::epoch_prefix(digits) {
-            return Some((micros, start, at + len));
+        if is_epoch && let Some((time, len)) = time::epoch_prefix(digits) {
+            return Some((time, start, at + len));
         }
     }
     None

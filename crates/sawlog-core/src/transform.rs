@@ -24,6 +24,7 @@ use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
 use crate::rows::{BatchFacts, Rows};
 use crate::rules::Rules;
 use crate::schema::Table;
+use crate::time::{ExactTime, to_exact_rfc3339};
 use crate::value;
 
 /// What a raw batch became.
@@ -369,14 +370,17 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
 
 /// The part of [`keep_what_has_no_column`] for numbers and times.
 fn keep_numbers(payload: &[u8], record: &mut Record, kind: Kind) {
-    let lost_times: &[(Time, &[u8])] = match kind {
-        Kind::Log => &[(Time::Start, b"start_time")],
-        Kind::Metric => &[(Time::Observed, b"observed_time")],
-        Kind::Activity => &[(Time::Start, b"start_time"), (Time::Observed, b"observed_time")],
+    const START: (Time, Int, &[u8]) = (Time::Start, Int::StartTimeNanos, b"start_time");
+    const OBSERVED: (Time, Int, &[u8]) = (Time::Observed, Int::ObservedTimeNanos, b"observed_time");
+    let lost_times: &[(Time, Int, &[u8])] = match kind {
+        Kind::Log => &[START],
+        Kind::Metric => &[OBSERVED],
+        Kind::Activity => &[START, OBSERVED],
     };
-    for (slot, name) in lost_times {
+    for (slot, beside, name) in lost_times {
         if let Some(micros) = record.time(*slot) {
-            let text = record.keep(crate::time::to_rfc3339(micros).as_bytes());
+            let time = ExactTime { micros, nanos: record.int(*beside).unwrap_or(0) };
+            let text = record.keep(to_exact_rfc3339(time).as_bytes());
             add_text(payload, record, name, text, AttributeType::Text);
         }
     }
@@ -391,6 +395,7 @@ fn keep_numbers(payload: &[u8], record: &mut Record, kind: Kind) {
             (Int::TraceFlags, b"trace_flags"),
         ],
         Kind::Activity => &[
+            (Int::EventTimeNanos, b"event_time_nanos"),
             (Int::HttpStatus, b"http.status"),
             (Int::RequestBytes, b"request_bytes"),
             (Int::ResponseBytes, b"response_bytes"),
