@@ -51,6 +51,8 @@ mod rows;
 pub mod rules;
 pub mod schema;
 mod severity;
+#[cfg(test)]
+mod shown;
 pub mod sketch;
 pub mod time;
 pub mod transform;

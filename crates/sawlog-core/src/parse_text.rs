@@ -24,6 +24,9 @@ pub(crate) fn parse_text(payload: &[u8], receive_time: i64, record: &mut Record)
             add(record, payload, b"text.prefix", span_of(payload, before));
         }
         body_at = end;
+        if time::is_klog(&payload[start..]) {
+            return klog(payload, start, end, record);
+        }
     }
     body_at = skip_separators(payload, body_at);
     if let Some((number, word_start, word_end)) = find_severity(payload, body_at) {
@@ -40,6 +43,30 @@ pub(crate) fn parse_text(payload: &[u8], receive_time: i64, record: &mut Record)
     }
     if body_at < payload.len() {
         record.set_text(Text::Message, Span::payload(body_at, payload.len()));
+    }
+}
+
+/// The header that klog and glog write: `I1124 03:00:00.123456   4711 file.go:123] text`. The severity is the letter in
+/// front of the time.
+fn klog(payload: &[u8], start: usize, time_end: usize, record: &mut Record) {
+    let letter = Span::payload(start, start + 1);
+    record.set_text(Text::SeverityText, letter);
+    if let Some(number) = severity::number_of_word(&payload[start..=start]) {
+        record.set_int(Int::SeverityNumber, number);
+    }
+    let mut message_at = skip_separators(payload, time_end);
+    let header = payload[message_at..].split(|&byte| byte == b']').next().unwrap_or_default();
+    let mut parts = words(header, 0).map(|(_, word)| word);
+    if let (Some(process), Some(place), None) = (parts.next(), parts.next(), parts.next())
+        && message_at + header.len() < payload.len()
+        && value::integer(process).is_some()
+    {
+        add(record, payload, b"process.pid", span_of(payload, process));
+        add(record, payload, b"code.place", span_of(payload, place));
+        message_at = skip_separators(payload, message_at + header.len() + 1);
+    }
+    if message_at < payload.len() {
+        record.set_text(Text::Message, Span::payload(message_at, payload.len()));
     }
 }
 
@@ -164,4 +191,38 @@ fn add(record: &mut Record, payload: &[u8], key: &[u8], text: Span) {
     let key = record.keep(key);
     let kind = if is_integer { AttributeType::Integer } else { AttributeType::Text };
     record.add_attribute(payload, key, Value { text, kind });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::batch::Format;
+    use crate::shown;
+
+    #[track_caller]
+    fn check(line: &str, row: &str) {
+        assert_eq!(shown::rows(Format::Text, line), row, "{line}");
+    }
+
+    #[test]
+    fn the_headers_of_klog_are_read() {
+        let time = "logs event_time=2026-11-24T02:00:00.123456Z";
+        for (line, row) in [
+            (
+                "I1124 02:00:00.123456   4711 server.go:123] ready",
+                "severity_number=9 severity_text=I message=ready @process.pid=i:4711 @code.place=s:server.go:123",
+            ),
+            (
+                "W1124 02:00:00.123456 1 a.go:1] \"quoted\" k=\"v\"",
+                "severity_number=13 severity_text=W message=\"quoted\" k=\"v\" @process.pid=i:1 @code.place=s:a.go:1",
+            ),
+            (
+                "E20261124 02:00:00.123456 7 a.cc:9] bad [x]",
+                "severity_number=17 severity_text=E message=bad [x] @process.pid=i:7 @code.place=s:a.cc:9",
+            ),
+            ("F1124 02:00:00.123456 no header", "severity_number=21 severity_text=F message=no header"),
+        ] {
+            check(line, &format!("{time} {row}"));
+        }
+        check("E1124 burst pipes", "logs message=E1124 burst pipes");
+    }
 }
