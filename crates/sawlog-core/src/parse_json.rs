@@ -6,7 +6,7 @@
 //! Invariant: recursion and work are bounded by [`NESTING_MAX`] and [`FIELDS_MAX`].
 
 use crate::defect::{Defect, Reason};
-use crate::fields::{self, Container};
+use crate::fields::{self, Container, Field};
 use crate::limits::{FIELDS_MAX, NESTING_MAX};
 use crate::record::{AttributeType, Record, Span, Value};
 
@@ -23,7 +23,7 @@ pub(crate) fn parse_json(payload: &[u8], receive_time: i64, record: &mut Record)
     if parser.cursor.at != payload.len() {
         return Err(parser.cursor.unexpected());
     }
-    Ok(())
+    fields::finish(record, payload, receive_time)
 }
 
 struct Parser<'a> {
@@ -81,10 +81,8 @@ impl Parser<'_> {
         let value = self.value(depth)?;
         let payload = self.cursor.text;
         let key = if self.path.is_empty() { key } else { self.record.keep_joined(payload, &self.path, key) };
-        fields::assign(self.record, payload, scope, key, value, self.receive_time).map_err(|defect| {
-            let name = self.record.bytes(payload, key);
-            defect.in_field(name).at(at)
-        })
+        fields::assign(self.record, payload, scope, Field { key, value, at }, self.receive_time);
+        Ok(())
     }
 
     fn nested(&mut self, scope: Option<Container>, key: Span, depth: usize) -> Result<(), Defect> {
@@ -92,8 +90,7 @@ impl Parser<'_> {
         if depth == 1
             && let Some(container) = fields::container(self.record.bytes(payload, key))
         {
-            let scope = if container == Container::Body { None } else { Some(container) };
-            return self.object(scope, depth + 1);
+            return self.object(Some(container), depth + 1);
         }
         let prefix = self.path.len();
         self.path.extend_from_slice(self.record.bytes(payload, key));

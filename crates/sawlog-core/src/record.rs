@@ -4,6 +4,8 @@
 //! each byte once. Not for: naming columns ([`crate::schema`]) or building arrays ([`crate::rows`]).
 //! Invariants: a span was made by the record that resolves it; attribute keys are unique within their list.
 
+use crate::fields::Postponed;
+
 /// Bytes of the payload, or of the record's scratch buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -183,6 +185,17 @@ pub struct Record {
     pub(crate) metric_value: Option<Value>,
     /// Whether a metric point says outright that it has no finite value.
     pub(crate) is_without_value: bool,
+    /// Fields that wait for the end of the record, when it is known what others said.
+    pub(crate) postponed: Vec<Postponed>,
+    /// What the record's fields say about its maker.
+    pub(crate) traits: Traits,
+}
+
+/// What is known about a record besides its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// The severity number was read from the severity's text.
+    pub(crate) is_severity_derived: bool,
 }
 
 impl Default for Record {
@@ -200,6 +213,8 @@ impl Default for Record {
             claimed_kind: None,
             metric_value: None,
             is_without_value: false,
+            postponed: Vec::new(),
+            traits: Traits::default(),
         }
     }
 }
@@ -219,6 +234,8 @@ impl Record {
         self.claimed_kind = None;
         self.metric_value = None;
         self.is_without_value = false;
+        self.postponed.clear();
+        self.traits = Traits::default();
     }
 
     /// Takes over all values of another record, none of which may lie in a payload.
@@ -235,6 +252,8 @@ impl Record {
         self.claimed_kind = other.claimed_kind;
         self.metric_value = other.metric_value;
         self.is_without_value = other.is_without_value;
+        self.postponed.clone_from(&other.postponed);
+        self.traits = other.traits;
     }
 
     /// The bytes of a span.

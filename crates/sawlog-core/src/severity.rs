@@ -91,13 +91,13 @@ pub(crate) const fn number_of_syslog(severity: u8) -> i64 {
     }
 }
 
-/// Severity number of a numeric level in a structured record: OpenTelemetry's own scale 1..24, or the levels
-/// 10, 20, … 60 (pino, bunyan), of which 10 and 20 are read as those loggers' trace and debug only when `stepped`.
+/// Severity number of a numeric level in a structured record: the levels 10, 20, … 60 of pino and bunyan, else
+/// OpenTelemetry's own scale 1..24.
 #[must_use]
-pub(crate) const fn number_of_level(level: i64, stepped: bool) -> Option<i64> {
+pub(crate) const fn number_of_level(level: i64) -> Option<i64> {
     match level {
-        10 if stepped => Some(1),
-        20 if stepped => Some(5),
+        10 => Some(1),
+        20 => Some(5),
         1..=24 => Some(level),
         30 => Some(9),
         40 => Some(13),

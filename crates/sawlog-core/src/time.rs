@@ -56,6 +56,16 @@ pub(crate) struct ExactTime {
     pub(crate) nanos: i64,
 }
 
+impl ExactTime {
+    /// Whether a bare number that was read as this time can be meant as one: 2000 to 2099. A count, a temperature or an
+    /// elapsed time reads as a time around 1970.
+    pub(crate) const fn is_plausible_epoch(self) -> bool {
+        const YEAR_2000: i64 = 946_684_800 * SECOND;
+        const YEAR_2100: i64 = 4_102_444_800 * SECOND;
+        YEAR_2000 <= self.micros && self.micros < YEAR_2100
+    }
+}
+
 /// Reads a text that is a timestamp and nothing else; microseconds since the epoch.
 #[must_use]
 pub fn parse(text: &[u8], receive_time: i64) -> Option<i64> {

@@ -1,0 +1,159 @@
+//! Records and the rows that their fields make, one line a case.
+
+use crate::batch::Format;
+use crate::shown;
+
+#[track_caller]
+fn check(json: &str, row: &str) {
+    assert_eq!(shown::rows(Format::Json, json), row, "{json}");
+}
+
+#[test]
+fn a_clear_name_of_the_time_wins_wherever_it_stands() {
+    let at_two = "logs event_time=2026-11-24T02:00:00Z";
+    check(r#"{"timestamp":"2026-11-24T02:00:00Z"}"#, at_two);
+    for weak in ["date", "created_at", "createdAt", "asctime", "t"] {
+        let row = format!("{at_two} @{weak}=s:2019-05-01T00:00:00Z");
+        check(&format!(r#"{{"{weak}":"2019-05-01T00:00:00Z","timestamp":"2026-11-24T02:00:00Z"}}"#), &row);
+        check(&format!(r#"{{"timestamp":"2026-11-24T02:00:00Z","{weak}":"2019-05-01T00:00:00Z"}}"#), &row);
+    }
+    check(
+        r#"{"event":{"created":"2026-11-24T01:00:00Z"},"ts":"2026-11-24T02:00:00Z"}"#,
+        &format!("{at_two} @event.created=s:2026-11-24T01:00:00Z"),
+    );
+}
+
+#[test]
+fn a_weak_name_gives_the_time_when_no_other_does() {
+    check(r#"{"created_at":"2026-11-24T02:00:00Z"}"#, "logs event_time=2026-11-24T02:00:00Z");
+    check(r#"{"t":1795485600}"#, "logs event_time=2026-11-24T02:00:00Z");
+    check(r#"{"t":"1795485600000"}"#, "logs event_time=2026-11-24T02:00:00Z");
+    check(r#"{"date":"next week"}"#, "logs @date=s:next week");
+}
+
+#[test]
+fn a_bare_number_under_a_weak_name_is_a_time_only_if_it_can_be_one() {
+    for (number, kind) in [("21.5", 'd'), ("0", 'i'), ("1500", 'i'), ("-3", 'i'), ("4102444800", 'i')] {
+        check(&format!(r#"{{"t":{number}}}"#), &format!("logs @t={kind}:{number}"));
+    }
+    check(r#"{"t":"21.5"}"#, "logs @t=s:21.5");
+    check(r#"{"start_time":12.5,"observed_time":7}"#, "logs @start_time=d:12.5 @observed_time=i:7");
+}
+
+#[test]
+fn a_time_that_cannot_be_read_is_a_defect_only_when_no_other_can() {
+    let row = "logs event_time=2026-11-24T02:00:00Z";
+    check(r#"{"time":"half past ten","ts":"2026-11-24T02:00:00Z"}"#, &format!("{row} @time=s:half past ten"));
+    check(r#"{"ts":"2026-11-24T02:00:00Z","time":"half past ten"}"#, &format!("{row} @time=s:half past ten"));
+    // How long it took.
+    check(r#"{"time":12.5,"ts":"2026-11-24T02:00:00Z"}"#, &format!("{row} @time=d:12.5"));
+    let letter = |error: &str| format!("dead_letters stage=standardize reason={error}");
+    check(
+        r#"{"a":1,"time":"half past ten","date":"2026-11-24T02:00:00Z"}"#,
+        &letter(
+            "time_unreadable field=time error=the time is in no known form: half past ten (at byte 14) byte_offset=14",
+        ),
+    );
+    check(
+        r#"{"time":12.5}"#,
+        &letter(
+            "time_out_of_range field=timestamp error=the time is outside the accepted range around the receive time: 1970-01-01T00:00:12.500000Z",
+        ),
+    );
+}
+
+#[test]
+fn the_envelope_goes_before_the_payload_and_both_before_labels() {
+    check(
+        r#"{"fields":{"timestamp":"2026-11-24T01:00:00Z","level":"info","message":"in","service":"in"},"level":"error","message":"out","service":"out","timestamp":"2026-11-24T02:00:00Z"}"#,
+        "logs event_time=2026-11-24T02:00:00Z severity_number=17 severity_text=error service=out message=out @timestamp=s:2026-11-24T01:00:00Z @level=s:info @message=s:in @service=s:in",
+    );
+    check(r#"{"fields":{"level":"info","message":"in"}}"#, "logs severity_number=9 severity_text=info message=in");
+    check(
+        r#"{"date":"2026-11-24T01:00:00Z","fields":{"ts":"2026-11-24T02:00:00Z"}}"#,
+        "logs event_time=2026-11-24T02:00:00Z @date=s:2026-11-24T01:00:00Z",
+    );
+    check(r#"{"labels":{"service":"l","k":"v"},"fields":{"service":"f"}}"#, "logs service=f @service=s:l @k=s:v");
+    check(r#"{"labels":{"service":"l"},"service":"own"}"#, "logs service=own @service=s:l");
+    check(
+        r#"{"resource":{"service.name":"r","pid":7},"service":"own"}"#,
+        "logs service=own ^pid=i:7 ^service.name=s:r",
+    );
+}
+
+#[test]
+fn names_that_may_mean_something_else_fill_a_slot_last() {
+    check(r#"{"log":"app.log","message":"m"}"#, "logs message=m @log=s:app.log");
+    check(r#"{"log":"a line\n","stream":"stdout"}"#, "logs message=a line\n @stream=s:stdout");
+    check(r#"{"app":"a","service":"s"}"#, "logs service=s @app=s:a");
+    check(r#"{"uid":0,"user_id":"u1"}"#, "logs user_id=u1 @uid=i:0");
+    check(r#"{"bytes":5,"bytes_sent":7}"#, "logs response_bytes=7 @bytes=i:5");
+    check(
+        r#"{"ip":"10.0.0.1","client_ip":"10.0.0.2"}"#,
+        "logs client_address=10.0.0.2 client_address_class=private @ip=s:10.0.0.1",
+    );
+}
+
+#[test]
+fn severities_are_words_and_numbers_of_many_scales() {
+    for (json, number, text) in [
+        (r#""level":"WARN""#, "13", "WARN"),
+        (r#""level":30"#, "9", "30"),
+        (r#""level":"50""#, "17", "50"),
+        (r#""severity":17"#, "17", "17"),
+        (r#""severity":"NOTICE""#, "10", "NOTICE"),
+    ] {
+        check(&format!("{{{json}}}"), &format!("logs severity_number={number} severity_text={text}"));
+    }
+    check(r#"{"level":"loud"}"#, "logs severity_text=loud");
+    // Monolog's numbers mean nothing here, its words do.
+    check(r#"{"level":400,"level_name":"ERROR"}"#, "logs severity_number=17 severity_text=ERROR @level=i:400");
+    let explicit = "logs severity_number=17 severity_text=warn";
+    check(r#"{"severity":"warn","severity_number":17}"#, explicit);
+    check(r#"{"severity_number":17,"severity":"warn"}"#, explicit);
+}
+
+#[test]
+fn kinds_follow_from_what_a_record_has() {
+    for (json, row) in [
+        (r#"{"message":"m"}"#, "logs message=m"),
+        (r#"{}"#, "logs"),
+        (r#"{"metric":"m","value":1.5}"#, "metrics metric_name=m metric_type=gauge value=1.5"),
+        (
+            r#"{"metric":"m","value":"1.5","unit":"s","type":"sum"}"#,
+            "metrics metric_name=m metric_type=sum unit=s value=1.5",
+        ),
+        // A message makes it a log.
+        (r#"{"metric":"m","value":1,"message":"x"}"#, "logs message=x @metric=s:m @value=i:1"),
+        (r#"{"value":1,"unit":"s"}"#, "logs @unit=s:s @value=i:1"),
+        (
+            r#"{"kind":"metric","metric":"m","value":1,"message":"x"}"#,
+            "metrics metric_name=m metric_type=gauge value=1 value_int=1 @message=s:x",
+        ),
+        (r#"{"event":"login","user_id":"u"}"#, "activity event_name=login user_id=u"),
+        (r#"{"event":"login","session_id":"s","value":3}"#, "activity event_name=login session_id=s @value=i:3"),
+        (r#"{"event":"login"}"#, "logs event_name=login"),
+        (
+            r#"{"event":"login","user_id":"u","level":"info"}"#,
+            "logs severity_number=9 severity_text=info event_name=login user_id=u",
+        ),
+        (r#"{"event":"login","user_id":"u","message":"m"}"#, "logs message=m event_name=login user_id=u"),
+        (r#"{"kind":"activity","event":"login","message":"m"}"#, "activity event_name=login @message=s:m"),
+        (r#"{"kind":"log","metric":"m","value":1}"#, "logs @metric=s:m @value=i:1"),
+        // Kubernetes and others mean something else by it.
+        (r#"{"kind":"Pod","message":"m"}"#, "logs message=m @kind=s:Pod"),
+        (r#"{"type":"access","message":"m"}"#, "logs message=m @type=s:access"),
+    ] {
+        check(json, row);
+    }
+    for (json, reason) in [
+        (r#"{"metric":"m"}"#, "metric_without_value field=value"),
+        (r#"{"metric":"m","value":"n/a"}"#, "metric_without_value field=value"),
+        (r#"{"metric":"m","value":"high"}"#, "metric_without_value field=value"),
+        (r#"{"kind":"metric","value":1}"#, "name_missing field=metric"),
+        (r#"{"kind":"activity","user_id":"u"}"#, "name_missing field=event"),
+    ] {
+        let row = shown::rows(Format::Json, json);
+        assert!(row.starts_with(&format!("dead_letters stage=classify reason={reason} ")), "{json}: {row}");
+    }
+}
