@@ -317,6 +317,15 @@ pub(crate) fn assign(record: &mut Record, payload: &[u8], scope: Option<Containe
         }
         // An attribute of the resource is one wherever it stands.
         (Some(Container::Resource), None) => return keep(record, payload, scope, field),
+        (None, Some(Target::Text(Text::Message))) if key == b"short_message" => {
+            record.traits.has_gelf_message = true;
+            None
+        }
+        (None, Some(Target::Text(Text::ServiceVersion))) if key == b"version" => {
+            let is_free = record.text(Text::ServiceVersion).is_none();
+            record.traits.has_gelf_version = is_free && matches!(record.bytes(payload, value.text), b"1.1" | b"1.0");
+            None
+        }
         (None, Some(_)) => is_weak.then_some(Rank::Weak),
         (Some(Container::Body), _) => Some(if is_weak { Rank::WeakBody } else { Rank::Body }),
         (Some(Container::Labels | Container::Resource), _) => Some(Rank::Label),
@@ -336,6 +345,9 @@ pub(crate) fn finish(record: &mut Record, payload: &[u8], receive_time: i64) -> 
         // The list goes back for its allocation.
         record.postponed = postponed;
         placed?;
+    }
+    if record.traits.has_gelf_message && record.traits.has_gelf_version {
+        finish_gelf(record, payload);
     }
     Ok(())
 }
@@ -400,6 +412,19 @@ fn keep(record: &mut Record, payload: &[u8], scope: Option<Container>, field: Fi
     match scope {
         Some(Container::Resource) => record.add_resource(payload, field.key, field.value),
         _ => record.add_attribute(payload, field.key, field.value),
+    }
+}
+
+/// GELF 1.1: `level` is a severity of syslog, `version` that of the format.
+fn finish_gelf(record: &mut Record, payload: &[u8]) {
+    if let Some(version) = record.text(Text::ServiceVersion) {
+        record.clear_text(Text::ServiceVersion);
+        let key = record.keep(b"version");
+        record.add_attribute(payload, key, Value { text: version, kind: AttributeType::Text });
+    }
+    let level = record.text_bytes(payload, Text::SeverityText).and_then(value::integer);
+    if let Some(level @ 0..=7) = level {
+        record.set_int(Int::SeverityNumber, severity::number_of_syslog(level as u8));
     }
 }
 

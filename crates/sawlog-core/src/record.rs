@@ -194,6 +194,10 @@ pub struct Record {
 /// What is known about a record besides its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traits {
+    /// It has the message of a GELF record.
+    pub(crate) has_gelf_message: bool,
+    /// It has a GELF version, which stands in the slot of the service's version.
+    pub(crate) has_gelf_version: bool,
     /// The severity number was read from the severity's text.
     pub(crate) is_severity_derived: bool,
 }

@@ -114,6 +114,32 @@ fn severities_are_words_and_numbers_of_many_scales() {
 }
 
 #[test]
+fn gelf_has_the_severities_of_syslog_and_a_version_of_its_own() {
+    for (level, number) in [(0, 21), (1, 19), (2, 18), (3, 17), (4, 13), (5, 10), (6, 9), (7, 5)] {
+        check(
+            &format!(
+                r#"{{"version":"1.1","host":"h","short_message":"m","timestamp":1795485600.25,"level":{level},"_user":"u"}}"#
+            ),
+            &format!(
+                "logs event_time=2026-11-24T02:00:00.250000Z severity_number={number} severity_text={level} host=h message=m @_user=s:u @version=s:1.1"
+            ),
+        );
+    }
+    check(
+        r#"{"level":3,"short_message":"m","version":"1.1"}"#,
+        "logs severity_number=17 severity_text=3 message=m @version=s:1.1",
+    );
+    check(
+        r#"{"version":"1.1","message":"m","level":3}"#,
+        "logs severity_number=3 severity_text=3 service_version=1.1 message=m",
+    );
+    check(
+        r#"{"version":"2.0","short_message":"m","level":3}"#,
+        "logs severity_number=3 severity_text=3 service_version=2.0 message=m",
+    );
+}
+
+#[test]
 fn kinds_follow_from_what_a_record_has() {
     for (json, row) in [
         (r#"{"message":"m"}"#, "logs message=m"),
