@@ -28,6 +28,8 @@ pub(crate) enum Target {
     MaybeTime(Time),
     /// A severity word or number.
     Severity,
+    /// The same; numbers may be of Google's `LogSeverity`.
+    GoogleSeverity,
     /// A severity number on OpenTelemetry's scale.
     SeverityNumber,
     /// The value of a metric point.
@@ -103,7 +105,8 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"date" | b"t" | b"asctime" | b"created_at" | b"createdAt" | b"event.created" => Target::MaybeTime(Time::Event),
         b"observed_time" | b"observed_timestamp" | b"receiveTimestamp" => Target::MaybeTime(Time::Observed),
         b"start_time" => Target::MaybeTime(Time::Start),
-        b"severity" | b"level" | b"lvl" | b"loglevel" | b"log_level" | b"log.level" | b"levelname" | b"level_name"
+        b"severity" => Target::GoogleSeverity,
+        b"level" | b"lvl" | b"loglevel" | b"log_level" | b"log.level" | b"levelname" | b"level_name"
         | b"severity_text" | b"severityText" => Target::Severity,
         b"severity_number" | b"severityNumber" => Target::SeverityNumber,
         b"message" | b"msg" | b"body" | b"log" | b"textPayload" | b"short_message" | b"text" => {
@@ -313,6 +316,7 @@ pub(crate) fn assign(record: &mut Record, payload: &[u8], scope: Option<Containe
     let is_weak = found.is_some_and(|found| is_weak(found, key));
     let rank = match (scope, found) {
         (None, None) => {
+            record.traits.has_log_name |= key == b"logName";
             return keep(record, payload, scope, field);
         }
         // An attribute of the resource is one wherever it stands.
@@ -378,8 +382,10 @@ fn place_all(
 fn place(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64) -> Fit {
     let field = one.field;
     let fit = one.found.map_or(Fit::NotTaken, |found| fill(record, payload, found, field.value, receive_time));
-    if fit == Fit::NotTaken {
-        keep(record, payload, one.scope, field);
+    match (fit, one.found) {
+        (Fit::NotTaken, _) => keep(record, payload, one.scope, field),
+        (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
+        _ => {}
     }
     fit
 }
@@ -399,7 +405,7 @@ fn place_doubtful(record: &mut Record, payload: &[u8], one: &Postponed, receive_
                 }
             }
         }
-        Some(Target::Severity) if record.text(Text::SeverityText).is_none() => {
+        Some(Target::Severity | Target::GoogleSeverity) if record.text(Text::SeverityText).is_none() => {
             record.set_text(Text::SeverityText, field.value.text);
         }
         _ => keep(record, payload, scope, field),
@@ -407,12 +413,39 @@ fn place_doubtful(record: &mut Record, payload: &[u8], one: &Postponed, receive_
     Ok(())
 }
 
-/// Makes a field an attribute.
+/// Makes a field an attribute. Labels of a LogEntry keep the name of their object, so that they do not meet the fields
+/// of its payload.
 fn keep(record: &mut Record, payload: &[u8], scope: Option<Container>, field: Field) {
     match scope {
         Some(Container::Resource) => record.add_resource(payload, field.key, field.value),
+        Some(Container::Labels) if record.traits.has_log_name => {
+            let key = record.keep_joined(payload, b"labels.", field.key);
+            record.add_attribute(payload, key, field.value);
+        }
         _ => record.add_attribute(payload, field.key, field.value),
     }
+}
+
+/// Keeps a value as an attribute too where its slot says less: the resource name around a trace id
+/// (`projects/…/traces/ID`) and the nanoseconds of a LogEntry's latency.
+fn keep_what_is_lost(record: &mut Record, payload: &[u8], found: Target, field: Field) {
+    let is_lost = match found {
+        Target::Text(Text::TraceId) => record.text(Text::TraceId).is_some_and(|id| id.len() < field.value.text.len()),
+        Target::Duration(DurationUnit::Seconds) => {
+            record.bytes(payload, field.key) == b"httpRequest.latency"
+                && has_nanos(record.bytes(payload, field.value.text))
+        }
+        _ => false,
+    };
+    if is_lost {
+        record.add_attribute(payload, field.key, field.value);
+    }
+}
+
+/// Whether a number has digits other than 0 past the sixth after its point.
+fn has_nanos(text: &[u8]) -> bool {
+    let point = memchr::memchr(b'.', text).unwrap_or(text.len());
+    text.iter().skip(point + 7).any(|digit| matches!(digit, b'1'..=b'9'))
 }
 
 /// GELF 1.1: `level` is a severity of syslog, `version` that of the format.
@@ -452,7 +485,10 @@ impl Place {
             // Other ids of events name a kind of event, not the one event; taking them would remove rows as repeats.
             (Self::LogRecord, Target::Text(InsertId)) => matches!(key, b"log.record.uid" | b"event.id"),
             (Self::LogRecord, Target::Text(slot)) => !matches!(slot, Message | MetricName | Unit),
-            (Self::LogRecord, Target::Int(_) | Target::Size(_) | Target::Duration(_) | Target::Severity) => true,
+            (
+                Self::LogRecord,
+                Target::Int(_) | Target::Size(_) | Target::Duration(_) | Target::Severity | Target::GoogleSeverity,
+            ) => true,
             _ => false,
         }
     }
@@ -463,16 +499,17 @@ pub(crate) fn assign_typed(record: &mut Record, payload: &[u8], place: Place, ke
     let key = record.bytes(payload, key_span);
     let found = target(key).filter(|found| place.takes(*found, key));
     let says_nothing = value.kind == AttributeType::Null || value::is_null_word(record.bytes(payload, value.text));
+    let field = Field { key: key_span, value, at: 0 };
     let fit = match found {
         Some(found) if !says_nothing => fill(record, payload, found, value, 0),
         _ => Fit::NotTaken,
     };
-    match fit {
-        Fit::Taken => {}
+    match (fit, found) {
+        (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
         // Only a severity may be doubtful here, and a word of the sender's own is one.
-        Fit::Doubtful => record.set_text(Text::SeverityText, value.text),
-        Fit::NotTaken if place == Place::Resource => record.add_resource(payload, key_span, value),
-        Fit::NotTaken => record.add_attribute(payload, key_span, value),
+        (Fit::Doubtful, _) => record.set_text(Text::SeverityText, value.text),
+        _ if place == Place::Resource => record.add_resource(payload, key_span, value),
+        _ => record.add_attribute(payload, key_span, value),
     }
 }
 
@@ -521,7 +558,7 @@ fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receiv
         Target::Duration(unit) => set_if_free(record, Int::DurationUs, value::duration_micros(bytes, unit)),
         Target::Time(slot) => return fill_time(record, payload, slot, value, receive_time),
         Target::MaybeTime(slot) => fill_time(record, payload, slot, value, receive_time) == Fit::Taken,
-        Target::Severity => return fill_severity(record, payload, value),
+        Target::Severity | Target::GoogleSeverity => return fill_severity(record, payload, found, value),
         Target::SeverityNumber => {
             let number = value::whole_number(bytes).filter(|number| (1..=24).contains(number));
             fill_severity_number(record, number)
@@ -636,11 +673,13 @@ pub(crate) fn set_time(record: &mut Record, slot: Time, time: ExactTime) {
     }
 }
 
-fn fill_severity(record: &mut Record, payload: &[u8], value: Value) -> Fit {
+fn fill_severity(record: &mut Record, payload: &[u8], found: Target, value: Value) -> Fit {
     if record.text(Text::SeverityText).is_some() {
         return Fit::NotTaken;
     }
-    let number = severity_number(record.bytes(payload, value.text));
+    let bytes = record.bytes(payload, value.text);
+    let of_google = || value::integer(bytes).and_then(severity::number_of_google);
+    let number = severity_number(bytes).or_else(|| (found == Target::GoogleSeverity).then(of_google).flatten());
     if number.is_none() {
         return Fit::Doubtful;
     }

@@ -198,6 +198,8 @@ pub(crate) struct Traits {
     pub(crate) has_gelf_message: bool,
     /// It has a GELF version, which stands in the slot of the service's version.
     pub(crate) has_gelf_version: bool,
+    /// It has the name of a log, as Google's LogEntry has.
+    pub(crate) has_log_name: bool,
     /// The severity number was read from the severity's text.
     pub(crate) is_severity_derived: bool,
 }

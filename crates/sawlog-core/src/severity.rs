@@ -56,7 +56,7 @@ pub(crate) fn number_of_word(word: &[u8]) -> Option<i64> {
         b"DEBUG2" => 6,
         b"DEBUG3" => 7,
         b"DEBUG4" => 8,
-        b"INFO" | b"INFORMATION" | b"I" | b"INF" | b"INFO1" | b"DEFAULT" | b"SUCCESS" => 9,
+        b"INFO" | b"INFORMATION" | b"I" | b"INF" | b"INFO1" | b"SUCCESS" => 9,
         b"NOTICE" | b"INFO2" => 10,
         b"INFO3" => 11,
         b"INFO4" => 12,
@@ -107,6 +107,22 @@ pub(crate) const fn number_of_level(level: i64) -> Option<i64> {
     }
 }
 
+/// Severity number of a number of Google's `LogSeverity`; 0 (`DEFAULT`) says that there is none.
+#[must_use]
+pub(crate) const fn number_of_google(severity: i64) -> Option<i64> {
+    match severity {
+        100 => Some(5),
+        200 => Some(9),
+        300 => Some(10),
+        400 => Some(13),
+        500 => Some(17),
+        600 => Some(18),
+        700 => Some(19),
+        800 => Some(21),
+        _ => None,
+    }
+}
+
 /// The name of a severity number in OpenTelemetry's short form, e.g. `WARN` for 13..16.
 #[must_use]
 pub(crate) const fn name_of_number(number: i64) -> &'static str {
@@ -131,6 +147,7 @@ mod tests {
             assert_eq!(number_of_word(word.as_bytes()), Some(number), "{word}");
         }
         assert_eq!(number_of_word(b"errors-everywhere"), None);
+        assert_eq!(number_of_word(b"DEFAULT"), None, "Google's word for no severity");
     }
 
     #[test]

@@ -100,11 +100,14 @@ fn severities_are_words_and_numbers_of_many_scales() {
         (r#""level":"WARN""#, "13", "WARN"),
         (r#""level":30"#, "9", "30"),
         (r#""level":"50""#, "17", "50"),
+        (r#""severity":500"#, "17", "500"),
+        (r#""severity":"800""#, "21", "800"),
         (r#""severity":17"#, "17", "17"),
         (r#""severity":"NOTICE""#, "10", "NOTICE"),
     ] {
         check(&format!("{{{json}}}"), &format!("logs severity_number={number} severity_text={text}"));
     }
+    check(r#"{"severity":"DEFAULT"}"#, "logs severity_text=DEFAULT");
     check(r#"{"level":"loud"}"#, "logs severity_text=loud");
     // Monolog's numbers mean nothing here, its words do.
     check(r#"{"level":400,"level_name":"ERROR"}"#, "logs severity_number=17 severity_text=ERROR @level=i:400");
@@ -136,6 +139,24 @@ fn gelf_has_the_severities_of_syslog_and_a_version_of_its_own() {
     check(
         r#"{"version":"2.0","short_message":"m","level":3}"#,
         "logs severity_number=3 severity_text=3 service_version=2.0 message=m",
+    );
+}
+
+#[test]
+fn nanoseconds_are_kept_in_every_table() {
+    let time = "event_time=2026-11-24T02:00:00.123456Z";
+    check(r#"{"timestamp":"2026-11-24T02:00:00.123456789Z"}"#, &format!("logs {time} event_time_nanos=789"));
+    check(r#"{"timestamp":1795485600123456789}"#, &format!("logs {time} event_time_nanos=789"));
+    check(r#"{"timestamp":"2026-11-24T02:00:00.123456Z"}"#, &format!("logs {time}"));
+    check(
+        r#"{"metric":"m","value":1,"timestamp":"2026-11-24T02:00:00.123456789Z","start_time":"2026-11-24T01:00:00.000000001Z","observed_time":"2026-11-24T02:00:00.000000002Z"}"#,
+        &format!(
+            "metrics {time} event_time_nanos=789 start_time=2026-11-24T01:00:00Z start_time_nanos=1 metric_name=m metric_type=gauge value=1 value_int=1 @observed_time=s:2026-11-24T02:00:00.000000002Z"
+        ),
+    );
+    check(
+        r#"{"event":"e","user_id":"u","timestamp":"2026-11-24T02:00:00.123456789Z"}"#,
+        &format!("activity {time} event_name=e user_id=u @event_time_nanos=i:789"),
     );
 }
 
@@ -182,4 +203,137 @@ fn kinds_follow_from_what_a_record_has() {
         let row = shown::rows(Format::Json, json);
         assert!(row.starts_with(&format!("dead_letters stage=classify reason={reason} ")), "{json}: {row}");
     }
+}
+
+/// A LogEntry with every field that Google documents, in the order in which its tools write them.
+const LOG_ENTRY: &str = r#"{
+    "errorGroups":[{"id":"CKXsoN"}],
+    "httpRequest":{"cacheFillBytes":"0","cacheHit":false,"cacheLookup":true,"cacheValidatedWithOriginServer":false,
+        "latency":"0.123456789s","protocol":"HTTP/2","referer":"https://example.com/","remoteIp":"203.0.113.9",
+        "requestMethod":"GET","requestSize":"123","requestUrl":"https://shop.example/cart/17?x=1","responseSize":"4567",
+        "serverIp":"10.0.0.1","status":503,"userAgent":"curl/8.5.0"},
+    "insertId":"1abc2d",
+    "jsonPayload":{"env":"staging","logName":"mine","message":"payment failed","severity":"DEBUG","team":"pay",
+        "timestamp":"2020-01-01T00:00:00Z","user":{"id":"u1","name":"Ann"},"items":[1,2]},
+    "labels":{"env":"prod","team":"infra","k8s-pod/app":"cart"},
+    "logName":"projects/p/logs/run.googleapis.com%2Fstderr",
+    "operation":{"first":true,"id":"op1","last":false,"producer":"svc"},
+    "receiveTimestamp":"2026-11-24T02:00:01.000000007Z",
+    "resource":{"labels":{"location":"europe-west1","project_id":"p"},"type":"cloud_run_revision"},
+    "severity":"ERROR",
+    "sourceLocation":{"file":"pay.go","function":"main.pay","line":"142"},
+    "spanId":"00f067aa0ba902b7",
+    "split":{"index":0,"totalSplits":2,"uid":"s1"},
+    "timestamp":"2026-11-24T02:00:00.123456789Z",
+    "trace":"projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736",
+    "traceSampled":true
+}"#;
+
+/// What becomes of it.
+const LOG_ENTRY_ROW: [&str; 59] = [
+    "logs",
+    "event_time=2026-11-24T02:00:00.123456Z",
+    "event_time_nanos=789",
+    "observed_time=2026-11-24T02:00:01Z",
+    "observed_time_nanos=7",
+    "severity_number=17",
+    "severity_text=ERROR",
+    "environment=staging",
+    "message=payment failed",
+    "trace_id=4bf92f3577b34da6a3ce929d0e0e4736",
+    "span_id=00f067aa0ba902b7",
+    "http_method=GET",
+    "http_path=/cart/17",
+    "http_route=/cart/{id}",
+    "http_status=503",
+    "duration_us=123457",
+    "request_bytes=123",
+    "response_bytes=4567",
+    "user_id=u1",
+    "client_address=203.0.113.9",
+    "client_address_class=public",
+    "user_agent=curl/8.5.0",
+    "user_agent_family=curl",
+    "referrer=https://example.com/",
+    "insert_id=1abc2d",
+    "@errorGroups=j:[{\"id\":\"CKXsoN\"}]",
+    "@httpRequest.cacheFillBytes=s:0",
+    "@httpRequest.cacheHit=b:false",
+    "@httpRequest.cacheLookup=b:true",
+    "@httpRequest.cacheValidatedWithOriginServer=b:false",
+    "@httpRequest.latency=s:0.123456789s",
+    "@httpRequest.protocol=s:HTTP/2",
+    "@httpRequest.serverIp=s:10.0.0.1",
+    "@logName=s:projects/p/logs/run.googleapis.com%2Fstderr",
+    "@operation.first=b:true",
+    "@operation.id=s:op1",
+    "@operation.last=b:false",
+    "@operation.producer=s:svc",
+    "@sourceLocation.file=s:pay.go",
+    "@sourceLocation.function=s:main.pay",
+    "@sourceLocation.line=s:142",
+    "@split.index=i:0",
+    "@split.totalSplits=i:2",
+    "@split.uid=s:s1",
+    "@trace=s:projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736",
+    "@traceSampled=b:true",
+    "@logName#2=s:mine",
+    "@severity=s:DEBUG",
+    "@team=s:pay",
+    "@timestamp=s:2020-01-01T00:00:00Z",
+    "@user.name=s:Ann",
+    "@items=j:[1,2]",
+    "@labels.env=s:prod",
+    "@labels.team=s:infra",
+    "@labels.k8s-pod/app=s:cart",
+    "@url.full=s:https://shop.example/cart/17?x=1",
+    "^labels.location=s:europe-west1",
+    "^labels.project_id=s:p",
+    "^type=s:cloud_run_revision",
+];
+
+#[test]
+fn every_field_of_a_log_entry_is_found_again() {
+    let wanted = LOG_ENTRY_ROW.join(" ");
+    let one_line: String = LOG_ENTRY.lines().map(str::trim).collect();
+    assert_eq!(shown::rows(Format::Json, &format!("[{one_line}]")), wanted);
+    // The order of the fields means nothing.
+    let reversed = reversed(&one_line);
+    let sorted = |row: &str| {
+        let mut parts: Vec<String> = row.split(" @").map(str::to_owned).collect();
+        parts.sort();
+        parts
+    };
+    let without_resource = |row: String| row.split(" ^").next().unwrap_or_default().to_owned();
+    assert_eq!(sorted(&without_resource(shown::rows(Format::Json, &reversed))), sorted(&without_resource(wanted)));
+}
+
+/// The object with its members from last to first.
+fn reversed(json: &str) -> String {
+    let inner = &json[1..json.len() - 1];
+    let mut members = Vec::new();
+    let mut start = 0;
+    while start < inner.len() {
+        let end = crate::batch::element_end(inner.as_bytes(), start);
+        let value_at = start + inner[start..].find(':').expect("a member") + 1;
+        let end = end.max(crate::batch::element_end(inner.as_bytes(), value_at));
+        members.push(&inner[start..end]);
+        start = end + 1;
+    }
+    members.reverse();
+    format!("{{{}}}", members.join(","))
+}
+
+#[test]
+fn other_payloads_of_a_log_entry_are_kept_too() {
+    check(
+        r#"{"logName":"l","textPayload":"hello","severity":200}"#,
+        "logs severity_number=9 severity_text=200 message=hello @logName=s:l",
+    );
+    check(
+        r#"{"logName":"l","protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","methodName":"m","status":{"code":7}},"severity":"DEFAULT"}"#,
+        "logs severity_text=DEFAULT @logName=s:l @protoPayload.@type=s:type.googleapis.com/google.cloud.audit.AuditLog @protoPayload.methodName=s:m @protoPayload.status.code=i:7",
+    );
+    check(r#"{"logName":"l","trace":"projects/p/traces/short"}"#, "logs @logName=s:l @trace=s:projects/p/traces/short");
+    check(r#"{"trace":"4BF92F3577B34DA6A3CE929D0E0E4736"}"#, "logs trace_id=4bf92f3577b34da6a3ce929d0e0e4736");
 }
