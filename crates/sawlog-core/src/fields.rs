@@ -129,9 +129,8 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"trace_id" | b"traceId" | b"trace.id" | b"traceID" | b"trace" => Target::Text(Text::TraceId),
         b"span_id" | b"spanId" | b"span.id" | b"spanID" => Target::Text(Text::SpanId),
         b"trace_flags" | b"traceFlags" => Target::Int(Int::TraceFlags),
-        b"insert_id" | b"insertId" | b"event_id" | b"eventId" | b"event.id" | b"log.record.uid" => {
-            Target::Text(Text::InsertId)
-        }
+        // Not event_id, which names a kind of event (4624: a logon on Windows): taking it would remove rows as repeats.
+        b"insert_id" | b"insertId" | b"event.id" | b"log.record.uid" => Target::Text(Text::InsertId),
         b"user_id" | b"userId" | b"user.id" | b"uid" | b"enduser.id" | b"distinct_id" => Target::Text(Text::UserId),
         b"session_id" | b"sessionId" | b"session.id" => Target::Text(Text::SessionId),
         b"device" | b"device.type" | b"device_type" => Target::Text(Text::Device),
@@ -476,14 +475,12 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn takes(self, found: Target, key: &[u8]) -> bool {
-        use Text::{Environment, Host, InsertId, Message, MetricName, Region, Service, ServiceVersion, Unit};
+    fn takes(self, found: Target) -> bool {
+        use Text::{Environment, Host, Message, MetricName, Region, Service, ServiceVersion, Unit};
         match (self, found) {
             (Self::Resource | Self::DataPoint, Target::Text(slot)) => {
                 matches!(slot, Environment | Host | Region | Service | ServiceVersion)
             }
-            // Other ids of events name a kind of event, not the one event; taking them would remove rows as repeats.
-            (Self::LogRecord, Target::Text(InsertId)) => matches!(key, b"log.record.uid" | b"event.id"),
             (Self::LogRecord, Target::Text(slot)) => !matches!(slot, Message | MetricName | Unit),
             (
                 Self::LogRecord,
@@ -496,8 +493,7 @@ impl Place {
 
 /// Puts an OTLP attribute where it belongs. Its type was given, so that words such as `none` stay what they are.
 pub(crate) fn assign_typed(record: &mut Record, payload: &[u8], place: Place, key_span: Span, value: Value) {
-    let key = record.bytes(payload, key_span);
-    let found = target(key).filter(|found| place.takes(*found, key));
+    let found = target(record.bytes(payload, key_span)).filter(|found| place.takes(*found));
     let says_nothing = value.kind == AttributeType::Null || value::is_null_word(record.bytes(payload, value.text));
     let field = Field { key: key_span, value, at: 0 };
     let fit = match found {

@@ -117,6 +117,16 @@ fn severities_are_words_and_numbers_of_many_scales() {
 }
 
 #[test]
+fn only_ids_of_one_event_are_insert_ids() {
+    check(r#"{"event_id":4624}"#, "logs @event_id=i:4624");
+    check(r#"{"eventId":"4624"}"#, "logs @eventId=s:4624");
+    for name in ["insert_id", "insertId", "event.id", "log.record.uid"] {
+        check(&format!(r#"{{"{name}":"i1"}}"#), "logs insert_id=i1");
+    }
+    check("{\"event_id\":4624}\n{\"event_id\":4624}", "logs @event_id=i:4624\nlogs @event_id=i:4624");
+}
+
+#[test]
 fn gelf_has_the_severities_of_syslog_and_a_version_of_its_own() {
     for (level, number) in [(0, 21), (1, 19), (2, 18), (3, 17), (4, 13), (5, 10), (6, 9), (7, 5)] {
         check(
