@@ -88,3 +88,26 @@ fn filter(batch: &RecordBatch, keep: Vec<bool>) -> Result<RecordBatch, ArrowErro
     let keep = BooleanArray::new(BooleanBuffer::from(keep), None);
     arrow_select::filter::filter_record_batch(batch, &keep)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::batch::Format;
+    use crate::rules::Rules;
+    use crate::shown::batch;
+    use crate::transform::{Transformed, transform};
+
+    fn run(source: &str, lines: &[&str]) -> Transformed {
+        transform(&batch(Format::Json, source, &lines.join("\n")), &Rules::none()).expect("lines can be split")
+    }
+
+    #[test]
+    fn an_id_counts_within_its_source_and_table() {
+        let line = r#"{"insert_id":"1","message":"a"}"#;
+        let id = |source: &str, line: &str| run(source, &[line]).ids[0].id;
+        assert_eq!(id("a", line), id("a", line));
+        assert_ne!(id("a", line), id("b", line));
+        let activity = r#"{"insert_id":"1","event":"e","user_id":"u"}"#;
+        assert_ne!(id("a", line), id("a", activity));
+        assert_eq!(run("a", &[line, activity]).counts.stored, 2);
+    }
+}
