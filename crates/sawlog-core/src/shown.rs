@@ -8,7 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 
 use crate::batch::{AgeLimits, Format, RawBatch};
-use crate::rules::Rules;
+use crate::rules::{Rules, RulesConfig};
 use crate::schema::Table;
 use crate::time::to_rfc3339;
 use crate::transform::{Transformed, transform};
@@ -42,6 +42,13 @@ pub(crate) fn batch<'a>(format: Format, source: &'a str, body: &'a str) -> RawBa
         age: AgeLimits::default(),
         body: body.as_bytes(),
     }
+}
+
+/// Rules from their JSON form.
+#[track_caller]
+pub(crate) fn rules(json: &str) -> Rules {
+    let config: RulesConfig = serde_json::from_str(json).expect("rules");
+    Rules::compile(&config, &|_| Err("there are no files".to_owned())).expect("rules without mistakes")
 }
 
 /// All rows of a body, each as `table name=value @attribute=type:value ^resource=type:value`, joined by line breaks.

@@ -205,8 +205,8 @@ impl Run<'_> {
             return Outcome::Dead(Defect::new(Reason::TimeOutOfRange).in_field(b"timestamp").about(&written));
         }
         self.enricher.enrich(payload, &mut self.record);
-        self.rules.add_values(self.batch.source, payload, &mut self.record);
-        if self.rules.drops(payload, &self.record) {
+        self.rules.add_values(self.batch, payload, &mut self.record);
+        if self.rules.drops(self.batch, payload, &self.record) {
             return Outcome::Filtered;
         }
         self.rules.redact_record(payload, &mut self.record);
