@@ -202,6 +202,8 @@ pub(crate) struct Traits {
     pub(crate) has_log_name: bool,
     /// The severity number was read from the severity's text.
     pub(crate) is_severity_derived: bool,
+    /// The route was made from the path.
+    pub(crate) is_route_derived: bool,
 }
 
 impl Default for Record {
@@ -373,16 +375,41 @@ impl Record {
         self.resource.entries.push(Attribute { key, value });
     }
 
-    /// Replaces attribute texts for which `rewrite` has a new one.
-    pub(crate) fn rewrite_attributes(&mut self, payload: &[u8], rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) {
-        for index in 0..self.attributes.entries.len() {
-            if let Some(text) = rewrite(self.bytes(payload, self.attributes.entries[index].value.text)) {
-                self.attributes.entries[index].value.text = self.keep(&text);
+    /// Replaces keys and values of attributes for which `rewrite` has a new text. What was a number or a truth value is a
+    /// text then.
+    pub(crate) fn rewrite_attributes(
+        &mut self,
+        payload: &[u8],
+        rewrite: impl Fn(&[u8], AttributeType) -> Option<Vec<u8>>,
+    ) {
+        let mut attributes = std::mem::take(&mut self.attributes);
+        self.rewrite_list(payload, &mut attributes, &rewrite);
+        self.attributes = attributes;
+        let mut resource = std::mem::take(&mut self.resource);
+        self.rewrite_list(payload, &mut resource, &rewrite);
+        self.resource = resource;
+    }
+
+    fn rewrite_list(
+        &mut self,
+        payload: &[u8],
+        list: &mut Attributes,
+        rewrite: &impl Fn(&[u8], AttributeType) -> Option<Vec<u8>>,
+    ) {
+        for index in 0..list.entries.len() {
+            let Attribute { key, mut value } = list.entries[index];
+            if let Some(text) = rewrite(self.bytes(payload, value.text), value.kind) {
+                value.text = self.keep(&text);
+                if value.kind != AttributeType::Json {
+                    value.kind = AttributeType::Text;
+                }
+                list.entries[index].value = value;
             }
-        }
-        for index in 0..self.resource.entries.len() {
-            if let Some(text) = rewrite(self.bytes(payload, self.resource.entries[index].value.text)) {
-                self.resource.entries[index].value.text = self.keep(&text);
+            if let Some(key) = rewrite(self.bytes(payload, key), AttributeType::Text) {
+                let key = self.keep(&key);
+                list.entries.remove(index);
+                let key = self.unique_key(payload, list, key).unwrap_or_else(|name| self.keep(&name));
+                list.entries.insert(index, Attribute { key, value });
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::{Format, RawBatch};
-use crate::enrich::is_missing;
+use crate::enrich::{is_missing, route_template};
 use crate::record::{AttributeType, Float, Int, Record, Text, Value};
 use crate::redact::{self, Redaction};
 use crate::schema::{Source, Table};
@@ -281,26 +281,48 @@ impl Rules {
         redact::body(&self.at_receive, format, body)
     }
 
-    /// Redacts the record's texts and attribute values.
+    /// Redacts the record's texts and its attributes. What an earlier step made from a text is made anew.
     pub(crate) fn redact_record(&self, payload: &[u8], record: &mut Record) {
         if self.at_transform.is_empty() {
             return;
         }
-        for slot in [
-            Text::Message,
-            Text::UserAgent,
-            Text::Referrer,
-            Text::HttpPath,
-            Text::UserId,
-            Text::SessionId,
-            Text::ClientAddress,
-        ] {
-            if let Some(text) = record.text_bytes(payload, slot).and_then(|text| redact::text(&self.at_transform, text))
-            {
-                record.set_text_copy(slot, &text);
+        let redact = |record: &mut Record, slot: Text| {
+            let found = record.text_bytes(payload, slot).and_then(|text| redact::text(&self.at_transform, text));
+            if let Some(text) = &found {
+                record.set_text_copy(slot, text);
+            }
+            found.is_some()
+        };
+        let is_path_changed = redact(record, Text::HttpPath);
+        if is_path_changed && record.traits.is_route_derived {
+            let route = record.text_bytes(payload, Text::HttpPath).and_then(route_template);
+            record.clear_text(Text::HttpRoute);
+            if let Some(route) = route {
+                record.set_text_copy(Text::HttpRoute, &route);
             }
         }
-        record.rewrite_attributes(payload, |text| redact::text(&self.at_transform, text));
+        for slot in REDACTED {
+            redact(record, slot);
+        }
+        let message_type = record.text_bytes(payload, Text::MessageType);
+        if message_type == Some(&[AttributeType::Json.letter()]) {
+            self.redact_json(payload, record, Text::Message);
+        } else if redact(record, Text::Message) {
+            // What was a number or a truth value is a text now.
+            record.clear_text(Text::MessageType);
+        }
+        self.redact_json(payload, record, Text::Exemplars);
+        record.rewrite_attributes(payload, |text, kind| match kind {
+            AttributeType::Json => redact::body(&self.at_transform, Format::Json, text),
+            _ => redact::text(&self.at_transform, text),
+        });
+    }
+
+    fn redact_json(&self, payload: &[u8], record: &mut Record, slot: Text) {
+        let json = record.text_bytes(payload, slot);
+        if let Some(text) = json.and_then(|json| redact::body(&self.at_transform, Format::Json, json)) {
+            record.set_text_copy(slot, &text);
+        }
     }
 
     /// Whether a filter drops the record.
@@ -331,6 +353,36 @@ impl Rules {
         }
     }
 }
+
+/// Columns whose texts a redaction at `transform` applies to, besides message, path and exemplars. The other texts are
+/// words of this program.
+const REDACTED: [Text; 25] = [
+    Text::HttpRoute,
+    Text::Service,
+    Text::ServiceVersion,
+    Text::Environment,
+    Text::Region,
+    Text::Host,
+    Text::Logger,
+    Text::EventName,
+    Text::TraceId,
+    Text::SpanId,
+    Text::SeverityText,
+    Text::HttpMethod,
+    Text::UserId,
+    Text::SessionId,
+    Text::ClientAddress,
+    Text::ClientAddressClass,
+    Text::UserAgent,
+    Text::UserAgentFamily,
+    Text::Referrer,
+    Text::InsertId,
+    Text::Device,
+    Text::MetricName,
+    Text::MetricType,
+    Text::Unit,
+    Text::Description,
+];
 
 /// Why a rule cannot use a field, and what to do instead.
 struct UnusableField {

@@ -209,8 +209,9 @@ impl Run<'_> {
         if self.rules.drops(self.batch, payload, &self.record) {
             return Outcome::Filtered;
         }
-        self.rules.redact_record(payload, &mut self.record);
+        // Before redaction, after which two ids may read the same.
         let id = self.identity(payload, kind.table());
+        self.rules.redact_record(payload, &mut self.record);
         Outcome::Row(kind, RowFacts { event_time, id })
     }
 

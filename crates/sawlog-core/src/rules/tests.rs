@@ -139,3 +139,82 @@ fn lookups_are_found_by_texts_numbers_and_the_source() {
         assert!(rows.contains(" @l.x=s:yes"), "{field}: {rows}");
     }
 }
+
+/// Redacts the word `s3cret` and numbers of five digits at the transform.
+#[track_caller]
+fn check_redacted(format: Format, body: &str, row: &str) {
+    let rules = shown::rules(r#"{"redact":[{"name":"x","pattern":"s3cret|\\b[0-9]{5}\\b"}]}"#);
+    let rows = transform(&batch(format, "test", body), &rules).expect("a batch");
+    assert_eq!(shown::show(&rows), row, "{body}");
+}
+
+#[test]
+fn redaction_at_the_transform_covers_every_text_of_a_row() {
+    let log = r#"{"message":"m s3cret","service":"s3cret","version":"s3cret","environment":"s3cret","region":"s3cret",
+        "host":"s3cret.example","logger":"a.s3cret","event":"s3cret","level":"s3cret","method":"s3cret",
+        "route":"/s3cret","user_id":"s3cret","session_id":"s3cret","client_ip":"s3cret","user_agent":"s3cret/1",
+        "referrer":"http://s3cret/","insert_id":"s3cret","other":"s3cret","labels":{"s3cret":"a"}}"#;
+    check_redacted(
+        Format::Json,
+        &format!("[{log}]"),
+        "logs severity_text=[x] service=[x] service_version=[x] environment=[x] region=[x] host=[x].example \
+         logger=a.[x] message=m [x] event_name=[x] http_method=[x] http_route=/[x] user_id=[x] session_id=[x] \
+         client_address=[x] user_agent=[x]/1 user_agent_family=Other referrer=http://[x]/ insert_id=[x] @other=s:[x] \
+         @[x]=s:a",
+    );
+    check_redacted(
+        Format::Json,
+        r#"{"metric":"m.s3cret","value":1,"unit":"s3cret","host":"s3cret"}"#,
+        "metrics metric_name=m.[x] metric_type=gauge unit=[x] value=1 value_int=1 host=[x]",
+    );
+    check_redacted(
+        Format::Json,
+        r#"{"event":"e s3cret","user_id":"u","device":"s3cret","page":"/s3cret?q=s3cret"}"#,
+        "activity event_name=e [x] user_id=u page_path=/[x] page_route=/[x] device=[x] @url.query=s:q=[x]",
+    );
+}
+
+#[test]
+fn a_route_that_was_made_from_a_path_is_made_anew() {
+    check_redacted(Format::Json, r#"{"path":"/a/s3cret/17"}"#, "logs http_path=/a/[x]/17 http_route=/a/[x]/{id}");
+    check_redacted(
+        Format::Access,
+        r#"10.0.0.1 - - [24/Nov/2026:03:00:00 +0000] "GET /s3cret HTTP/1.1" 200 5"#,
+        "logs severity_number=9 severity_text=INFO message=GET /[x] HTTP/1.1 http_method=GET http_path=/[x] \
+         http_route=/[x] http_status=200 response_bytes=5 client_address=10.0.0.1 client_address_class=private \
+         @network.protocol=s:HTTP/1.1",
+    );
+}
+
+#[test]
+fn a_redacted_value_of_another_type_is_a_text_and_json_stays_json() {
+    check_redacted(
+        Format::Json,
+        r#"{"n":12345,"message":12345,"list":["s3cret",12345,{"k":"a\"s3cret"}],"keep":1234}"#,
+        r#"logs message=[x] @n=s:[x] @list=j:["[x]","[x]",{"k":"a\"[x]"}] @keep=i:1234"#,
+    );
+    check_redacted(Format::Json, r#"{"message":["s3cret",12345]}"#, r#"logs message=["[x]","[x]"] message_type=j"#);
+}
+
+#[test]
+fn keys_that_redaction_makes_equal_stay_apart() {
+    check_redacted(Format::Json, r#"{"s3cret":"a","12345":"b"}"#, "logs @[x]=s:a @[x]#2=s:b");
+}
+
+#[test]
+fn ids_that_redaction_makes_equal_are_still_two() {
+    check_redacted(
+        Format::Json,
+        "{\"insert_id\":\"12345\"}\n{\"insert_id\":\"54321\"}",
+        "logs insert_id=[x]\nlogs insert_id=[x]",
+    );
+}
+
+#[test]
+fn filters_and_lookups_see_the_text_before_redaction() {
+    let rules = shown::rules(
+        r#"{"filter":[{"name":"f","where":[{"field":"host","equals":"s3cret"}]}],"redact":[{"name":"x","pattern":"s3cret"}]}"#,
+    );
+    let rows = transform(&batch(Format::Json, "test", r#"{"host":"s3cret"}"#), &rules).expect("a batch");
+    assert_eq!(rows.counts.filtered, 1);
+}
