@@ -138,7 +138,8 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `Jun 14 15:16:01 combo sshd(pam_unix)[19939]: text`; RFC 3339 times, as rsyslog writes them, are read too.
+/// `Jun 14 15:16:01 combo sshd(pam_unix)[19939]: text`; RFC 3339 times, as rsyslog writes them, are read too. The host
+/// may be missing.
 fn rfc3164(payload: &[u8], start: usize, receive_time: i64, record: &mut Record) -> Result<(), Defect> {
     let Some((time, len)) = time::parse_exact_prefix(&payload[start..], receive_time) else {
         return Err(mismatch("a time such as 'Jun 14 15:16:01'", start));
@@ -146,8 +147,11 @@ fn rfc3164(payload: &[u8], start: usize, receive_time: i64, record: &mut Record)
     fields::set_time(record, Time::Event, time);
     let host_at = start + len + 1;
     let host = word(payload, host_at).ok_or_else(|| mismatch("a host name", host_at))?;
-    set_text(record, payload, Text::Host, host);
-    let tag_at = host_at + host.len() + 1;
+    let is_host = !is_tag(record.bytes(payload, host));
+    if is_host {
+        set_text(record, payload, Text::Host, host);
+    }
+    let tag_at = if is_host { host_at + host.len() + 1 } else { host_at };
     let Some(rest) = payload.get(tag_at..) else {
         return Ok(());
     };
@@ -163,6 +167,30 @@ fn rfc3164(payload: &[u8], start: usize, receive_time: i64, record: &mut Record)
         record.set_text(Text::Message, Span::payload(message_at, payload.len()));
     }
     Ok(())
+}
+
+/// Whether a word is a tag and no host: `su:`, `sshd[77]:`. An address of IPv6 may end in two colons.
+fn is_tag(word: &[u8]) -> bool {
+    word.len() > 1 && word.ends_with(b":") && !word.ends_with(b"::")
+}
+
+/// Whether a line starts as rsyslog and systemd write files: a time of RFC 3339 with its zone, a host, a tag. Lines of
+/// programs that start with such a time have a severity, a bracket or no tag in these places.
+pub(crate) fn looks_like_rfc3339_syslog(line: &[u8]) -> bool {
+    let mut words = line.split(|&byte| byte == b' ').take(3);
+    let (Some(time), Some(host), Some(tag)) = (words.next(), words.next(), words.next()) else {
+        return false;
+    };
+    let has_zone = time.ends_with(b"Z") || time.len().checked_sub(6).is_some_and(|at| b"+-".contains(&time[at]));
+    let is_of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:".contains(byte);
+    time.get(10) == Some(&b'T')
+        && has_zone
+        && !host.is_empty()
+        && host.iter().all(is_of_host)
+        && !host.ends_with(b":")
+        && severity::number_of_word(host).is_none()
+        && is_tag(tag)
+        && tag[0].is_ascii_alphanumeric()
 }
 
 /// Length of `name[pid]` or `name` in front of a colon, if the text starts with a tag.
@@ -216,4 +244,43 @@ fn set_text(record: &mut Record, payload: &[u8], slot: Text, span: Span) {
 fn add(record: &mut Record, payload: &[u8], key: &[u8], text: Span, kind: AttributeType) {
     let key = record.keep(key);
     record.add_attribute(payload, key, Value { text, kind });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::batch::Format;
+    use crate::shown;
+
+    #[track_caller]
+    fn check(line: &str, row: &str) {
+        assert_eq!(shown::rows(Format::Syslog, line), row, "{line}");
+    }
+
+    #[test]
+    fn rfc3164_messages_are_read_with_and_without_parts() {
+        let row = "logs event_time=2026-11-24T02:00:00Z";
+        for (line, expected) in [
+            (
+                "Nov 24 02:00:00 combo sshd(pam_unix)[19939]: check pass",
+                "service=sshd(pam_unix) host=combo message=check pass @process.pid=i:19939",
+            ),
+            ("Nov 24 02:00:00 combo kernel: [ 0.0] up", "service=kernel host=combo message=[ 0.0] up"),
+            ("Nov 24 02:00:00 combo -- MARK --", "host=combo message=-- MARK --"),
+            ("Nov 24 02:00:00 combo", "host=combo"),
+            ("Nov 24 02:00:00 su: no host", "service=su message=no host"),
+            ("Nov 24 02:00:00 sshd[77]: no host: at all", "service=sshd message=no host: at all @process.pid=i:77"),
+            ("Nov 24 02:00:00 fe80:: su: hi", "service=su host=fe80:: message=hi"),
+            (
+                "2026-11-24T02:00:00+00:00 vm-1 systemd[1]: Started.",
+                "service=systemd host=vm-1 message=Started. @process.pid=i:1",
+            ),
+            ("2026-11-24T03:00:00.000000+01:00 vm-1 a/b[x]: hi", "service=a/b host=vm-1 message=hi @process.pid=s:x"),
+        ] {
+            check(line, &format!("{row} {expected}"));
+        }
+        check(
+            "<34>Nov 24 02:00:00 su: hi",
+            &format!("{row} severity_number=18 severity_text=ERROR service=su message=hi @syslog.facility=i:4"),
+        );
+    }
 }
