@@ -257,6 +257,45 @@ mod tests {
     }
 
     #[test]
+    fn rfc5424_messages_are_read() {
+        let at_two = "logs event_time=2026-11-24T02:00:00.003Z";
+        let at_two = at_two.replace(".003Z", ".003000Z");
+        check(
+            "<165>1 2026-11-24T02:00:00.003Z host app 77 ID47 - \u{feff}hello",
+            &format!(
+                "{at_two} severity_number=10 severity_text=INFO service=app host=host message=hello @syslog.facility=i:20 @process.pid=i:77 @syslog.msgid=s:ID47"
+            ),
+        );
+        check("<13>1 - - - - - -", "logs severity_number=10 severity_text=INFO @syslog.facility=i:1");
+        check(
+            "<11>1 - h a p-1 - - two  spaces",
+            "logs severity_number=17 severity_text=ERROR service=a host=h message=two  spaces @syslog.facility=i:1 @process.pid=s:p-1",
+        );
+        check(
+            "<0>1 2026-11-24T02:00:00.123456789Z h - - - -",
+            "logs event_time=2026-11-24T02:00:00.123456Z event_time_nanos=789 severity_number=21 severity_text=FATAL host=h @syslog.facility=i:0",
+        );
+    }
+
+    #[test]
+    fn structured_data_becomes_attributes_without_its_escapes() {
+        let row = "logs severity_number=10 severity_text=INFO service=a host=h";
+        for (data, message, attributes) in [
+            (r#"[x@1 k="v"]"#, "m", "@x@1.k=s:v"),
+            (r#"[x@1 k="v" l=""][y z="1"]"#, "m", "@x@1.k=s:v @x@1.l=s: @y.z=s:1"),
+            (r#"[x k="a\"b\\c\]d"]"#, "m", r#"@x.k=s:a"b\c]d"#),
+            (r#"[x k="a\nb"]"#, "m", r"@x.k=s:a\nb"),
+            (r#"[x k="a" k="b"]"#, "m", "@x.k=s:a @x.k#2=s:b"),
+            (r#"[x k="] - ["]"#, "m", "@x.k=s:] - ["),
+            ("[empty]", "m", ""),
+        ] {
+            let line = format!("<13>1 - h a - - {data} {message}");
+            let expected = format!("{row} message={message} @syslog.facility=i:1 {attributes}");
+            check(&line, expected.trim_end());
+        }
+    }
+
+    #[test]
     fn rfc3164_messages_are_read_with_and_without_parts() {
         let row = "logs event_time=2026-11-24T02:00:00Z";
         for (line, expected) in [
@@ -281,6 +320,30 @@ mod tests {
         check(
             "<34>Nov 24 02:00:00 su: hi",
             &format!("{row} severity_number=18 severity_text=ERROR service=su message=hi @syslog.facility=i:4"),
+        );
+    }
+
+    #[test]
+    fn other_lines_are_dead_letters_with_the_place() {
+        for (line, error) in [
+            ("hello", "expected a time such as 'Jun 14 15:16:01' (at byte 0) byte_offset=0"),
+            ("<192>Nov 24 02:00:00 h a: b", "expected a priority <0> to <191> (at byte 0) byte_offset=0"),
+            ("<13", "expected a priority <0> to <191> (at byte 0) byte_offset=0"),
+            ("Nov 24 02:00:00", "expected a host name (at byte 16) byte_offset=16"),
+            ("<13>1 - h a", "expected time, host, app, process and message id (at byte 12) byte_offset=12"),
+            ("<13>1 - h a - - x", "expected structured data or '-' (at byte 16) byte_offset=16"),
+            ("<13>1 - h a - - [x", "expected ']' (at byte 17) byte_offset=17"),
+            ("<13>1 - h a - - [x k=v]", "expected a quoted value (at byte 21) byte_offset=21"),
+            ("<13>1 - h a - - [x k=\"v", "expected a closing quote (at byte 22) byte_offset=22"),
+            ("<13>1 - h a - - [x k=\"v\\", "expected a closing quote (at byte 22) byte_offset=22"),
+        ] {
+            let letter =
+                "dead_letters stage=parse reason=format_mismatch error=the line does not follow the declared format";
+            check(line, &format!("{letter}: {error}"));
+        }
+        check(
+            "<13>1 soon h a - - -",
+            "dead_letters stage=standardize reason=time_unreadable field=timestamp error=the time is in no known form: soon (at byte 6) byte_offset=6",
         );
     }
 }

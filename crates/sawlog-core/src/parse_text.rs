@@ -204,6 +204,44 @@ mod tests {
     }
 
     #[test]
+    fn time_severity_thread_and_logger_are_found_where_they_are() {
+        let at_two = "logs event_time=2026-11-24T02:00:00Z";
+        for (line, row) in [
+            ("2026-11-24 02:00:00 ERROR it broke", "severity_number=17 severity_text=ERROR message=it broke"),
+            (
+                "2026-11-24 02:00:00,000 - WARN  [main] - slow",
+                "severity_number=13 severity_text=WARN message=slow @thread.name=s:main",
+            ),
+            (
+                "2026-11-24T02:00:00Z INFO [a [b]] org.Log: up",
+                "severity_number=9 severity_text=INFO logger=org.Log message=up @thread.name=s:a [b]",
+            ),
+            ("[Tue Nov 24 02:00:00 2026] [error] no file", "severity_number=17 severity_text=error message=no file"),
+            ("2026-11-24 02:00:00 4711 INFO up", "severity_number=9 severity_text=INFO message=up @process.pid=i:4711"),
+            (
+                "2026-11-24 02:00:00 in vm: ERROR down",
+                "severity_number=17 severity_text=ERROR message=down @text.header=s:in vm",
+            ),
+            ("vm-1 2026-11-24 02:00:00 up", "message=up @text.prefix=s:vm-1"),
+            ("1795485600 INFO up", "severity_number=9 severity_text=INFO message=up"),
+            ("2026-11-24 04:00:00.000 +02:00 [INF] up", "severity_number=9 severity_text=INF message=up"),
+            ("2026-11-24 03:00:00 CET LOG:  ready", "message=LOG:  ready"),
+            ("Tue 2026-11-24 02:00:00 UTC vm up", "message=vm up"),
+            ("24.11.2026 02:00:00 FATAL down", "severity_number=21 severity_text=FATAL message=down"),
+            ("2026-11-24 02:00:00 no errors found in warning.txt", "message=no errors found in warning.txt"),
+        ] {
+            check(line, &format!("{at_two} {row}"));
+        }
+        check("just words", "logs message=just words");
+        check("ERROR without time", "logs severity_number=17 severity_text=ERROR message=without time");
+        check("version 10.11.12 of 99 parts", "logs message=version 10.11.12 of 99 parts");
+        check(
+            "2026-11-24 02:00:00.123456789 up",
+            "logs event_time=2026-11-24T02:00:00.123456Z event_time_nanos=789 message=up",
+        );
+    }
+
+    #[test]
     fn the_headers_of_klog_are_read() {
         let time = "logs event_time=2026-11-24T02:00:00.123456Z";
         for (line, row) in [
