@@ -197,6 +197,22 @@ fn a_redacted_value_of_another_type_is_a_text_and_json_stays_json() {
 }
 
 #[test]
+fn exemplars_and_structured_bodies_are_redacted_inside_their_json() {
+    check_redacted(
+        Format::OtlpMetricsJson,
+        r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"m","gauge":{"dataPoints":[{"asInt":"7","exemplars":[
+            {"timeUnixNano":"1","asDouble":0.5,"filteredAttributes":[{"key":"k","value":{"stringValue":"s3cret"}}]}
+        ]}]}}]}]}]}"#,
+        r#"metrics metric_name=m metric_type=gauge value=7 value_int=7 exemplars=[{"time_unix_nano":1,"value":0.5,"attributes":{"k":"[x]"}}]"#,
+    );
+    check_redacted(
+        Format::OtlpLogsJson,
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"kvlistValue":{"values":[{"key":"k","value":{"stringValue":"a \"s3cret\""}}]}}}]}]}]}"#,
+        r#"logs message={"k":"a \"[x]\""} message_type=j"#,
+    );
+}
+
+#[test]
 fn keys_that_redaction_makes_equal_stay_apart() {
     check_redacted(Format::Json, r#"{"s3cret":"a","12345":"b"}"#, "logs @[x]=s:a @[x]#2=s:b");
 }
