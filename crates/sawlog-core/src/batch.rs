@@ -410,9 +410,15 @@ pub fn detect(sample: &[u8]) -> Format {
     }
 }
 
-/// A priority in front, or a month's name and later a tag: what tells syslog from other lines that start with a time.
+/// A priority in front, a month's name, or a time of RFC 3339 before host and tag: what tells syslog from other lines
+/// that start with a time.
 fn looks_like_syslog(line: &[u8]) -> bool {
-    line.first() == Some(&b'<') || (line.first().is_some_and(u8::is_ascii_alphabetic) && line.get(3) == Some(&b' '))
+    match line.first() {
+        Some(b'<') => true,
+        Some(b'0'..=b'9') => crate::parse_syslog::looks_like_rfc3339_syslog(line),
+        Some(first) => first.is_ascii_alphabetic() && line.get(3) == Some(&b' '),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -444,7 +450,18 @@ mod tests {
         assert_eq!(detect(access.repeat(3).as_bytes()), Format::Access);
         assert_eq!(detect(b"{\"a\":1}\n{\"b\""), Format::Json);
         assert_eq!(detect(b"Jun 14 15:16:01 combo sshd[1]: hello\nJun 14 15:16:01 combo x: y\n"), Format::Syslog);
+        let debian = "2026-11-24T03:00:00.123456+00:00 vm-1 systemd[1]: Started a unit.\n\
+                      2026-11-24T03:00:00.123456+00:00 vm-1 kernel: [    0.0] Linux\n";
+        assert_eq!(detect(debian.as_bytes()), Format::Syslog);
         assert_eq!(detect(b"2015-10-18 18:01:47,978 INFO [main] a.b: c\nmore\n"), Format::Text);
+        for program in [
+            "2026-11-24T03:00:00.123Z INFO server: listening\n",
+            "2026-11-24T03:00:00.123Z [main] server: listening\n",
+            "2026-11-24T03:00:00.123Z server: listening on 80\n",
+            "2026-11-24T03:00:00.123 worker server: listening\n",
+        ] {
+            assert_eq!(detect(program.repeat(2).as_bytes()), Format::Text, "{program}");
+        }
         assert_eq!(detect(b"level=info msg=\"a b\"\nlevel=warn msg=c code=7\nlevel="), Format::Logfmt);
         assert_eq!(detect(b"x=1\nuser root logged in, uid=0 tty=pts\n"), Format::Text);
     }

@@ -88,3 +88,70 @@ fn filter(batch: &RecordBatch, keep: Vec<bool>) -> Result<RecordBatch, ArrowErro
     let keep = BooleanArray::new(BooleanBuffer::from(keep), None);
     arrow_select::filter::filter_record_batch(batch, &keep)
 }
+
+#[cfg(test)]
+mod tests {
+    use xxhash_rust::xxh3::xxh3_64;
+
+    use crate::batch::Format;
+    use crate::ledger::Outcome;
+    use crate::rules::Rules;
+    use crate::shown::{batch, show};
+    use crate::transform::{Transformed, transform};
+
+    fn run(source: &str, lines: &[&str]) -> Transformed {
+        transform(&batch(Format::Json, source, &lines.join("\n")), &Rules::none()).expect("lines can be split")
+    }
+
+    /// Two records of one id, the one with the smaller payload hash first.
+    fn by_hash() -> [&'static str; 2] {
+        let mut lines = [r#"{"insert_id":"1","message":"a"}"#, r#"{"insert_id":"1","message":"b"}"#];
+        lines.sort_by_key(|line| xxh3_64(line.as_bytes()));
+        lines
+    }
+
+    #[test]
+    fn of_two_records_with_one_id_the_smaller_payload_hash_wins_in_any_order() {
+        let [winner, loser] = by_hash();
+        let wanted = show(&run("s", &[winner]));
+        for (lines, outcomes) in [
+            ([winner, loser], [Outcome::Stored, Outcome::Duplicate]),
+            ([loser, winner], [Outcome::Duplicate, Outcome::Stored]),
+        ] {
+            let rows = run("s", &lines);
+            assert_eq!(show(&rows), wanted);
+            assert_eq!(rows.outcomes, outcomes);
+            assert_eq!((rows.counts.stored, rows.counts.duplicate), (1, 1));
+            assert_eq!((rows.ids.len(), rows.ids[0].row), (1, 0));
+        }
+    }
+
+    #[test]
+    fn of_two_equal_records_the_earlier_stays() {
+        let [line, other] = by_hash();
+        let rows = run("s", &[other, line, line]);
+        assert_eq!(rows.outcomes, [Outcome::Duplicate, Outcome::Stored, Outcome::Duplicate]);
+        assert_eq!(rows.ids[0].record_index, 1);
+    }
+
+    #[test]
+    fn rows_between_repeats_keep_their_ids_and_places() {
+        let [winner, loser] = by_hash();
+        let (second, none) = (r#"{"insert_id":"2"}"#, r#"{"message":"no id"}"#);
+        let rows = run("s", &[loser, none, second, winner, second]);
+        assert_eq!(show(&rows), show(&run("s", &[none, second, winner])));
+        let places: Vec<_> = rows.ids.iter().map(|id| (id.record_index, id.row)).collect();
+        assert_eq!(places, [(3, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn an_id_counts_within_its_source_and_table() {
+        let [line, _] = by_hash();
+        let id = |source: &str, line: &str| run(source, &[line]).ids[0].id;
+        assert_eq!(id("a", line), id("a", line));
+        assert_ne!(id("a", line), id("b", line));
+        let activity = r#"{"insert_id":"1","event":"e","user_id":"u"}"#;
+        assert_ne!(id("a", line), id("a", activity));
+        assert_eq!(run("a", &[line, activity]).counts.stored, 2);
+    }
+}

@@ -36,6 +36,7 @@ impl Enricher {
             && let Some(route) = route_template(path)
         {
             record.set_text_copy(Text::HttpRoute, &route);
+            record.traits.is_route_derived = true;
         }
         if let Some(agent) = record.text_bytes(payload, Text::UserAgent) {
             let agent = self.agent(agent);

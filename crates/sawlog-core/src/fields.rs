@@ -2,12 +2,13 @@
 //!
 //! For: the names that log libraries, OpenTelemetry's semantic conventions, Elastic Common Schema and Google's
 //! LogEntry use for the same thing. Not for: reading a syntax (the parsers) or deriving values ([`crate::enrich`]).
-//! Invariant: a value that does not fit its slot becomes an attribute under its own name; nothing is dropped.
+//! Invariants: a value that does not fit its slot becomes an attribute under its own name; nothing is dropped. Which
+//! field fills a slot follows from names and values ([`Rank`]); order decides only between fields of one rank.
 
 use crate::defect::{Defect, Reason};
 use crate::record::{AttributeType, Float, Int, Record, Span, Text, Time, Value};
 use crate::severity;
-use crate::time;
+use crate::time::{self, ExactTime};
 use crate::value::{self, DurationUnit};
 
 /// What a field means.
@@ -27,6 +28,8 @@ pub(crate) enum Target {
     MaybeTime(Time),
     /// A severity word or number.
     Severity,
+    /// The same; numbers may be of Google's `LogSeverity`.
+    GoogleSeverity,
     /// A severity number on OpenTelemetry's scale.
     SeverityNumber,
     /// The value of a metric point.
@@ -102,7 +105,8 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"date" | b"t" | b"asctime" | b"created_at" | b"createdAt" | b"event.created" => Target::MaybeTime(Time::Event),
         b"observed_time" | b"observed_timestamp" | b"receiveTimestamp" => Target::MaybeTime(Time::Observed),
         b"start_time" => Target::MaybeTime(Time::Start),
-        b"severity" | b"level" | b"lvl" | b"loglevel" | b"log_level" | b"log.level" | b"levelname"
+        b"severity" => Target::GoogleSeverity,
+        b"level" | b"lvl" | b"loglevel" | b"log_level" | b"log.level" | b"levelname" | b"level_name"
         | b"severity_text" | b"severityText" => Target::Severity,
         b"severity_number" | b"severityNumber" => Target::SeverityNumber,
         b"message" | b"msg" | b"body" | b"log" | b"textPayload" | b"short_message" | b"text" => {
@@ -125,9 +129,8 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"trace_id" | b"traceId" | b"trace.id" | b"traceID" | b"trace" => Target::Text(Text::TraceId),
         b"span_id" | b"spanId" | b"span.id" | b"spanID" => Target::Text(Text::SpanId),
         b"trace_flags" | b"traceFlags" => Target::Int(Int::TraceFlags),
-        b"insert_id" | b"insertId" | b"event_id" | b"eventId" | b"event.id" | b"log.record.uid" => {
-            Target::Text(Text::InsertId)
-        }
+        // Not event_id, which names a kind of event (4624: a logon on Windows): taking it would remove rows as repeats.
+        b"insert_id" | b"insertId" | b"event.id" | b"log.record.uid" => Target::Text(Text::InsertId),
         b"user_id" | b"userId" | b"user.id" | b"uid" | b"enduser.id" | b"distinct_id" => Target::Text(Text::UserId),
         b"session_id" | b"sessionId" | b"session.id" => Target::Text(Text::SessionId),
         b"device" | b"device.type" | b"device_type" => Target::Text(Text::Device),
@@ -235,27 +238,226 @@ fn metric_target(key: &[u8]) -> Option<Target> {
     })
 }
 
-/// Puts a named value where it belongs. `key` is the dotted name, `key_span` the same bytes as a span.
-pub(crate) fn assign(
-    record: &mut Record,
-    payload: &[u8],
+/// Names that often mean something else: they fill a slot only when no better name does.
+fn is_weak(found: Target, key: &[u8]) -> bool {
+    match found {
+        Target::MaybeTime(slot) => slot == Time::Event,
+        Target::Text(Text::Message) => matches!(key, b"body" | b"log" | b"text"),
+        Target::Text(Text::Service) => matches!(key, b"app" | b"application"),
+        Target::Text(Text::UserId) => key == b"uid",
+        Target::Text(Text::ClientAddress) => key == b"ip",
+        Target::Size(Int::ResponseBytes) => key == b"bytes",
+        _ => false,
+    }
+}
+
+/// A named value of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    /// Its dotted name.
+    pub(crate) key: Span,
+    pub(crate) value: Value,
+    /// Where it stands in the payload, for messages.
+    pub(crate) at: usize,
+}
+
+/// How well a field is placed to fill a slot, best first. Fields of the record itself with a clear name and a value
+/// that fits are before all of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// In the object that holds the record's payload: what the envelope says goes before it.
+    Body,
+    /// The name is clear, but the value is no time or severity as far as one can tell.
+    Doubtful,
+    /// The name often means something else.
+    Weak,
+    /// The same in the payload's object.
+    WeakBody,
+    /// In labels or the resource.
+    Label,
+}
+
+impl Rank {
+    const ALL: [Self; 5] = [Self::Body, Self::Doubtful, Self::Weak, Self::WeakBody, Self::Label];
+}
+
+/// A field that waits for the end of its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Postponed {
+    rank: Rank,
     scope: Option<Container>,
-    key_span: Span,
-    value: Value,
-    receive_time: i64,
-) -> Result<(), Defect> {
-    let found = target(record.bytes(payload, key_span))
-        .filter(|found| !matches!(scope, Some(Container::Labels | Container::Resource)) || found.holds_in_labels());
-    let value = as_null_if_null_word(record, payload, value);
-    let fits = match found {
-        Some(found) => fill(record, payload, found, value, receive_time)?,
-        None => false,
+    found: Option<Target>,
+    field: Field,
+}
+
+/// Whether a slot took a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Taken,
+    NotTaken,
+    /// Only if nothing better comes.
+    Doubtful,
+}
+
+impl Fit {
+    const fn when(is_taken: bool) -> Self {
+        if is_taken { Self::Taken } else { Self::NotTaken }
+    }
+}
+
+/// Puts a field where it belongs, or keeps it for [`finish`].
+pub(crate) fn assign(record: &mut Record, payload: &[u8], scope: Option<Container>, field: Field, receive_time: i64) {
+    let value = as_null_if_null_word(record, payload, field.value);
+    let field = Field { value, ..field };
+    let key = record.bytes(payload, field.key);
+    let is_outside = matches!(scope, Some(Container::Labels | Container::Resource));
+    let found = target(key).filter(|found| !is_outside || found.holds_in_labels());
+    let is_weak = found.is_some_and(|found| is_weak(found, key));
+    let rank = match (scope, found) {
+        (None, None) => {
+            record.traits.has_log_name |= key == b"logName";
+            return keep(record, payload, scope, field);
+        }
+        // An attribute of the resource is one wherever it stands.
+        (Some(Container::Resource), None) => return keep(record, payload, scope, field),
+        (None, Some(Target::Text(Text::Message))) if key == b"short_message" => {
+            record.traits.has_gelf_message = true;
+            None
+        }
+        (None, Some(Target::Text(Text::ServiceVersion))) if key == b"version" => {
+            let is_free = record.text(Text::ServiceVersion).is_none();
+            record.traits.has_gelf_version = is_free && matches!(record.bytes(payload, value.text), b"1.1" | b"1.0");
+            None
+        }
+        (None, Some(_)) => is_weak.then_some(Rank::Weak),
+        (Some(Container::Body), _) => Some(if is_weak { Rank::WeakBody } else { Rank::Body }),
+        (Some(Container::Labels | Container::Resource), _) => Some(Rank::Label),
     };
-    if !fits {
-        let add = if scope == Some(Container::Resource) { Record::add_resource } else { Record::add_attribute };
-        add(record, payload, key_span, value);
+    let one = Postponed { rank: rank.unwrap_or(Rank::Doubtful), scope, found, field };
+    if rank.is_some() || place(record, payload, &one, receive_time) == Fit::Doubtful {
+        record.postponed.push(one);
+    }
+}
+
+/// Places the fields that were kept for the end of the record, best first.
+pub(crate) fn finish(record: &mut Record, payload: &[u8], receive_time: i64) -> Result<(), Defect> {
+    if !record.postponed.is_empty() {
+        let mut postponed = std::mem::take(&mut record.postponed);
+        let placed = place_all(record, payload, &mut postponed, receive_time);
+        postponed.clear();
+        // The list goes back for its allocation.
+        record.postponed = postponed;
+        placed?;
+    }
+    if record.traits.has_gelf_message && record.traits.has_gelf_version {
+        finish_gelf(record, payload);
     }
     Ok(())
+}
+
+fn place_all(
+    record: &mut Record,
+    payload: &[u8],
+    postponed: &mut Vec<Postponed>,
+    receive_time: i64,
+) -> Result<(), Defect> {
+    for rank in Rank::ALL {
+        for index in 0..postponed.len() {
+            let one = postponed[index];
+            if one.rank != rank {
+                continue;
+            }
+            if rank == Rank::Doubtful {
+                place_doubtful(record, payload, &one, receive_time)?;
+            } else if place(record, payload, &one, receive_time) == Fit::Doubtful {
+                postponed.push(Postponed { rank: Rank::Doubtful, ..one });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fills the field's slot or makes it an attribute, unless its value is doubtful.
+fn place(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64) -> Fit {
+    let field = one.field;
+    let fit = one.found.map_or(Fit::NotTaken, |found| fill(record, payload, found, field.value, receive_time));
+    match (fit, one.found) {
+        (Fit::NotTaken, _) => keep(record, payload, one.scope, field),
+        (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
+        _ => {}
+    }
+    fit
+}
+
+/// Fills a slot that is still free with a value that is hard to believe. A time that cannot be read is a defect: the
+/// record would otherwise stand at a time that its maker did not mean.
+fn place_doubtful(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64) -> Result<(), Defect> {
+    let Postponed { scope, found, field, .. } = *one;
+    match found {
+        Some(Target::Time(slot)) if record.time(slot).is_none() => {
+            match read_time(record, payload, field.value, receive_time) {
+                Some((time, _)) => set_time(record, slot, time),
+                None => {
+                    let written = String::from_utf8_lossy(record.bytes(payload, field.value.text)).into_owned();
+                    let name = record.bytes(payload, field.key);
+                    return Err(Defect::new(Reason::TimeUnreadable).about(&written).in_field(name).at(field.at));
+                }
+            }
+        }
+        Some(Target::Severity | Target::GoogleSeverity) if record.text(Text::SeverityText).is_none() => {
+            record.set_text(Text::SeverityText, field.value.text);
+        }
+        _ => keep(record, payload, scope, field),
+    }
+    Ok(())
+}
+
+/// Makes a field an attribute. Labels of a LogEntry keep the name of their object, so that they do not meet the fields
+/// of its payload.
+fn keep(record: &mut Record, payload: &[u8], scope: Option<Container>, field: Field) {
+    match scope {
+        Some(Container::Resource) => record.add_resource(payload, field.key, field.value),
+        Some(Container::Labels) if record.traits.has_log_name => {
+            let key = record.keep_joined(payload, b"labels.", field.key);
+            record.add_attribute(payload, key, field.value);
+        }
+        _ => record.add_attribute(payload, field.key, field.value),
+    }
+}
+
+/// Keeps a value as an attribute too where its slot says less: the resource name around a trace id
+/// (`projects/…/traces/ID`) and the nanoseconds of a LogEntry's latency.
+fn keep_what_is_lost(record: &mut Record, payload: &[u8], found: Target, field: Field) {
+    let is_lost = match found {
+        Target::Text(Text::TraceId) => record.text(Text::TraceId).is_some_and(|id| id.len() < field.value.text.len()),
+        Target::Duration(DurationUnit::Seconds) => {
+            record.bytes(payload, field.key) == b"httpRequest.latency"
+                && has_nanos(record.bytes(payload, field.value.text))
+        }
+        _ => false,
+    };
+    if is_lost {
+        record.add_attribute(payload, field.key, field.value);
+    }
+}
+
+/// Whether a number has digits other than 0 past the sixth after its point.
+fn has_nanos(text: &[u8]) -> bool {
+    let point = memchr::memchr(b'.', text).unwrap_or(text.len());
+    text.iter().skip(point + 7).any(|digit| matches!(digit, b'1'..=b'9'))
+}
+
+/// GELF 1.1: `level` is a severity of syslog, `version` that of the format.
+fn finish_gelf(record: &mut Record, payload: &[u8]) {
+    if let Some(version) = record.text(Text::ServiceVersion) {
+        record.clear_text(Text::ServiceVersion);
+        let key = record.keep(b"version");
+        record.add_attribute(payload, key, Value { text: version, kind: AttributeType::Text });
+    }
+    let level = record.text_bytes(payload, Text::SeverityText).and_then(value::integer);
+    if let Some(level @ 0..=7) = level {
+        record.set_int(Int::SeverityNumber, severity::number_of_syslog(level as u8));
+    }
 }
 
 /// Where an OTLP attribute stands: what it may mean follows from that. Times, kinds and metric values have fields of
@@ -273,16 +475,17 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn takes(self, found: Target, key: &[u8]) -> bool {
-        use Text::{Environment, Host, InsertId, Message, MetricName, Region, Service, ServiceVersion, Unit};
+    fn takes(self, found: Target) -> bool {
+        use Text::{Environment, Host, Message, MetricName, Region, Service, ServiceVersion, Unit};
         match (self, found) {
             (Self::Resource | Self::DataPoint, Target::Text(slot)) => {
                 matches!(slot, Environment | Host | Region | Service | ServiceVersion)
             }
-            // Other ids of events name a kind of event, not the one event; taking them would remove rows as repeats.
-            (Self::LogRecord, Target::Text(InsertId)) => matches!(key, b"log.record.uid" | b"event.id"),
             (Self::LogRecord, Target::Text(slot)) => !matches!(slot, Message | MetricName | Unit),
-            (Self::LogRecord, Target::Int(_) | Target::Size(_) | Target::Duration(_) | Target::Severity) => true,
+            (
+                Self::LogRecord,
+                Target::Int(_) | Target::Size(_) | Target::Duration(_) | Target::Severity | Target::GoogleSeverity,
+            ) => true,
             _ => false,
         }
     }
@@ -290,16 +493,19 @@ impl Place {
 
 /// Puts an OTLP attribute where it belongs. Its type was given, so that words such as `none` stay what they are.
 pub(crate) fn assign_typed(record: &mut Record, payload: &[u8], place: Place, key_span: Span, value: Value) {
-    let key = record.bytes(payload, key_span);
-    let found = target(key).filter(|found| place.takes(*found, key));
+    let found = target(record.bytes(payload, key_span)).filter(|found| place.takes(*found));
     let says_nothing = value.kind == AttributeType::Null || value::is_null_word(record.bytes(payload, value.text));
-    let fits = match found {
-        Some(found) if !says_nothing => fill(record, payload, found, value, 0).unwrap_or(false),
-        _ => false,
+    let field = Field { key: key_span, value, at: 0 };
+    let fit = match found {
+        Some(found) if !says_nothing => fill(record, payload, found, value, 0),
+        _ => Fit::NotTaken,
     };
-    if !fits {
-        let add = if place == Place::Resource { Record::add_resource } else { Record::add_attribute };
-        add(record, payload, key_span, value);
+    match (fit, found) {
+        (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
+        // Only a severity may be doubtful here, and a word of the sender's own is one.
+        (Fit::Doubtful, _) => record.set_text(Text::SeverityText, value.text),
+        _ if place == Place::Resource => record.add_resource(payload, key_span, value),
+        _ => record.add_attribute(payload, key_span, value),
     }
 }
 
@@ -313,7 +519,7 @@ pub(crate) fn derive_severity_number(record: &mut Record, payload: &[u8]) {
 
 fn severity_number(text: &[u8]) -> Option<i64> {
     match value::whole_number(text) {
-        Some(level) => severity::number_of_level(level, true),
+        Some(level) => severity::number_of_level(level),
         None => severity::number_of_word(text.trim_ascii()),
     }
 }
@@ -329,16 +535,16 @@ fn as_null_if_null_word(record: &Record, payload: &[u8], value: Value) -> Value 
 }
 
 /// Whether the slot took the value. A null fills every slot in the sense that there is nothing left to keep.
-fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receive_time: i64) -> Result<bool, Defect> {
+fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receive_time: i64) -> Fit {
     if value.kind == AttributeType::Null {
-        return Ok(!matches!(found, Target::MetricType | Target::Kind));
+        return Fit::when(!matches!(found, Target::MetricType | Target::Kind));
     }
     let is_scalar = matches!(value.kind, AttributeType::Text | AttributeType::Integer | AttributeType::Float);
     if !is_scalar {
-        return Ok(fill_from_other(record, found, value));
+        return Fit::when(fill_from_other(record, found, value));
     }
     let bytes = record.bytes(payload, value.text);
-    Ok(match found {
+    Fit::when(match found {
         Target::Text(slot) => fill_text(record, payload, slot, value),
         Target::Int(slot) => {
             let number = value::whole_number(bytes).filter(|&number| i32::try_from(number).is_ok());
@@ -346,12 +552,12 @@ fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receiv
         }
         Target::Size(slot) => set_if_free(record, slot, value::size_bytes(bytes)),
         Target::Duration(unit) => set_if_free(record, Int::DurationUs, value::duration_micros(bytes, unit)),
-        Target::Time(slot) => fill_time(record, payload, slot, value, receive_time)?,
-        Target::MaybeTime(slot) => fill_time(record, payload, slot, value, receive_time).unwrap_or(false),
-        Target::Severity => fill_severity(record, payload, value),
+        Target::Time(slot) => return fill_time(record, payload, slot, value, receive_time),
+        Target::MaybeTime(slot) => fill_time(record, payload, slot, value, receive_time) == Fit::Taken,
+        Target::Severity | Target::GoogleSeverity => return fill_severity(record, payload, found, value),
         Target::SeverityNumber => {
             let number = value::whole_number(bytes).filter(|number| (1..=24).contains(number));
-            set_if_free(record, Int::SeverityNumber, number)
+            fill_severity_number(record, number)
         }
         Target::MetricValue => fill_metric_value(record, payload, value),
         Target::MetricType => {
@@ -426,28 +632,68 @@ fn hex_id(record: &mut Record, payload: &[u8], text: Span) -> Option<Span> {
     Some(text.trimmed(front, 0))
 }
 
-fn fill_time(record: &mut Record, payload: &[u8], slot: Time, value: Value, receive_time: i64) -> Result<bool, Defect> {
-    if record.time(slot).is_some() {
-        return Ok(false);
-    }
+/// The time that a value says, and whether it was a bare number.
+fn read_time(record: &Record, payload: &[u8], value: Value, receive_time: i64) -> Option<(ExactTime, bool)> {
     let bytes = record.bytes(payload, value.text);
-    let micros =
-        if value.kind == AttributeType::Text { time::parse(bytes, receive_time) } else { time::of_epoch_number(bytes) };
-    let Some(micros) = micros else {
-        return Err(Defect::new(Reason::TimeUnreadable).about(&String::from_utf8_lossy(bytes)));
-    };
-    record.set_time(slot, micros);
-    Ok(true)
+    if value.kind == AttributeType::Text
+        && let Some(time) = time::parse_calendar(bytes, receive_time)
+    {
+        return Some((time, false));
+    }
+    time::of_epoch_number(bytes.trim_ascii()).map(|time| (time, true))
 }
 
-fn fill_severity(record: &mut Record, payload: &[u8], value: Value) -> bool {
-    if record.text(Text::SeverityText).is_some() {
-        return false;
+fn fill_time(record: &mut Record, payload: &[u8], slot: Time, value: Value, receive_time: i64) -> Fit {
+    if record.time(slot).is_some() {
+        return Fit::NotTaken;
     }
-    let number = severity_number(record.bytes(payload, value.text));
+    match read_time(record, payload, value, receive_time) {
+        Some((time, is_number)) if !is_number || time.is_plausible_epoch() => {
+            set_time(record, slot, time);
+            Fit::Taken
+        }
+        _ => Fit::Doubtful,
+    }
+}
+
+/// Sets a time; nanoseconds below its microsecond are kept beside it.
+pub(crate) fn set_time(record: &mut Record, slot: Time, time: ExactTime) {
+    record.set_time(slot, time.micros);
+    if time.nanos != 0 {
+        let beside = match slot {
+            Time::Event => Int::EventTimeNanos,
+            Time::Observed => Int::ObservedTimeNanos,
+            Time::Start => Int::StartTimeNanos,
+        };
+        record.set_int(beside, time.nanos);
+    }
+}
+
+fn fill_severity(record: &mut Record, payload: &[u8], found: Target, value: Value) -> Fit {
+    if record.text(Text::SeverityText).is_some() {
+        return Fit::NotTaken;
+    }
+    let bytes = record.bytes(payload, value.text);
+    let of_google = || value::integer(bytes).and_then(severity::number_of_google);
+    let number = severity_number(bytes).or_else(|| (found == Target::GoogleSeverity).then(of_google).flatten());
+    if number.is_none() {
+        return Fit::Doubtful;
+    }
     record.set_text(Text::SeverityText, value.text);
-    set_if_free(record, Int::SeverityNumber, number);
-    true
+    record.traits.is_severity_derived |= set_if_free(record, Int::SeverityNumber, number);
+    Fit::Taken
+}
+
+/// A number that is said outright goes before one that a severity's text implies.
+fn fill_severity_number(record: &mut Record, number: Option<i64>) -> bool {
+    match number {
+        Some(number) if record.traits.is_severity_derived => {
+            record.traits.is_severity_derived = false;
+            record.set_int(Int::SeverityNumber, number);
+            true
+        }
+        _ => set_if_free(record, Int::SeverityNumber, number),
+    }
 }
 
 fn fill_metric_value(record: &mut Record, payload: &[u8], value: Value) -> bool {
@@ -466,3 +712,6 @@ fn fill_metric_value(record: &mut Record, payload: &[u8], value: Value) -> bool 
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ mod rows;
 pub mod rules;
 pub mod schema;
 mod severity;
+#[cfg(test)]
+mod shown;
 pub mod sketch;
 pub mod time;
 pub mod top_k;

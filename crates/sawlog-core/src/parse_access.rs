@@ -131,3 +131,93 @@ impl Line<'_> {
         Span::payload(self.at, self.text.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::batch::Format;
+    use crate::shown;
+
+    #[track_caller]
+    fn check(line: &str, row: &str) {
+        assert_eq!(shown::rows(Format::Access, line), row, "{line}");
+    }
+
+    #[test]
+    fn combined_and_common_lines_are_read() {
+        check(
+            r#"203.0.113.9 - ann [24/Nov/2026:03:00:00 +0100] "GET /a/17?x=1 HTTP/1.1" 200 512 "https://example.com/" "curl/8.5.0""#,
+            "logs event_time=2026-11-24T02:00:00Z severity_number=9 severity_text=INFO message=GET /a/17?x=1 HTTP/1.1 http_method=GET http_path=/a/17 http_route=/a/{id} http_status=200 response_bytes=512 user_id=ann client_address=203.0.113.9 client_address_class=public user_agent=curl/8.5.0 user_agent_family=curl referrer=https://example.com/ @network.protocol=s:HTTP/1.1 @url.query=s:x=1",
+        );
+        check(
+            r#"::1 - - [24/Nov/2026:03:00:00 +0000] "GET / HTTP/1.0" 503 -"#,
+            "logs severity_number=17 severity_text=ERROR message=GET / HTTP/1.0 http_method=GET http_path=/ http_route=/ http_status=503 client_address=::1 client_address_class=private @network.protocol=s:HTTP/1.0",
+        );
+    }
+
+    #[test]
+    fn what_follows_or_is_odd_is_kept() {
+        let start = "a ID b [24/Nov/2026:03:00:00 +0000]";
+        let row = "user_id=b client_address=a";
+        let found = "logs severity_number=13 severity_text=WARN";
+        for (rest, message, attributes) in [
+            (r#""GET /x" 404 0"#, "GET /x http_method=GET http_path=/x http_route=/x", ""),
+            (r#""-" 408 0"#, "-", ""),
+            (r#""" 400 0"#, "", ""),
+            (r#""\x16\x03\x01" 400 0"#, r"\x16\x03\x01", ""),
+            (r#""get /x HTTP/1.1" 400 0"#, "get /x HTTP/1.1", ""),
+            (
+                r#""GET /\"q\" HTTP/1.1" 400 0"#,
+                r#"GET /\"q\" HTTP/1.1 http_method=GET http_path=/\"q\" http_route=/\"q\""#,
+                " @network.protocol=s:HTTP/1.1",
+            ),
+            (
+                r#""GET /x" 404 0 "-" "-" "203.0.113.9" 0.004"#,
+                "GET /x http_method=GET http_path=/x http_route=/x",
+                r#" @http.log_rest=s:"203.0.113.9" 0.004"#,
+            ),
+        ] {
+            let status = if rest.contains(" 404 ") {
+                "404"
+            } else if rest.contains(" 408 ") {
+                "408"
+            } else {
+                "400"
+            };
+            check(
+                &format!("{start} {rest}"),
+                &format!(
+                    "{found} message={message} http_status={status} response_bytes=0 {row} @http.ident=s:ID{attributes}"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn other_lines_are_dead_letters_with_the_place() {
+        for (line, letter) in [
+            (
+                "hello",
+                "format_mismatch error=the line does not follow the declared format: expected a word (at byte 5) byte_offset=5",
+            ),
+            (
+                "a - - 200",
+                "format_mismatch error=the line does not follow the declared format: expected '[' (at byte 6) byte_offset=6",
+            ),
+            (
+                r#"a - - [24/Nov/2026:03:00:00 +0000] "GET / 200 1"#,
+                "format_mismatch error=the line does not follow the declared format: expected a closing '\"' (at byte 35) byte_offset=35",
+            ),
+            (
+                r#"a - - [24/Nov/2026:03:00:00 +0000] "GET /" OK 1"#,
+                "format_mismatch error=the line does not follow the declared format: expected a three-digit status (at byte 47) byte_offset=47",
+            ),
+            (
+                r#"a - - [99/Nov/2026:03:00:00 +0000] "GET /" 200 1"#,
+                "time_unreadable field=time error=the time is in no known form: 99/Nov/2026:03:00:00 +0000",
+            ),
+        ] {
+            let stage = if letter.starts_with("time") { "standardize" } else { "parse" };
+            check(line, &format!("dead_letters stage={stage} reason={letter}"));
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! Invariant: recursion and work are bounded by [`NESTING_MAX`] and [`FIELDS_MAX`].
 
 use crate::defect::{Defect, Reason};
-use crate::fields::{self, Container};
+use crate::fields::{self, Container, Field};
 use crate::limits::{FIELDS_MAX, NESTING_MAX};
 use crate::record::{AttributeType, Record, Span, Value};
 
@@ -23,7 +23,7 @@ pub(crate) fn parse_json(payload: &[u8], receive_time: i64, record: &mut Record)
     if parser.cursor.at != payload.len() {
         return Err(parser.cursor.unexpected());
     }
-    Ok(())
+    fields::finish(record, payload, receive_time)
 }
 
 struct Parser<'a> {
@@ -81,10 +81,8 @@ impl Parser<'_> {
         let value = self.value(depth)?;
         let payload = self.cursor.text;
         let key = if self.path.is_empty() { key } else { self.record.keep_joined(payload, &self.path, key) };
-        fields::assign(self.record, payload, scope, key, value, self.receive_time).map_err(|defect| {
-            let name = self.record.bytes(payload, key);
-            defect.in_field(name).at(at)
-        })
+        fields::assign(self.record, payload, scope, Field { key, value, at }, self.receive_time);
+        Ok(())
     }
 
     fn nested(&mut self, scope: Option<Container>, key: Span, depth: usize) -> Result<(), Defect> {
@@ -92,8 +90,7 @@ impl Parser<'_> {
         if depth == 1
             && let Some(container) = fields::container(self.record.bytes(payload, key))
         {
-            let scope = if container == Container::Body { None } else { Some(container) };
-            return self.object(scope, depth + 1);
+            return self.object(Some(container), depth + 1);
         }
         let prefix = self.path.len();
         self.path.extend_from_slice(self.record.bytes(payload, key));
@@ -358,4 +355,152 @@ fn unicode_escape(raw: &[u8]) -> Option<(char, usize)> {
         return Some((char::from_u32(code)?, 12));
     }
     Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Format;
+    use crate::shown;
+
+    #[track_caller]
+    fn check(json: &str, row: &str) {
+        assert_eq!(shown::rows(Format::Json, json), row, "{json}");
+    }
+
+    #[track_caller]
+    fn check_defect(json: &str, reason: Reason, at: usize) {
+        let mut record = Record::default();
+        let defect = parse_json(json.as_bytes(), shown::RECEIVED, &mut record).expect_err(json);
+        assert_eq!((defect.reason, defect.byte_offset), (reason, Some(at)), "{json}");
+    }
+
+    #[test]
+    fn values_keep_their_text_and_their_type() {
+        for (value, shown) in [
+            ("1", "i:1"),
+            ("-0", "i:-0"),
+            ("1.50", "d:1.50"),
+            ("1e400", "d:1e400"),
+            ("123456789012345678901234567890", "i:123456789012345678901234567890"),
+            ("true", "b:true"),
+            ("false", "b:false"),
+            ("null", "n:"),
+            ("[]", "j:[]"),
+            ("{}", "j:{}"),
+            ("[1, {\"a\": null}]", "j:[1, {\"a\": null}]"),
+            (r#""text""#, "s:text"),
+            (r#""007""#, "s:007"),
+            (r#""12""#, "s:12"),
+            (r#""true""#, "s:true"),
+            (r#""a\"b\\c\/d\n\t\u00e9\ud83d\ude00""#, "s:a\"b\\c/d\n\té😀"),
+            (r#""\ud83d""#, "s:\u{fffd}"),
+            ("\"a\u{1}b\"", "s:a\u{1}b"),
+        ] {
+            check(&format!(r#"{{"k":{value}}}"#), &format!("logs @k={shown}"));
+        }
+    }
+
+    #[test]
+    fn null_words_are_nulls() {
+        for word in ["", "-", "null", "NULL", "None", "nil", "N/A", "undefined"] {
+            check(&format!(r#"{{"k":"{word}"}}"#), "logs @k=n:");
+            check(&format!(r#"{{"service":"{word}","message":"{word}","status":"{word}"}}"#), "logs");
+        }
+        for word in ["nothing", "--", " ", "0", "nulls"] {
+            check(&format!(r#"{{"k":"{word}"}}"#), &format!("logs @k=s:{word}"));
+        }
+    }
+
+    #[test]
+    fn numbers_in_strings_and_units_fill_slots() {
+        for (json, row) in [
+            (r#""status":"404""#, "logs severity_number=13 severity_text=WARN http_status=404"),
+            (r#""status":404.0"#, "logs severity_number=13 severity_text=WARN http_status=404"),
+            (r#""duration":"107ms""#, "logs duration_us=107000"),
+            (r#""duration":"1m30s""#, "logs duration_us=90000000"),
+            (r#""duration_s":1.5"#, "logs duration_us=1500000"),
+            (r#""bytes_sent":"1.5KiB""#, "logs response_bytes=1536"),
+            (r#""timestamp":"1795485600""#, "logs event_time=2026-11-24T02:00:00Z"),
+            (r#""timestamp":"2026-11-24 04:00:00.5 +02:00""#, "logs event_time=2026-11-24T02:00:00.500000Z"),
+        ] {
+            check(&format!("{{{json}}}"), row);
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_type_than_its_column_is_an_attribute() {
+        for (json, row) in [
+            (r#""status":"ok""#, "logs @status=s:ok"),
+            (r#""status":1e12"#, "logs @status=d:1e12"),
+            (r#""status":true"#, "logs @status=b:true"),
+            (r#""duration":"fast""#, "logs @duration=s:fast"),
+            (r#""service":{"name":"a"}"#, "logs service=a"),
+            (r#""service":["a"]"#, "logs @service=j:[\"a\"]"),
+            (r#""service":5"#, "logs service=5"),
+            (r#""trace_id":"short""#, "logs @trace_id=s:short"),
+            (r#""message":5"#, "logs message=5 message_type=i"),
+            (r#""message":[1]"#, "logs message=[1] message_type=j"),
+            (r#""message":true"#, "logs message=true message_type=b"),
+            (r#""level":["a"]"#, "logs @level=j:[\"a\"]"),
+            (r#""ts":[1]"#, "logs @ts=j:[1]"),
+        ] {
+            check(&format!("{{{json}}}"), row);
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_kept_twice() {
+        check(r#"{"a":1,"a":"x","a":null}"#, "logs @a=i:1 @a#2=s:x @a#3=n:");
+        check(r#"{"a":{"b":1},"a.b":2}"#, "logs @a.b=i:1 @a.b#2=i:2");
+        check(r#"{"message":"first","message":"second"}"#, "logs message=first @message=s:second");
+        check(r#"{"a#2":0,"a":1,"a":2}"#, "logs @a#2=i:0 @a=i:1 @a#3=i:2");
+        check(r#"{"":1,"":2}"#, "logs @=i:1 @#2=i:2");
+    }
+
+    #[test]
+    fn nesting_and_fields_have_limits() {
+        let nested = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        let deep = format!("logs @{}a=i:1", "a.".repeat(NESTING_MAX - 1));
+        check(&nested(NESTING_MAX), &deep);
+        check_defect(&nested(NESTING_MAX + 1), Reason::NestingTooDeep, 5 * NESTING_MAX);
+        check_defect(&"[".repeat(100_000), Reason::JsonSyntax, 0);
+        check_defect(&format!(r#"{{"a":{}"#, "[".repeat(100_000)), Reason::NestingTooDeep, 5 + NESTING_MAX - 1);
+        let wide =
+            |count: usize| format!("{{{}}}", (0..count).map(|n| format!("\"k{n}\":1")).collect::<Vec<_>>().join(","));
+        assert!(parse_json(wide(FIELDS_MAX).as_bytes(), 0, &mut Record::default()).is_ok());
+        let defect = parse_json(wide(FIELDS_MAX + 1).as_bytes(), 0, &mut Record::default()).expect_err("too wide");
+        assert_eq!(defect.reason, Reason::TooManyFields);
+    }
+
+    #[test]
+    fn broken_text_is_refused_with_the_place() {
+        for (json, at) in [
+            (r#"{"a":"open"#, 5),
+            (r#"{"a":"open\"#, 5),
+            (r#"{"open"#, 1),
+            (r#"{"a":1"#, 6),
+            (r#"{"a""#, 4),
+            (r#"{"a":"#, 5),
+            (r#"{"a":1,}"#, 7),
+            (r#"{"a":1 "b":2}"#, 7),
+            (r#"{a:1}"#, 1),
+            (r#"{"a":01}"#, 5),
+            (r#"{"a":1.}"#, 7),
+            (r#"{"a":+1}"#, 5),
+            (r#"{"a":tru}"#, 5),
+            (r#"{"a":NaN}"#, 5),
+            (r#"{"a":"\x"}"#, 6),
+            (r#"{"a":"\u12"}"#, 6),
+            (r#"{"a":[1}"#, 7),
+            (r#"{"a":1}}"#, 7),
+            ("{", 1),
+        ] {
+            check_defect(json, Reason::JsonSyntax, at);
+        }
+        for json in ["[1]", "5", "\"text\"", "null"] {
+            let defect = parse_json(json.as_bytes(), 0, &mut Record::default()).expect_err(json);
+            assert_eq!(defect.reason, Reason::NotAnObject, "{json}");
+        }
+    }
 }

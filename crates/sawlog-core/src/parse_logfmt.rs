@@ -7,7 +7,7 @@
 //! Invariant: work is one pass over the line and at most [`FIELDS_MAX`] fields.
 
 use crate::defect::{Defect, Reason};
-use crate::fields;
+use crate::fields::{self, Field};
 use crate::limits::FIELDS_MAX;
 use crate::parse_json::unescape;
 use crate::record::{AttributeType, Record, Span, Value};
@@ -25,15 +25,12 @@ pub(crate) fn parse_logfmt(payload: &[u8], receive_time: i64, record: &mut Recor
         }
         pair_count += usize::from(token.is_pair());
         let value = token_value(payload, &token, record);
-        fields::assign(record, payload, None, token.key, value, receive_time).map_err(|defect| {
-            let name = record.bytes(payload, token.key);
-            defect.in_field(name).at(token.at)
-        })?;
+        fields::assign(record, payload, None, Field { key: token.key, value, at: token.at }, receive_time);
     }
     if pair_count == 0 {
         return Err(mismatch("key=value pairs", 0));
     }
-    Ok(())
+    fields::finish(record, payload, receive_time)
 }
 
 /// Whether a line is mostly pairs, at least `pairs_min` of them: ordinary text has a pair here and there.

@@ -5,7 +5,7 @@
 
 use crate::defect::{Defect, Reason};
 use crate::record::{AttributeType, Int, Record, Span, Text, Time, Value};
-use crate::{severity, time, value};
+use crate::{fields, severity, time, value};
 
 pub(crate) fn parse_syslog(payload: &[u8], receive_time: i64, record: &mut Record) -> Result<(), Defect> {
     let (priority, start) = priority(payload)?;
@@ -45,9 +45,9 @@ fn rfc5424(payload: &[u8], start: usize, receive_time: i64, record: &mut Record)
     let time_text = record.bytes(payload, written_time);
     if time_text != b"-" {
         let text = String::from_utf8_lossy(time_text).into_owned();
-        let micros = time::parse(time_text, receive_time)
+        let time = time::parse_calendar(time_text, receive_time)
             .ok_or_else(|| Defect::new(Reason::TimeUnreadable).in_field(b"timestamp").about(&text).at(start))?;
-        record.set_time(Time::Event, micros);
+        fields::set_time(record, Time::Event, time);
     }
     set_text(record, payload, Text::Host, host);
     set_text(record, payload, Text::Service, app);
@@ -138,16 +138,20 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `Jun 14 15:16:01 combo sshd(pam_unix)[19939]: text`; RFC 3339 times, as rsyslog writes them, are read too.
+/// `Jun 14 15:16:01 combo sshd(pam_unix)[19939]: text`; RFC 3339 times, as rsyslog writes them, are read too. The host
+/// may be missing.
 fn rfc3164(payload: &[u8], start: usize, receive_time: i64, record: &mut Record) -> Result<(), Defect> {
-    let Some((micros, len)) = time::parse_prefix(&payload[start..], receive_time) else {
+    let Some((time, len)) = time::parse_exact_prefix(&payload[start..], receive_time) else {
         return Err(mismatch("a time such as 'Jun 14 15:16:01'", start));
     };
-    record.set_time(Time::Event, micros);
+    fields::set_time(record, Time::Event, time);
     let host_at = start + len + 1;
     let host = word(payload, host_at).ok_or_else(|| mismatch("a host name", host_at))?;
-    set_text(record, payload, Text::Host, host);
-    let tag_at = host_at + host.len() + 1;
+    let is_host = !is_tag(record.bytes(payload, host));
+    if is_host {
+        set_text(record, payload, Text::Host, host);
+    }
+    let tag_at = if is_host { host_at + host.len() + 1 } else { host_at };
     let Some(rest) = payload.get(tag_at..) else {
         return Ok(());
     };
@@ -163,6 +167,30 @@ fn rfc3164(payload: &[u8], start: usize, receive_time: i64, record: &mut Record)
         record.set_text(Text::Message, Span::payload(message_at, payload.len()));
     }
     Ok(())
+}
+
+/// Whether a word is a tag and no host: `su:`, `sshd[77]:`. An address of IPv6 may end in two colons.
+fn is_tag(word: &[u8]) -> bool {
+    word.len() > 1 && word.ends_with(b":") && !word.ends_with(b"::")
+}
+
+/// Whether a line starts as rsyslog and systemd write files: a time of RFC 3339 with its zone, a host, a tag. Lines of
+/// programs that start with such a time have a severity, a bracket or no tag in these places.
+pub(crate) fn looks_like_rfc3339_syslog(line: &[u8]) -> bool {
+    let mut words = line.split(|&byte| byte == b' ').take(3);
+    let (Some(time), Some(host), Some(tag)) = (words.next(), words.next(), words.next()) else {
+        return false;
+    };
+    let has_zone = time.ends_with(b"Z") || time.len().checked_sub(6).is_some_and(|at| b"+-".contains(&time[at]));
+    let is_of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:".contains(byte);
+    time.get(10) == Some(&b'T')
+        && has_zone
+        && !host.is_empty()
+        && host.iter().all(is_of_host)
+        && !host.ends_with(b":")
+        && severity::number_of_word(host).is_none()
+        && is_tag(tag)
+        && tag[0].is_ascii_alphanumeric()
 }
 
 /// Length of `name[pid]` or `name` in front of a colon, if the text starts with a tag.
@@ -216,4 +244,106 @@ fn set_text(record: &mut Record, payload: &[u8], slot: Text, span: Span) {
 fn add(record: &mut Record, payload: &[u8], key: &[u8], text: Span, kind: AttributeType) {
     let key = record.keep(key);
     record.add_attribute(payload, key, Value { text, kind });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::batch::Format;
+    use crate::shown;
+
+    #[track_caller]
+    fn check(line: &str, row: &str) {
+        assert_eq!(shown::rows(Format::Syslog, line), row, "{line}");
+    }
+
+    #[test]
+    fn rfc5424_messages_are_read() {
+        let at_two = "logs event_time=2026-11-24T02:00:00.003Z";
+        let at_two = at_two.replace(".003Z", ".003000Z");
+        check(
+            "<165>1 2026-11-24T02:00:00.003Z host app 77 ID47 - \u{feff}hello",
+            &format!(
+                "{at_two} severity_number=10 severity_text=INFO service=app host=host message=hello @syslog.facility=i:20 @process.pid=i:77 @syslog.msgid=s:ID47"
+            ),
+        );
+        check("<13>1 - - - - - -", "logs severity_number=10 severity_text=INFO @syslog.facility=i:1");
+        check(
+            "<11>1 - h a p-1 - - two  spaces",
+            "logs severity_number=17 severity_text=ERROR service=a host=h message=two  spaces @syslog.facility=i:1 @process.pid=s:p-1",
+        );
+        check(
+            "<0>1 2026-11-24T02:00:00.123456789Z h - - - -",
+            "logs event_time=2026-11-24T02:00:00.123456Z event_time_nanos=789 severity_number=21 severity_text=FATAL host=h @syslog.facility=i:0",
+        );
+    }
+
+    #[test]
+    fn structured_data_becomes_attributes_without_its_escapes() {
+        let row = "logs severity_number=10 severity_text=INFO service=a host=h";
+        for (data, message, attributes) in [
+            (r#"[x@1 k="v"]"#, "m", "@x@1.k=s:v"),
+            (r#"[x@1 k="v" l=""][y z="1"]"#, "m", "@x@1.k=s:v @x@1.l=s: @y.z=s:1"),
+            (r#"[x k="a\"b\\c\]d"]"#, "m", r#"@x.k=s:a"b\c]d"#),
+            (r#"[x k="a\nb"]"#, "m", r"@x.k=s:a\nb"),
+            (r#"[x k="a" k="b"]"#, "m", "@x.k=s:a @x.k#2=s:b"),
+            (r#"[x k="] - ["]"#, "m", "@x.k=s:] - ["),
+            ("[empty]", "m", ""),
+        ] {
+            let line = format!("<13>1 - h a - - {data} {message}");
+            let expected = format!("{row} message={message} @syslog.facility=i:1 {attributes}");
+            check(&line, expected.trim_end());
+        }
+    }
+
+    #[test]
+    fn rfc3164_messages_are_read_with_and_without_parts() {
+        let row = "logs event_time=2026-11-24T02:00:00Z";
+        for (line, expected) in [
+            (
+                "Nov 24 02:00:00 combo sshd(pam_unix)[19939]: check pass",
+                "service=sshd(pam_unix) host=combo message=check pass @process.pid=i:19939",
+            ),
+            ("Nov 24 02:00:00 combo kernel: [ 0.0] up", "service=kernel host=combo message=[ 0.0] up"),
+            ("Nov 24 02:00:00 combo -- MARK --", "host=combo message=-- MARK --"),
+            ("Nov 24 02:00:00 combo", "host=combo"),
+            ("Nov 24 02:00:00 su: no host", "service=su message=no host"),
+            ("Nov 24 02:00:00 sshd[77]: no host: at all", "service=sshd message=no host: at all @process.pid=i:77"),
+            ("Nov 24 02:00:00 fe80:: su: hi", "service=su host=fe80:: message=hi"),
+            (
+                "2026-11-24T02:00:00+00:00 vm-1 systemd[1]: Started.",
+                "service=systemd host=vm-1 message=Started. @process.pid=i:1",
+            ),
+            ("2026-11-24T03:00:00.000000+01:00 vm-1 a/b[x]: hi", "service=a/b host=vm-1 message=hi @process.pid=s:x"),
+        ] {
+            check(line, &format!("{row} {expected}"));
+        }
+        check(
+            "<34>Nov 24 02:00:00 su: hi",
+            &format!("{row} severity_number=18 severity_text=ERROR service=su message=hi @syslog.facility=i:4"),
+        );
+    }
+
+    #[test]
+    fn other_lines_are_dead_letters_with_the_place() {
+        for (line, error) in [
+            ("hello", "expected a time such as 'Jun 14 15:16:01' (at byte 0) byte_offset=0"),
+            ("<192>Nov 24 02:00:00 h a: b", "expected a priority <0> to <191> (at byte 0) byte_offset=0"),
+            ("<13", "expected a priority <0> to <191> (at byte 0) byte_offset=0"),
+            ("Nov 24 02:00:00", "expected a host name (at byte 16) byte_offset=16"),
+            ("<13>1 - h a", "expected time, host, app, process and message id (at byte 12) byte_offset=12"),
+            ("<13>1 - h a - - x", "expected structured data or '-' (at byte 16) byte_offset=16"),
+            ("<13>1 - h a - - [x", "expected ']' (at byte 17) byte_offset=17"),
+            ("<13>1 - h a - - [x k=v]", "expected a quoted value (at byte 21) byte_offset=21"),
+            ("<13>1 - h a - - [x k=\"v", "expected a closing quote (at byte 22) byte_offset=22"),
+            ("<13>1 - h a - - [x k=\"v\\", "expected a closing quote (at byte 22) byte_offset=22"),
+        ] {
+            let letter =
+                "dead_letters stage=parse reason=format_mismatch error=the line does not follow the declared format";
+            check(line, &format!("{letter}: {error}"));
+        }
+        check(
+            "<13>1 soon h a - - -",
+            "dead_letters stage=standardize reason=time_unreadable field=timestamp error=the time is in no known form: soon (at byte 6) byte_offset=6",
+        );
+    }
 }

@@ -4,6 +4,8 @@
 //! each byte once. Not for: naming columns ([`crate::schema`]) or building arrays ([`crate::rows`]).
 //! Invariants: a span was made by the record that resolves it; attribute keys are unique within their list.
 
+use crate::fields::Postponed;
+
 /// Bytes of the payload, or of the record's scratch buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -183,6 +185,25 @@ pub struct Record {
     pub(crate) metric_value: Option<Value>,
     /// Whether a metric point says outright that it has no finite value.
     pub(crate) is_without_value: bool,
+    /// Fields that wait for the end of the record, when it is known what others said.
+    pub(crate) postponed: Vec<Postponed>,
+    /// What the record's fields say about its maker.
+    pub(crate) traits: Traits,
+}
+
+/// What is known about a record besides its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// It has the message of a GELF record.
+    pub(crate) has_gelf_message: bool,
+    /// It has a GELF version, which stands in the slot of the service's version.
+    pub(crate) has_gelf_version: bool,
+    /// It has the name of a log, as Google's LogEntry has.
+    pub(crate) has_log_name: bool,
+    /// The severity number was read from the severity's text.
+    pub(crate) is_severity_derived: bool,
+    /// The route was made from the path.
+    pub(crate) is_route_derived: bool,
 }
 
 impl Default for Record {
@@ -200,6 +221,8 @@ impl Default for Record {
             claimed_kind: None,
             metric_value: None,
             is_without_value: false,
+            postponed: Vec::new(),
+            traits: Traits::default(),
         }
     }
 }
@@ -219,6 +242,8 @@ impl Record {
         self.claimed_kind = None;
         self.metric_value = None;
         self.is_without_value = false;
+        self.postponed.clear();
+        self.traits = Traits::default();
     }
 
     /// Takes over all values of another record, none of which may lie in a payload.
@@ -235,6 +260,8 @@ impl Record {
         self.claimed_kind = other.claimed_kind;
         self.metric_value = other.metric_value;
         self.is_without_value = other.is_without_value;
+        self.postponed.clone_from(&other.postponed);
+        self.traits = other.traits;
     }
 
     /// The bytes of a span.
@@ -348,16 +375,41 @@ impl Record {
         self.resource.entries.push(Attribute { key, value });
     }
 
-    /// Replaces attribute texts for which `rewrite` has a new one.
-    pub(crate) fn rewrite_attributes(&mut self, payload: &[u8], rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) {
-        for index in 0..self.attributes.entries.len() {
-            if let Some(text) = rewrite(self.bytes(payload, self.attributes.entries[index].value.text)) {
-                self.attributes.entries[index].value.text = self.keep(&text);
+    /// Replaces keys and values of attributes for which `rewrite` has a new text. What was a number or a truth value is a
+    /// text then.
+    pub(crate) fn rewrite_attributes(
+        &mut self,
+        payload: &[u8],
+        rewrite: impl Fn(&[u8], AttributeType) -> Option<Vec<u8>>,
+    ) {
+        let mut attributes = std::mem::take(&mut self.attributes);
+        self.rewrite_list(payload, &mut attributes, &rewrite);
+        self.attributes = attributes;
+        let mut resource = std::mem::take(&mut self.resource);
+        self.rewrite_list(payload, &mut resource, &rewrite);
+        self.resource = resource;
+    }
+
+    fn rewrite_list(
+        &mut self,
+        payload: &[u8],
+        list: &mut Attributes,
+        rewrite: &impl Fn(&[u8], AttributeType) -> Option<Vec<u8>>,
+    ) {
+        for index in 0..list.entries.len() {
+            let Attribute { key, mut value } = list.entries[index];
+            if let Some(text) = rewrite(self.bytes(payload, value.text), value.kind) {
+                value.text = self.keep(&text);
+                if value.kind != AttributeType::Json {
+                    value.kind = AttributeType::Text;
+                }
+                list.entries[index].value = value;
             }
-        }
-        for index in 0..self.resource.entries.len() {
-            if let Some(text) = rewrite(self.bytes(payload, self.resource.entries[index].value.text)) {
-                self.resource.entries[index].value.text = self.keep(&text);
+            if let Some(key) = rewrite(self.bytes(payload, key), AttributeType::Text) {
+                let key = self.keep(&key);
+                list.entries.remove(index);
+                let key = self.unique_key(payload, list, key).unwrap_or_else(|name| self.keep(&name));
+                list.entries.insert(index, Attribute { key, value });
             }
         }
     }

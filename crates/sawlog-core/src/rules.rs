@@ -3,15 +3,16 @@
 //! For: one typed configuration, checked as a whole and compiled once; its version stands in each row. Not for:
 //! reading files (lookup tables come in as text) or deciding when new rules apply. Patterns run in linear time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::batch::Format;
-use crate::enrich::is_missing;
-use crate::record::{AttributeType, Int, Record, Text, Value};
+use crate::batch::{Format, RawBatch};
+use crate::enrich::{is_missing, route_template};
+use crate::record::{AttributeType, Float, Int, Record, Text, Value};
 use crate::redact::{self, Redaction};
 use crate::schema::{Source, Table};
 use crate::value;
@@ -178,8 +179,14 @@ struct Lookup {
 /// A column or attribute that a rule names.
 #[derive(Debug)]
 enum FieldRef {
-    Text(Text),
+    /// A column of texts, and its name: where a table lacks the column, an attribute may have it.
+    Text(Text, Vec<u8>),
     Int(Int),
+    Float(Float),
+    /// The source of the batch, its format and its file.
+    BatchSource,
+    BatchFormat,
+    BatchFile,
     Attribute(Vec<u8>),
 }
 
@@ -274,44 +281,67 @@ impl Rules {
         redact::body(&self.at_receive, format, body)
     }
 
-    /// Redacts the record's texts and attribute values.
+    /// Redacts the record's texts and its attributes. What an earlier step made from a text is made anew.
     pub(crate) fn redact_record(&self, payload: &[u8], record: &mut Record) {
         if self.at_transform.is_empty() {
             return;
         }
-        for slot in [
-            Text::Message,
-            Text::UserAgent,
-            Text::Referrer,
-            Text::HttpPath,
-            Text::UserId,
-            Text::SessionId,
-            Text::ClientAddress,
-        ] {
-            if let Some(text) = record.text_bytes(payload, slot).and_then(|text| redact::text(&self.at_transform, text))
-            {
-                record.set_text_copy(slot, &text);
+        let redact = |record: &mut Record, slot: Text| {
+            let found = record.text_bytes(payload, slot).and_then(|text| redact::text(&self.at_transform, text));
+            if let Some(text) = &found {
+                record.set_text_copy(slot, text);
+            }
+            found.is_some()
+        };
+        let is_path_changed = redact(record, Text::HttpPath);
+        if is_path_changed && record.traits.is_route_derived {
+            let route = record.text_bytes(payload, Text::HttpPath).and_then(route_template);
+            record.clear_text(Text::HttpRoute);
+            if let Some(route) = route {
+                record.set_text_copy(Text::HttpRoute, &route);
             }
         }
-        record.rewrite_attributes(payload, |text| redact::text(&self.at_transform, text));
+        for slot in REDACTED {
+            redact(record, slot);
+        }
+        let message_type = record.text_bytes(payload, Text::MessageType);
+        if message_type == Some(&[AttributeType::Json.letter()]) {
+            self.redact_json(payload, record, Text::Message);
+        } else if redact(record, Text::Message) {
+            // What was a number or a truth value is a text now.
+            record.clear_text(Text::MessageType);
+        }
+        self.redact_json(payload, record, Text::Exemplars);
+        record.rewrite_attributes(payload, |text, kind| match kind {
+            AttributeType::Json => redact::body(&self.at_transform, Format::Json, text),
+            _ => redact::text(&self.at_transform, text),
+        });
+    }
+
+    fn redact_json(&self, payload: &[u8], record: &mut Record, slot: Text) {
+        let json = record.text_bytes(payload, slot);
+        if let Some(text) = json.and_then(|json| redact::body(&self.at_transform, Format::Json, json)) {
+            record.set_text_copy(slot, &text);
+        }
     }
 
     /// Whether a filter drops the record.
-    pub(crate) fn drops(&self, payload: &[u8], record: &Record) -> bool {
-        let holds = |(field, test): &(FieldRef, Test)| test.holds(field, payload, record);
+    pub(crate) fn drops(&self, batch: &RawBatch<'_>, payload: &[u8], record: &Record) -> bool {
+        let holds = |(field, test): &(FieldRef, Test)| test.holds(field, batch, payload, record);
         self.filters.iter().any(|filter| filter.conditions.iter().all(holds))
     }
 
-    /// Adds defaults and what the lookup tables know to a record of that source.
-    pub(crate) fn add_values(&self, source: &str, payload: &[u8], record: &mut Record) {
-        let of_source = self.source_defaults.get(source).into_iter().flatten();
+    /// Adds defaults and what the lookup tables know to a record of that batch.
+    pub(crate) fn add_values(&self, batch: &RawBatch<'_>, payload: &[u8], record: &mut Record) {
+        let of_source = self.source_defaults.get(batch.source).into_iter().flatten();
         for (slot, text) in of_source.chain(&self.defaults) {
             if is_missing(record, payload, *slot) {
                 record.set_text_copy(*slot, text);
             }
         }
         for lookup in &self.lookups {
-            let Some(row) = lookup.field.text(payload, record).and_then(|key| lookup.rows.get(key)) else {
+            let key = lookup.field.text(batch, payload, record);
+            let Some(row) = key.and_then(|key| lookup.rows.get(key.as_ref())) else {
                 continue;
             };
             for (name, cell) in lookup.names.iter().zip(row) {
@@ -324,62 +354,107 @@ impl Rules {
     }
 }
 
+/// Columns whose texts a redaction at `transform` applies to, besides message, path and exemplars. The other texts are
+/// words of this program.
+const REDACTED: [Text; 25] = [
+    Text::HttpRoute,
+    Text::Service,
+    Text::ServiceVersion,
+    Text::Environment,
+    Text::Region,
+    Text::Host,
+    Text::Logger,
+    Text::EventName,
+    Text::TraceId,
+    Text::SpanId,
+    Text::SeverityText,
+    Text::HttpMethod,
+    Text::UserId,
+    Text::SessionId,
+    Text::ClientAddress,
+    Text::ClientAddressClass,
+    Text::UserAgent,
+    Text::UserAgentFamily,
+    Text::Referrer,
+    Text::InsertId,
+    Text::Device,
+    Text::MetricName,
+    Text::MetricType,
+    Text::Unit,
+    Text::Description,
+];
+
+/// Why a rule cannot use a field, and what to do instead.
+struct UnusableField {
+    problem: String,
+    hint: &'static str,
+}
+
 impl FieldRef {
-    fn new(name: &str) -> Self {
+    /// The column of that name, else the attribute. A column whose values rules do not see is refused, since a condition
+    /// on it would never hold.
+    fn new(name: &str) -> Result<Self, UnusableField> {
         let columns = [Table::Logs, Table::Metrics, Table::Activity].into_iter().flat_map(Table::columns);
-        for column in columns {
-            if column.name == name {
-                match column.source {
-                    Source::Text(slot) => return Self::Text(slot),
-                    Source::Int32(slot) | Source::Int64(slot) => return Self::Int(slot),
-                    _ => {}
-                }
+        let Some(column) = columns.into_iter().find(|column| column.name == name) else {
+            return Ok(Self::Attribute(name.as_bytes().to_vec()));
+        };
+        let hint = match column.source {
+            Source::Text(slot) => return Ok(Self::Text(slot, name.as_bytes().to_vec())),
+            Source::Int32(slot) | Source::Int64(slot) => return Ok(Self::Int(slot)),
+            Source::Float(slot) => return Ok(Self::Float(slot)),
+            Source::BatchSource => return Ok(Self::BatchSource),
+            Source::BatchFormat => return Ok(Self::BatchFormat),
+            Source::BatchFile => return Ok(Self::BatchFile),
+            Source::Time(_) | Source::ReceiveTime | Source::EventDate => {
+                "rules see no times: limit ages with the settings of the source, old rows with retention"
             }
-        }
-        Self::Attribute(name.as_bytes().to_vec())
+            Source::Attributes | Source::AttributeTypes | Source::Resource | Source::ResourceTypes => {
+                "name the attribute itself, without the name of the map"
+            }
+            _ => "use a column of texts or numbers, or the name of an attribute",
+        };
+        Err(UnusableField { problem: format!("rules cannot use the column {name:?}"), hint })
     }
 
-    fn text<'a>(&self, payload: &'a [u8], record: &'a Record) -> Option<&'a [u8]> {
+    fn text<'a>(&self, batch: &RawBatch<'a>, payload: &'a [u8], record: &'a Record) -> Option<Cow<'a, [u8]>> {
         match self {
-            Self::Text(slot) => record.text_bytes(payload, *slot),
-            Self::Int(_) => None,
-            Self::Attribute(name) => {
-                let entries = record.attributes.entries().iter().chain(record.resource.entries());
-                entries
-                    .filter(|entry| entry.value.kind != AttributeType::Null)
-                    .find(|entry| record.bytes(payload, entry.key) == name.as_slice())
-                    .map(|entry| record.bytes(payload, entry.value.text))
+            Self::Text(slot, name) => {
+                record.text_bytes(payload, *slot).or_else(|| attribute(payload, record, name)).map(Cow::Borrowed)
             }
+            Self::Int(slot) => record.int(*slot).map(|number| number.to_string().into_bytes().into()),
+            Self::Float(slot) => record.float(*slot).map(|number| number.to_string().into_bytes().into()),
+            Self::BatchSource => Some(batch.source.as_bytes().into()),
+            Self::BatchFormat => Some(batch.format.name().as_bytes().into()),
+            Self::BatchFile => batch.file.map(|file| file.as_bytes().into()),
+            Self::Attribute(name) => attribute(payload, record, name).map(Cow::Borrowed),
         }
     }
 
-    fn number(&self, payload: &[u8], record: &Record) -> Option<f64> {
+    fn number(&self, batch: &RawBatch<'_>, payload: &[u8], record: &Record) -> Option<f64> {
         match self {
             Self::Int(slot) => record.int(*slot).map(|number| number as f64),
-            _ => value::float(self.text(payload, record)?),
+            Self::Float(slot) => record.float(*slot),
+            _ => value::float(&self.text(batch, payload, record)?),
         }
     }
 }
 
+fn attribute<'a>(payload: &'a [u8], record: &'a Record, name: &[u8]) -> Option<&'a [u8]> {
+    let entries = record.attributes.entries().iter().chain(record.resource.entries());
+    entries
+        .filter(|entry| entry.value.kind != AttributeType::Null)
+        .find(|entry| record.bytes(payload, entry.key) == name)
+        .map(|entry| record.bytes(payload, entry.value.text))
+}
+
 impl Test {
-    fn holds(&self, field: &FieldRef, payload: &[u8], record: &Record) -> bool {
-        if let FieldRef::Int(slot) = field
-            && !matches!(self, Self::AtLeast(_) | Self::AtMost(_) | Self::Exists(_))
-        {
-            let text = record.int(*slot).map(|number| number.to_string().into_bytes());
-            return text.is_some_and(|text| self.holds_for(&text));
-        }
+    fn holds(&self, field: &FieldRef, batch: &RawBatch<'_>, payload: &[u8], record: &Record) -> bool {
+        let number = || field.number(batch, payload, record);
         match self {
-            Self::Exists(wanted) => {
-                let is_there = match field {
-                    FieldRef::Int(slot) => record.int(*slot).is_some(),
-                    _ => field.text(payload, record).is_some(),
-                };
-                is_there == *wanted
-            }
-            Self::AtLeast(bound) => field.number(payload, record).is_some_and(|number| number >= *bound),
-            Self::AtMost(bound) => field.number(payload, record).is_some_and(|number| number <= *bound),
-            _ => field.text(payload, record).is_some_and(|text| self.holds_for(text)),
+            Self::AtLeast(bound) => number().is_some_and(|number| number >= *bound),
+            Self::AtMost(bound) => number().is_some_and(|number| number <= *bound),
+            Self::Exists(wanted) => field.text(batch, payload, record).is_some() == *wanted,
+            _ => field.text(batch, payload, record).is_some_and(|text| self.holds_for(&text)),
         }
     }
 
@@ -412,16 +487,25 @@ fn compile_filter(config: &FilterConfig, errors: &mut Vec<RulesError>) -> Option
     }
     let mut conditions = Vec::new();
     for condition in &config.conditions {
-        match compile_test(condition) {
-            Ok(test) => conditions.push((FieldRef::new(&condition.field), test)),
-            Err(problem) => errors.push(RulesError {
-                place: format!("{place}, field {:?}", condition.field),
+        let place = format!("{place}, field {:?}", condition.field);
+        match (compile_field(&condition.field, &place, errors), compile_test(condition)) {
+            (Some(field), Ok(test)) => conditions.push((field, test)),
+            (None, Ok(_)) => {}
+            (_, Err(problem)) => errors.push(RulesError {
+                place,
                 problem,
                 hint: "give exactly one of equals, in, prefix, contains, matches, exists, at-least, at-most".to_owned(),
             }),
         }
     }
     Some(Filter { conditions })
+}
+
+fn compile_field(name: &str, place: &str, errors: &mut Vec<RulesError>) -> Option<FieldRef> {
+    let refused = |UnusableField { problem, hint }| {
+        errors.push(RulesError { place: place.to_owned(), problem, hint: hint.to_owned() });
+    };
+    FieldRef::new(name).map_err(refused).ok()
 }
 
 fn compile_test(config: &ConditionConfig) -> Result<Test, String> {
@@ -519,7 +603,7 @@ fn compile_lookup(config: &LookupConfig, text: &str, errors: &mut Vec<RulesError
         rows.insert(key.into_bytes(), row.into_iter().map(String::into_bytes).collect());
     }
     Some(Lookup {
-        field: FieldRef::new(&config.field),
+        field: compile_field(&config.field, &format!("lookup {:?}, field {:?}", config.name, config.field), errors)?,
         names: names.iter().map(|name| format!("{}.{name}", config.name).into_bytes()).collect(),
         rows,
     })
@@ -551,71 +635,4 @@ fn csv_records(text: &str) -> impl Iterator<Item = Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow_array::cast::AsArray;
-
-    use super::*;
-    use crate::batch::{AgeLimits, RawBatch};
-    use crate::transform::transform;
-
-    #[test]
-    fn all_mistakes_are_reported_at_once() {
-        let config = RulesConfig {
-            filter: vec![FilterConfig { name: "empty".to_owned(), conditions: vec![] }],
-            redact: vec![RedactConfig {
-                name: "bad".to_owned(),
-                pattern: "(".to_owned(),
-                replace: None,
-                at: RedactAt::Transform,
-            }],
-            ..RulesConfig::default()
-        };
-        let errors = Rules::compile(&config, &|_| Err(String::new())).expect_err("mistakes");
-        assert_eq!(errors.len(), 2);
-    }
-
-    #[test]
-    fn a_lookup_row_with_too_few_fields_is_a_mistake_with_its_place() {
-        let config: RulesConfig =
-            serde_json::from_str(r#"{"lookup":[{"name":"user","file":"users.csv","key":"id","field":"user_id"}]}"#)
-                .expect("rules");
-        let compile = |text: &str| Rules::compile(&config, &|_| Ok(text.to_owned()));
-        assert!(compile("id,segment\n1,gold\n\n2,\n\n").is_ok());
-        let errors = compile("id,segment\n1,gold\n2\n").expect_err("a mistake");
-        assert_eq!(errors[0].place, "lookup \"user\", record 3 of file \"users.csv\"");
-    }
-
-    #[test]
-    fn the_default_of_a_source_goes_before_the_default_of_all() {
-        let config = r#"{"defaults":{"service":"all","region":"r","by-source":{"nginx":{"service":"web"}}}}"#;
-        let config: RulesConfig = serde_json::from_str(config).expect("rules");
-        let rules = Rules::compile(&config, &|_| Err(String::new())).expect("rules");
-        let check = |source: &str, body: &str, service: &str| {
-            let raw = RawBatch {
-                batch_id: "b",
-                source,
-                file: None,
-                format: Format::Json,
-                is_declared: true,
-                receive_time: 1_795_489_200_000_000,
-                age: AgeLimits::default(),
-                body: body.as_bytes(),
-            };
-            let rows = transform(&raw, &rules).expect("a batch");
-            let text = |name: &str| {
-                let column = rows.tables[Table::Logs as usize].column_by_name(name).expect("the column");
-                column.as_string::<i32>().value(0).to_owned()
-            };
-            assert_eq!((text("service"), text("region")), (service.to_owned(), "r".to_owned()));
-        };
-        check("nginx", r#"{"message":"m"}"#, "web");
-        check("http", r#"{"message":"m"}"#, "all");
-        check("nginx", r#"{"message":"m","service":"own"}"#, "own");
-    }
-
-    #[test]
-    fn csv_keeps_quoted_commas_and_line_breaks() {
-        let rows: Vec<_> = csv_records("a,b\r\n\"x,1\",\"say \"\"hi\"\"\nthere\"\n").collect();
-        assert_eq!(rows, [vec!["a", "b"], vec!["x,1", "say \"hi\"\nthere"]]);
-    }
-}
+mod tests;

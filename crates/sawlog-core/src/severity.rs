@@ -56,7 +56,7 @@ pub(crate) fn number_of_word(word: &[u8]) -> Option<i64> {
         b"DEBUG2" => 6,
         b"DEBUG3" => 7,
         b"DEBUG4" => 8,
-        b"INFO" | b"INFORMATION" | b"I" | b"INF" | b"INFO1" | b"DEFAULT" | b"SUCCESS" => 9,
+        b"INFO" | b"INFORMATION" | b"I" | b"INF" | b"INFO1" | b"SUCCESS" => 9,
         b"NOTICE" | b"INFO2" => 10,
         b"INFO3" => 11,
         b"INFO4" => 12,
@@ -91,18 +91,34 @@ pub(crate) const fn number_of_syslog(severity: u8) -> i64 {
     }
 }
 
-/// Severity number of a numeric level in a structured record: OpenTelemetry's own scale 1..24, or the levels
-/// 10, 20, … 60 (pino, bunyan), of which 10 and 20 are read as those loggers' trace and debug only when `stepped`.
+/// Severity number of a numeric level in a structured record: the levels 10, 20, … 60 of pino and bunyan, else
+/// OpenTelemetry's own scale 1..24.
 #[must_use]
-pub(crate) const fn number_of_level(level: i64, stepped: bool) -> Option<i64> {
+pub(crate) const fn number_of_level(level: i64) -> Option<i64> {
     match level {
-        10 if stepped => Some(1),
-        20 if stepped => Some(5),
+        10 => Some(1),
+        20 => Some(5),
         1..=24 => Some(level),
         30 => Some(9),
         40 => Some(13),
         50 => Some(17),
         60 => Some(21),
+        _ => None,
+    }
+}
+
+/// Severity number of a number of Google's `LogSeverity`; 0 (`DEFAULT`) says that there is none.
+#[must_use]
+pub(crate) const fn number_of_google(severity: i64) -> Option<i64> {
+    match severity {
+        100 => Some(5),
+        200 => Some(9),
+        300 => Some(10),
+        400 => Some(13),
+        500 => Some(17),
+        600 => Some(18),
+        700 => Some(19),
+        800 => Some(21),
         _ => None,
     }
 }
@@ -131,6 +147,7 @@ mod tests {
             assert_eq!(number_of_word(word.as_bytes()), Some(number), "{word}");
         }
         assert_eq!(number_of_word(b"errors-everywhere"), None);
+        assert_eq!(number_of_word(b"DEFAULT"), None, "Google's word for no severity");
     }
 
     #[test]

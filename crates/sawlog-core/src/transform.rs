@@ -6,7 +6,7 @@
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use crate::batch::{self, Format, RawBatch, RecordSpan, SplitError};
 use crate::defect::{Defect, Reason};
@@ -24,6 +24,7 @@ use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
 use crate::rows::{BatchFacts, Rows};
 use crate::rules::Rules;
 use crate::schema::Table;
+use crate::time::{ExactTime, to_exact_rfc3339};
 use crate::value;
 
 /// What a raw batch became.
@@ -50,7 +51,7 @@ pub struct RowId {
     pub row: usize,
     /// Record that it was made from, index in the batch.
     pub record_index: usize,
-    /// Hash of table and `insert_id`.
+    /// Hash of source, table and `insert_id`: two senders that count from 1 do not meet as long as their sources differ.
     pub id: u128,
     /// Event time, UTC microseconds.
     pub event_time: i64,
@@ -96,9 +97,17 @@ impl Kind {
 
 /// What became of one record.
 enum Outcome {
-    Row(Kind, i64),
+    Row(Kind, RowFacts),
     Filtered,
     Dead(Defect),
+}
+
+/// What is known about a row besides its columns.
+struct RowFacts {
+    /// UTC microseconds.
+    event_time: i64,
+    /// Identity for dedup, where the record has an `insert_id`.
+    id: Option<u128>,
 }
 
 /// Transforms a raw batch under the given rules.
@@ -110,6 +119,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
     let mut run = Run {
         batch,
         rules,
+        source_seed: xxh3_64(batch.source.as_bytes()),
         enricher: Enricher::default(),
         otlp: OtlpReader::default(),
         record: Record::default(),
@@ -128,6 +138,8 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
 struct Run<'a> {
     batch: &'a RawBatch<'a>,
     rules: &'a Rules,
+    /// Hash of the source's name: the scope of its insert ids.
+    source_seed: u64,
     enricher: Enricher,
     otlp: OtlpReader,
     record: Record,
@@ -150,9 +162,13 @@ impl Run<'_> {
         self.counts.received += 1;
         self.record.reset();
         let outcome = match self.outcome(payload, span) {
-            Outcome::Row(kind, event_time) => {
+            Outcome::Row(kind, RowFacts { event_time, id }) => {
                 self.counts.stored += 1;
-                self.note_id(payload, index, kind.table(), event_time);
+                if let Some(id) = id {
+                    let row = self.rows[kind.table() as usize].len();
+                    let row_id = RowId { table: kind.table(), row, record_index: index, id, event_time };
+                    self.ids.push(Identified { row_id, payload_hash: xxh3_64(payload) });
+                }
                 self.rows[kind.table() as usize].push(payload, &self.record, index, event_time);
                 ledger::Outcome::Stored
             }
@@ -189,12 +205,14 @@ impl Run<'_> {
             return Outcome::Dead(Defect::new(Reason::TimeOutOfRange).in_field(b"timestamp").about(&written));
         }
         self.enricher.enrich(payload, &mut self.record);
-        self.rules.add_values(self.batch.source, payload, &mut self.record);
-        if self.rules.drops(payload, &self.record) {
+        self.rules.add_values(self.batch, payload, &mut self.record);
+        if self.rules.drops(self.batch, payload, &self.record) {
             return Outcome::Filtered;
         }
+        // Before redaction, after which two ids may read the same.
+        let id = self.identity(payload, kind.table());
         self.rules.redact_record(payload, &mut self.record);
-        Outcome::Row(kind, event_time)
+        Outcome::Row(kind, RowFacts { event_time, id })
     }
 
     fn parse(&mut self, payload: &[u8], span: &RecordSpan) -> Result<(), Defect> {
@@ -226,13 +244,9 @@ impl Run<'_> {
         }
     }
 
-    fn note_id(&mut self, payload: &[u8], record_index: usize, table: Table, event_time: i64) {
-        let Some(insert_id) = self.record.text_bytes(payload, Text::InsertId) else {
-            return;
-        };
-        let id = xxh3_128(insert_id) ^ table as u128;
-        let row_id = RowId { table, row: self.rows[table as usize].len(), record_index, id, event_time };
-        self.ids.push(Identified { row_id, payload_hash: xxh3_64(payload) });
+    fn identity(&self, payload: &[u8], table: Table) -> Option<u128> {
+        let insert_id = self.record.text_bytes(payload, Text::InsertId)?;
+        Some(xxh3_128_with_seed(insert_id, self.source_seed) ^ table as u128)
     }
 
     fn dead_letter(&mut self, payload: &[u8], index: usize, defect: Defect) {
@@ -369,14 +383,17 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
 
 /// The part of [`keep_what_has_no_column`] for numbers and times.
 fn keep_numbers(payload: &[u8], record: &mut Record, kind: Kind) {
-    let lost_times: &[(Time, &[u8])] = match kind {
-        Kind::Log => &[(Time::Start, b"start_time")],
-        Kind::Metric => &[(Time::Observed, b"observed_time")],
-        Kind::Activity => &[(Time::Start, b"start_time"), (Time::Observed, b"observed_time")],
+    const START: (Time, Int, &[u8]) = (Time::Start, Int::StartTimeNanos, b"start_time");
+    const OBSERVED: (Time, Int, &[u8]) = (Time::Observed, Int::ObservedTimeNanos, b"observed_time");
+    let lost_times: &[(Time, Int, &[u8])] = match kind {
+        Kind::Log => &[START],
+        Kind::Metric => &[OBSERVED],
+        Kind::Activity => &[START, OBSERVED],
     };
-    for (slot, name) in lost_times {
+    for (slot, beside, name) in lost_times {
         if let Some(micros) = record.time(*slot) {
-            let text = record.keep(crate::time::to_rfc3339(micros).as_bytes());
+            let time = ExactTime { micros, nanos: record.int(*beside).unwrap_or(0) };
+            let text = record.keep(to_exact_rfc3339(time).as_bytes());
             add_text(payload, record, name, text, AttributeType::Text);
         }
     }
@@ -391,6 +408,7 @@ fn keep_numbers(payload: &[u8], record: &mut Record, kind: Kind) {
             (Int::TraceFlags, b"trace_flags"),
         ],
         Kind::Activity => &[
+            (Int::EventTimeNanos, b"event_time_nanos"),
             (Int::HttpStatus, b"http.status"),
             (Int::RequestBytes, b"request_bytes"),
             (Int::ResponseBytes, b"response_bytes"),

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
 use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
 use sawlog_core::rollup::Rollups;
 use sawlog_core::rules::{RedactAt, RedactConfig, Rules, RulesConfig};
@@ -41,7 +43,7 @@ fn run(format: Format, body: &[u8]) -> Option<Transformed> {
 }
 
 /// Transforms a body and checks that every record is counted in one outcome and has its row, that a second run gives
-/// the same, and that a good record before and after keeps its row.
+/// the same, that nothing is left of what is to be redacted, and that a good record before and after keeps its row.
 pub(crate) fn check(format: Format, body: &[u8]) {
     let Some(first) = run(format, body) else { return };
     let spans = batch::split(format, body).expect("it was split before");
@@ -53,6 +55,9 @@ pub(crate) fn check(format: Format, body: &[u8]) {
     assert_eq!(counts.dead_lettered, rows(Table::DeadLetters));
     let second = run(format, body).expect("it was transformed before");
     assert_eq!((first.counts, &first.tables, &first.ids), (second.counts, &second.tables, &second.ids));
+    for table in [Table::Logs, Table::Metrics, Table::Activity] {
+        check_redacted(&first.tables[table as usize]);
+    }
     let mut rollups = Rollups::default();
     for table in Table::ALL {
         rollups.add(table, &first.tables[table as usize]);
@@ -62,6 +67,22 @@ pub(crate) fn check(format: Format, body: &[u8]) {
     }
     if format.is_lines() && body.trim_ascii_start().first() != Some(&b'[') {
         check_neighbours(format, body, &first);
+    }
+}
+
+/// No three digits in a row are left in what a sender wrote. The other texts are words of the program or of the batch.
+fn check_redacted(rows: &RecordBatch) {
+    const OTHERS: [&str; 5] = ["source", "format", "log_file", "batch_id", "temporality"];
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let texts = match column.as_map_opt() {
+            Some(map) => map.values().as_string_opt::<i32>(),
+            None => column.as_string_opt::<i32>(),
+        };
+        let Some(texts) = texts.filter(|_| !OTHERS.contains(&field.name().as_str())) else { continue };
+        for text in (0..texts.len()).filter(|row| texts.is_valid(*row)).map(|row| texts.value(row)) {
+            let is_redacted = !text.as_bytes().windows(3).any(|three| three.iter().all(u8::is_ascii_digit));
+            assert!(is_redacted, "{} is {text:?}", field.name());
+        }
     }
 }
 
