@@ -156,6 +156,7 @@ impl Run {
         self.commands("format", vec![cargo(&["fmt", "--all", "--check"])]);
         let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         self.commands("clippy", vec![cargo(&clippy)]);
+        self.commands("fuzz targets compile", fuzz::check());
         self.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
         self.commands("end-to-end tests", end_to_end_commands());
     }
