@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use sawlog_query::{QueryEngine, QueryLimits};
 use sawlog_seams::serving::{MemoryServing, ServingStore};
 use sawlog_seams::view::{View, ViewSource};
+use sawlog_seams::{RealDisk, SystemClock};
 
 struct Nothing(MemoryServing);
 
@@ -25,11 +26,15 @@ static ENGINE: LazyLock<QueryEngine> = LazyLock::new(|| {
         time_max: Duration::from_secs(2),
         memory_bytes_max: 64 << 20,
         rows_max: 1000,
+        answer_bytes_max: 1 << 20,
         concurrent_max: NonZeroUsize::MIN,
         threads: NonZeroUsize::MIN,
         spill_folder: std::env::temp_dir().join("sawlog-fuzz-spill"),
+        spill_bytes_max: 64 << 20,
+        disk_free_min: 0,
     };
-    QueryEngine::new(Arc::new(Nothing(MemoryServing::default())), limits).expect("threads and a folder can be had")
+    let (source, clock) = (Arc::new(Nothing(MemoryServing::default())), Arc::new(SystemClock::new()));
+    QueryEngine::new(source, clock, Arc::new(RealDisk), limits).expect("threads and a folder can be had")
 });
 
 /// The clock of the engine's limits.

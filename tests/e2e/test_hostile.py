@@ -15,7 +15,7 @@ BOMB_BYTES = 2 << 30
 # What a command or server may have in memory while it reads any of these, each of which is far larger when unpacked: a
 # few chunks or one body at its limit (64 MiB), with room to grow, beside the program itself.
 COMMAND_BYTES_MAX = 200 * MIB
-SERVER_BYTES_MAX = 400 * MIB
+SERVER_BYTES_MAX = 512 * MIB
 BEFORE, AFTER = b'{"message":"before"}\n', b'\n{"message":"after"}\n'
 # Lines, each with what becomes of it.
 LINES = [

@@ -317,7 +317,11 @@ fn array_elements(body: &[u8], start: usize) -> Vec<Range<usize>> {
             at += 1;
         }
         match body.get(at) {
-            None => return ranges,
+            // The array has no end: a record without content stands for what was cut off.
+            None => {
+                ranges.push(body.len()..body.len());
+                return ranges;
+            }
             Some(b']') => {
                 let rest = body[at + 1..].trim_ascii();
                 if !rest.is_empty() {

@@ -65,6 +65,9 @@ impl BodyError {
 /// Largest window that a zstd body may ask for: 2^27 bytes is what the zstd tool itself accepts by default.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// Room that a decompressed body has at first.
+const ROOM_BYTES_MIN: usize = 64 << 10;
+
 /// Time that a body of any size has.
 const GRACE: Duration = Duration::from_secs(30);
 /// Bytes that then must have come for each further second. A sender that trickles holds a place of the budget of bodies
@@ -134,13 +137,20 @@ pub fn decompress(encoding: Option<&str>, body: Bytes, limit: usize) -> Result<B
     }
 }
 
-fn read_bounded(decoder: impl Read, limit: usize) -> std::io::Result<Result<Bytes, BodyError>> {
+/// Reads up to the limit. Room is doubled as it is needed, but never past the limit, as a growing vector would.
+fn read_bounded(mut decoder: impl Read, limit: usize) -> std::io::Result<Result<Bytes, BodyError>> {
     let mut out = Vec::new();
-    decoder.take(limit as u64 + 1).read_to_end(&mut out)?;
-    if out.len() > limit {
-        return Ok(Err(BodyError::TooLarge { limit, when: "when decompressed" }));
+    loop {
+        let room = out.len().max(ROOM_BYTES_MIN).min(limit + 1 - out.len());
+        out.reserve_exact(room);
+        let read = decoder.by_ref().take(room as u64).read_to_end(&mut out)?;
+        if out.len() > limit {
+            return Ok(Err(BodyError::TooLarge { limit, when: "when decompressed" }));
+        }
+        if read < room {
+            return Ok(Ok(Bytes::from(out)));
+        }
     }
-    Ok(Ok(Bytes::from(out)))
 }
 
 #[cfg(test)]
@@ -161,6 +171,20 @@ mod tests {
         let zstd = Bytes::from(zstd::bulk::compress(&plain, 1).expect("in memory"));
         assert_eq!(decompress(Some("gzip"), gzip(&plain), 1 << 20).expect("read"), plain);
         assert_eq!(decompress(Some("zstd"), zstd, 1 << 20).expect("read"), plain);
+    }
+
+    #[test]
+    fn bodies_up_to_the_limit_are_read_without_room_for_more() {
+        let limit = (1 << 20) + 17;
+        for len in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, limit - 1, limit] {
+            let plain = vec![b'x'; len];
+            let read = decompress(Some("gzip"), gzip(&plain), limit).expect("within the limit");
+            assert_eq!(read.len(), len);
+            let room = read.try_into_mut().expect("nobody else holds it").capacity();
+            assert!(room <= (limit + 1).min(2 * len.max(ROOM_BYTES_MIN)), "{room} for {len}");
+        }
+        let too_much = decompress(Some("gzip"), gzip(&vec![b'x'; limit + 1]), limit);
+        assert!(matches!(too_much, Err(BodyError::TooLarge { .. })));
     }
 
     #[test]
