@@ -90,6 +90,7 @@ def test_a_rotten_record_of_the_event_log_is_set_aside_and_costs_nothing_else(da
     aside = list((data / "wal/quarantine").glob("*.bad"))
     assert len(aside) == 1 and b"vent-030" in aside[0].read_bytes(), aside
     assert "part of the event log is lost" in server.log()
+    assert "sawlog_wal_quarantined_records_total 1" in server.get("/metrics")[1].decode()
     server.events(json.dumps({"message": "event-new"}))
     server.stop()
     server.start()

@@ -123,5 +123,6 @@ def test_tables_views_and_rollups_agree(server: Server):
     assert (count, errors) == (3, 1) and abs(slowest - 2000) < 20
     assert server.sql("SELECT DISTINCT http_route FROM logs") == [["/u/{id}"]]
     assert server.sql("SELECT attributes['x'] FROM logs LIMIT 1") == [[None]]
+    assert server.sql("SELECT NULL AS nothing") == [[None]]
     names = {row[2] for row in server.sql("SHOW TABLES")}
     assert {"logs", "metrics", "activity", "dead_letters", "sawlog_ledger", "logs_error", "rollup_metrics_1m"} <= names

@@ -445,7 +445,8 @@ mod tests {
     fn a_broken_element_leaves_its_neighbours_whole() {
         assert_eq!(texts(Format::Json, r#" [{"a":"}]"}, {"b":[1,2}], 7, {"c":1}]"#)[0], r#"{"a":"}]"}"#);
         assert_eq!(texts(Format::Json, r#"[{"a":1},oops,{"c":1}]"#), [r#"{"a":1}"#, "oops", r#"{"c":1}"#]);
-        assert_eq!(texts(Format::Json, r#"[{"a":1},{"b":"#), [r#"{"a":1}"#, r#"{"b":"#]);
+        assert_eq!(texts(Format::Json, r#"[{"a":1},{"b":"#), [r#"{"a":1}"#, r#"{"b":"#, ""]);
+        assert_eq!(texts(Format::Json, r#"[{"a":1}"#), [r#"{"a":1}"#, ""], "what is cut off shows");
     }
 
     #[test]

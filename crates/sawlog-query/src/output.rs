@@ -159,7 +159,8 @@ fn float(value: f64) -> Value {
 
 /// One value as JSON.
 fn cell(column: &Arc<dyn Array>, row: usize) -> Result<Value, ArrowError> {
-    if column.is_null(row) {
+    // A column that holds nothing but nulls keeps no record of them.
+    if column.is_null(row) || column.data_type() == &DataType::Null {
         return Ok(Value::Null);
     }
     Ok(match column.data_type() {
