@@ -55,6 +55,7 @@ pub mod schema;
 mod severity;
 #[cfg(test)]
 mod shown;
+pub mod signature;
 pub mod sketch;
 pub mod time;
 pub mod top_k;
