@@ -150,16 +150,16 @@ def retention(data: Path, *flags: str) -> tuple[int, dict]:
 
 def test_retention_says_deletes_and_refuses(data: Path):
     history(data)
-    keep = ["--set", "retention.logs=12", "--set", "retention.rollups=12"]
-    assert retention(data) == (0, {})
+    keep = ["--set", "retention.logs=12", "--set", "retention.rollups-1m=12"]
+    assert retention(data, "--set", "retention.rollups-10s=0") == (0, {})
     code, plan = retention(data, "--dry-run", *keep)
-    assert code == 0 and plan["logs"]["outcome"] == plan["rollups"]["outcome"] == "planned", plan
+    assert code == 0 and plan["logs"]["outcome"] == plan["rollup_1m"]["outcome"] == "planned", plan
     assert (plan["logs"]["rows"], plan["logs"]["rows_in_all"]) == (7, 20)
     assert rows(data) == 20
     code, done = retention(data, *keep)
     assert code == 0 and done["logs"]["outcome"] == "deleted" and done["logs"]["rows"] == 7
     assert rows(data) == 13
-    assert rows(data, "SELECT count(DISTINCT minute) FROM rollup_requests_1m") == 13
+    assert rows(data, "SELECT count(DISTINCT window_start) FROM rollup_requests_1m") == 13
     code, refused = retention(data, "--set", "retention.logs=1")
     assert code == 1 and refused["logs"]["outcome"] == "refused"
     text = sawlog("retention", "--data", str(data), "--set", "retention.logs=1").stdout.decode()

@@ -32,6 +32,7 @@ mod enrich;
 mod fields;
 pub mod fixed_sum;
 pub mod hyperloglog;
+pub mod lateness;
 pub mod ledger;
 pub mod limits;
 mod otlp_json;

@@ -1,29 +1,10 @@
 //! Row keys of the serving store, the same embedded and in Bigtable.
 //!
 //! For: keys that put an identifier first and reversed time last, so that the newest cell of a series is its first.
-//! Not for: cell values ([`crate::rollup`]). Layout: kind, salt (0 until a prefix turns out hot), the parts of the
-//! identifier each ended by 0x00, then the time in whole seconds, biased by 2⁶³ and inverted, big endian. An absent part is empty. Bytes
-//! 0x00 and 0x01 inside a part are written 0x01 0x01 and 0x01 0x02, which keeps byte order equal to text order.
-
-/// What a key's cell is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// Requests per minute by service, severity class and route.
-    Requests,
-    /// A metric per minute by name, service and host.
-    Metric,
-}
-
-impl KeyKind {
-    /// First byte of the key.
-    #[must_use]
-    pub const fn byte(self) -> u8 {
-        match self {
-            Self::Requests => b'q',
-            Self::Metric => b'm',
-        }
-    }
-}
+//! Not for: cell values ([`crate::rollup`], [`crate::session`]). Layout: kind (one byte: what the cell is about), salt (0
+//! until a prefix turns out hot), the parts of the identifier each ended by 0x00, then the time in whole seconds, biased
+//! by 2⁶³ and inverted, big endian. An absent part is empty. Bytes 0x00 and 0x01 inside a part are written 0x01 0x01 and
+//! 0x01 0x02, which keeps byte order equal to text order.
 
 /// A decoded key: parts of the identifier and the time, UTC microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +18,14 @@ pub struct RowKey {
 const SECOND: i64 = 1_000_000;
 
 /// Appends a key. Parts must not be empty texts; absent is `None`.
-pub fn encode(out: &mut Vec<u8>, kind: KeyKind, parts: &[Option<&str>], time: i64) {
-    out.extend_from_slice(&[kind.byte(), 0]);
+pub fn encode(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>], time: i64) {
+    append_parts(out, kind, parts);
+    append_time(out, time);
+}
+
+/// Appends the front of a key: kind, salt and parts.
+pub(crate) fn append_parts(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>]) {
+    out.extend_from_slice(&[kind, 0]);
     for part in parts {
         for &byte in part.unwrap_or_default().as_bytes() {
             match byte {
@@ -49,6 +36,10 @@ pub fn encode(out: &mut Vec<u8>, kind: KeyKind, parts: &[Option<&str>], time: i6
         }
         out.push(0);
     }
+}
+
+/// Appends the end of a key.
+pub(crate) fn append_time(out: &mut Vec<u8>, time: i64) {
     out.extend_from_slice(&reverse(time.div_euclid(SECOND) as u64).to_be_bytes());
 }
 
@@ -59,8 +50,8 @@ const fn reverse(seconds: u64) -> u64 {
 
 /// Reads a key of the given kind with `part_count` parts.
 #[must_use]
-pub fn decode(key: &[u8], kind: KeyKind, part_count: usize) -> Option<RowKey> {
-    let mut rest = key.strip_prefix(&[kind.byte()])?.get(1..)?;
+pub fn decode(key: &[u8], kind: u8, part_count: usize) -> Option<RowKey> {
+    let mut rest = key.strip_prefix(&[kind])?.get(1..)?;
     let mut parts = Vec::with_capacity(part_count);
     for _ in 0..part_count {
         let end = rest.iter().position(|&byte| byte == 0)?;
@@ -87,8 +78,8 @@ pub fn time_of(key: &[u8]) -> Option<i64> {
 
 /// The keys of a kind: first key and the first key after all of them.
 #[must_use]
-pub fn range_of(kind: KeyKind) -> (Vec<u8>, Vec<u8>) {
-    (vec![kind.byte()], vec![kind.byte() + 1])
+pub fn range_of(kind: u8) -> (Vec<u8>, Vec<u8>) {
+    (vec![kind], vec![kind + 1])
 }
 
 #[cfg(test)]
@@ -102,16 +93,16 @@ mod tests {
         fn keys_are_read_back(parts in proptest::collection::vec(proptest::option::of(".{1,12}"), 3), seconds in -1_000_000_000i64..10_000_000_000) {
             let borrowed: Vec<_> = parts.iter().map(|part| part.as_deref()).collect();
             let mut key = Vec::new();
-            encode(&mut key, KeyKind::Requests, &borrowed, seconds * SECOND);
+            encode(&mut key, b'q', &borrowed, seconds * SECOND);
             prop_assert_eq!(time_of(&key), Some(seconds * SECOND));
-            prop_assert_eq!(decode(&key, KeyKind::Requests, 3), Some(RowKey { parts, time: seconds * SECOND }));
+            prop_assert_eq!(decode(&key, b'q', 3), Some(RowKey { parts, time: seconds * SECOND }));
         }
 
         #[test]
         fn the_newer_cell_of_a_series_comes_first(name in ".{1,8}", older in 0i64..1_000_000, step in 1i64..1_000) {
             let key = |seconds: i64| {
                 let mut key = Vec::new();
-                encode(&mut key, KeyKind::Metric, &[Some(&name)], seconds * SECOND);
+                encode(&mut key, b'm', &[Some(&name)], seconds * SECOND);
                 key
             };
             prop_assert!(key(older + step) < key(older));
@@ -119,7 +110,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = decode(&bytes, KeyKind::Requests, 3);
+            let _ = decode(&bytes, b'q', 3);
             let _ = time_of(&bytes);
         }
     }

@@ -92,6 +92,7 @@ impl Rows {
                 | Source::RulesVersion
                 | Source::BatchId
                 | Source::RecordIndex
+                | Source::Late
                 | Source::EventDate => {}
             }
         }
@@ -125,6 +126,7 @@ impl Rows {
                         Source::ReceiveTime => Arc::new(
                             TimestampMicrosecondArray::from(vec![facts.receive_time; rows]).with_timezone("UTC"),
                         ) as ArrayRef,
+                        Source::Late => Arc::new(BooleanArray::from(vec![false; rows])),
                         Source::RulesVersion => Arc::new(Int64Array::from(vec![facts.rules_version; rows])),
                         Source::RecordIndex => Arc::new(Int32Array::from(record_index.take().unwrap_or_default())),
                         Source::EventDate => Arc::new(Date32Array::from(event_date.take().unwrap_or_default())),

@@ -81,6 +81,9 @@ impl Table {
 /// Date (UTC) by which every table is partitioned: of the event time, or of the receive time for dead letters.
 pub const PARTITION_COLUMN: &str = "event_date";
 
+/// Column that marks rows which came too late for their window.
+pub const LATE_COLUMN: &str = "late";
+
 /// One column of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
@@ -133,6 +136,8 @@ pub enum Source {
     BatchId,
     /// Place of the record in its batch, from 0.
     RecordIndex,
+    /// Whether the row came too late for its window ([`crate::lateness`]); false as transformed.
+    Late,
     /// The record as received.
     Payload,
     /// Date of the event time (of the receive time where the table has no event time).
@@ -152,7 +157,7 @@ impl Source {
             Self::Int32(_) | Self::RecordIndex => DataType::Int32,
             Self::Int64(_) | Self::RulesVersion => DataType::Int64,
             Self::Float(_) => DataType::Float64,
-            Self::Bool(_) => DataType::Boolean,
+            Self::Bool(_) | Self::Late => DataType::Boolean,
             Self::Time(_) | Self::ReceiveTime => time_type(),
             Self::I64List(_) => DataType::List(list_item(DataType::Int64)),
             Self::F64List(_) => DataType::List(list_item(DataType::Float64)),
@@ -228,6 +233,8 @@ const EVENT_TIME_NANOS: Column = optional("event_time_nanos", Source::Int32(Int:
 const RULES_VERSION: Column = required("rules_version", Source::RulesVersion);
 const BATCH_ID: Column = required("batch_id", Source::BatchId);
 const RECORD_INDEX: Column = required("record_index", Source::RecordIndex);
+/// Whether rollups lack the row: it came after its window took no more events.
+const LATE: Column = required(LATE_COLUMN, Source::Late);
 const EVENT_DATE: Column = required(PARTITION_COLUMN, Source::EventDate);
 
 const LOGS: &[Column] = &[
@@ -276,6 +283,7 @@ const LOGS: &[Column] = &[
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
+    LATE,
     EVENT_DATE,
 ];
 
@@ -327,6 +335,7 @@ const METRICS: &[Column] = &[
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
+    LATE,
     EVENT_DATE,
 ];
 
@@ -363,6 +372,7 @@ const ACTIVITY: &[Column] = &[
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
+    LATE,
     EVENT_DATE,
 ];
 

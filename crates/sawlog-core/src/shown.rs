@@ -16,7 +16,7 @@ use crate::transform::{Transformed, transform};
 /// 2026-11-24T03:00:00Z
 pub(crate) const RECEIVED: i64 = 1_795_489_200_000_000;
 
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 13] = [
     "receive_time",
     "severity_class",
     "source",
@@ -24,6 +24,7 @@ const LEFT_OUT: [&str; 12] = [
     "rules_version",
     "batch_id",
     "record_index",
+    "late",
     "event_date",
     "attribute_types",
     "resource_types",

@@ -28,14 +28,36 @@ pub struct SketchError;
 impl Sketch {
     /// Counts one value.
     pub fn add(&mut self, value: f64) {
-        if value <= 0.0 || value.is_nan() {
-            self.zeros += 1;
+        self.add_times(value, 1);
+    }
+
+    /// Counts a value so many times.
+    pub fn add_times(&mut self, value: f64, times: u64) {
+        if times == 0 {
             return;
         }
-        let index = (value.ln() / GAMMA.ln()).ceil() as i32;
+        if value <= 0.0 || value.is_nan() {
+            self.zeros = self.zeros.saturating_add(times);
+            return;
+        }
+        let index = (value.min(f64::MAX).ln() / GAMMA.ln()).ceil() as i32;
         match self.buckets.binary_search_by_key(&index, |bucket| bucket.0) {
-            Ok(at) => self.buckets[at].1 += 1,
-            Err(at) => self.buckets.insert(at, (index, 1)),
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(times),
+            Err(at) => self.buckets.insert(at, (index, times)),
+        }
+    }
+
+    /// What is left when the counts of an earlier state of the same sketch are taken away.
+    #[must_use]
+    pub fn without(&self, earlier: &Self) -> Self {
+        let before = |index: i32| {
+            let at = earlier.buckets.binary_search_by_key(&index, |bucket| bucket.0);
+            at.map_or(0, |at| earlier.buckets[at].1)
+        };
+        let left = self.buckets.iter().map(|&(index, count)| (index, count.saturating_sub(before(index))));
+        Self {
+            zeros: self.zeros.saturating_sub(earlier.zeros),
+            buckets: left.filter(|(_, count)| *count > 0).collect(),
         }
     }
 

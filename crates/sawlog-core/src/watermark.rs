@@ -103,13 +103,19 @@ impl Watermarks {
 
     /// Lets receive time go on without a batch. Returns the watermark of all sources.
     pub fn advance(&mut self, receive_time: i64) -> i64 {
+        self.combined = self.at(receive_time);
         self.now = self.now.max(receive_time);
+        self.combined
+    }
+
+    /// What the watermark of all sources would be at a receive time if nothing came until then.
+    #[must_use]
+    pub fn at(&self, receive_time: i64) -> i64 {
         let WatermarkOptions { out_of_orderness, idle_timeout } = self.options;
-        let idle_before = self.now.saturating_sub(idle_timeout);
+        let idle_before = self.now.max(receive_time).saturating_sub(idle_timeout);
         let active = self.sources.values().filter(|mark| mark.last_seen > idle_before).map(|mark| mark.watermark).min();
         let candidate = active.unwrap_or_else(|| idle_before.saturating_sub(out_of_orderness));
-        self.combined = self.combined.max(candidate);
-        self.combined
+        self.combined.max(candidate)
     }
 
     /// Each source's watermark.

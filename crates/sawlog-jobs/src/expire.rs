@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use sawlog_core::rollup::Width;
 use sawlog_core::{rowkey, time};
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{Family, ServingStore};
@@ -28,11 +29,13 @@ impl Jobs {
         if let (days @ 1.., Some(lake)) = (options.lake_days, &self.stores().lake) {
             reports.push(expire_lake(lake, days, percent, mode, now).await);
         }
-        if options.rollup_days > 0 {
-            let (serving, days) = (Arc::clone(&self.stores().serving), options.rollup_days);
-            let expired =
-                tokio::task::spawn_blocking(move || expire_rollups(serving.as_ref(), days, percent, mode, now)).await;
-            reports.push(expired.unwrap_or_else(|error| failed("rollups", days, &error)));
+        for (width, &days) in Width::ALL.into_iter().zip(&options.rollup_days).filter(|(_, days)| **days > 0) {
+            let (serving, family) = (Arc::clone(&self.stores().serving), Family::of_width(width));
+            // What the finest cells say is in the coarser ones too: however many go at once, nothing is lost.
+            let percent = if width == Width::TenSeconds { 100 } else { percent };
+            let expire = move || expire_rollups(serving.as_ref(), family, days, percent, mode, now);
+            let expired = tokio::task::spawn_blocking(expire).await;
+            reports.push(expired.unwrap_or_else(|error| failed(family.name(), days, &error)));
         }
         if reports.iter().any(|report| report.outcome == RetentionOutcome::Deleted) {
             self.show().await;
@@ -163,24 +166,25 @@ fn receive_day(key: &str) -> Option<i32> {
 
 fn expire_rollups(
     serving: &dyn ServingStore,
+    family: Family,
     days: u32,
     percent: u32,
     mode: RetentionMode,
     now: i64,
 ) -> RetentionReport {
     let mut items = Vec::new();
-    let scanned = serving.snapshot().scan_each(Family::Rollup, b"", None, &mut |key, value| {
+    let scanned = serving.snapshot().scan_each(family, b"", None, &mut |key, value| {
         let day = rowkey::time_of(key).and_then(|time| i32::try_from(time.div_euclid(DAY_MICROS)).ok());
         let bytes = (key.len() + value.len()) as u64;
         items.extend(day.map(|day| (day, Amount { items: 1, rows: 0, bytes }, key.to_vec())));
         ControlFlow::Continue(())
     });
     if let Err(error) = scanned {
-        return failed("rollups", days, &error);
+        return failed(family.name(), days, &error);
     }
-    let Plan { mut report, items } = plan("rollups", days, percent, now, items);
+    let Plan { mut report, items } = plan(family.name(), days, percent, now, items);
     if report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun {
-        let deleted = items.chunks(CELLS_PER_DELETE).try_for_each(|keys| serving.delete(Family::Rollup, keys.to_vec()));
+        let deleted = items.chunks(CELLS_PER_DELETE).try_for_each(|keys| serving.delete(family, keys.to_vec()));
         report.outcome = match deleted {
             Ok(()) => RetentionOutcome::Deleted,
             Err(error) => RetentionOutcome::Failed(error.to_string()),

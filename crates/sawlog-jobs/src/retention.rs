@@ -15,15 +15,15 @@ pub struct RetentionOptions {
     pub tables: Vec<(&'static str, u32)>,
     /// Days of raw records in the lake, by receive date.
     pub lake_days: u32,
-    /// Days of rollup cells.
-    pub rollup_days: u32,
+    /// Days of rollup cells, in the order of `Width::ALL`.
+    pub rollup_days: [u32; 3],
     /// Largest share of a table that one run may delete, percent.
     pub delete_percent_max: u32,
 }
 
 impl Default for RetentionOptions {
     fn default() -> Self {
-        Self { tables: Vec::new(), lake_days: 0, rollup_days: 0, delete_percent_max: 50 }
+        Self { tables: Vec::new(), lake_days: 0, rollup_days: [0; 3], delete_percent_max: 50 }
     }
 }
 
@@ -56,7 +56,7 @@ pub enum RetentionOutcome {
 /// What a run found and did in one table (or the lake, or the rollups).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionReport {
-    /// Table, `lake` or `rollups`.
+    /// Table, `lake` or a family of rollups.
     pub subject: &'static str,
     /// Days to keep.
     pub days: u32,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
@@ -21,6 +21,7 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::StreamExt;
 use sawlog_core::ledger::Counts;
+use sawlog_core::rollup::Rollup;
 use sawlog_seams::view::{View, ViewSource};
 use sawlog_seams::warehouse::LEDGER_TABLE;
 use sawlog_seams::{Clock, Disk};
@@ -31,6 +32,7 @@ use crate::filter::SearchFunction;
 use crate::functions::{sketch_merge, sketch_quantile};
 use crate::give_way::GiveWay;
 use crate::guard;
+use crate::latest_panes::LatestPanes;
 use crate::postgres::catalog::PgCatalog;
 use crate::rollup_table::RollupTable;
 use crate::stream::PostgresContext;
@@ -465,9 +467,13 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
     if view.tables.contains_key("logs") {
         register_severity_split(&context)?;
     }
-    for rollup in RollupTable::ALL {
-        let table = MemTable::try_new(rollup.schema(), vec![vec![rollup.rows(view)?]])?;
-        context.register_table(rollup.name(), Arc::new(table))?;
+    for rollup in Rollup::ALL {
+        if let Ok(panes) = futures::executor::block_on(context.table_provider(rollup.pane_table())) {
+            context.register_table(LatestPanes::name(rollup), Arc::new(LatestPanes::new(rollup, panes)))?;
+        }
+    }
+    for table in RollupTable::all(view) {
+        context.register_table(table.name(), Arc::new(table))?;
     }
     Ok(context)
 }

@@ -9,6 +9,7 @@ pub mod filter;
 mod functions;
 mod give_way;
 mod guard;
+mod latest_panes;
 mod output;
 pub mod postgres;
 mod rollup_table;

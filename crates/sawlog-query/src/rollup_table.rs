@@ -1,156 +1,301 @@
-//! Rollup cells as SQL tables.
+//! Rollups as SQL tables.
 //!
-//! For: `rollup_requests_1m` and `rollup_metrics_1m`, read from the serving store with the cells in memory merged onto
-//! them. Not for: rollups of other widths or windows.
+//! For: `rollup_NAME_WIDTH`, read from the serving store with what is in memory merged onto it, a page of cells at a time
+//! and only the windows that the query's time range needs. Not for: the history in the pane tables, which are tables
+//! like all others.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::fmt;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, Result};
-use sawlog_core::rollup::{self, MetricPoints, Requests};
-use sawlog_core::rowkey::{self, KeyKind};
-use sawlog_core::schema::time_type;
-use sawlog_seams::serving::Family;
-use sawlog_seams::view::View;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use sawlog_core::rollup::{self, Cell, PaneCell, PaneTiming, Rollup, RollupRow, Width};
+use sawlog_core::rowkey;
+use sawlog_seams::serving::{Family, ServingSnapshot};
+use sawlog_seams::view::{HotRollups, View};
 
-/// A rollup table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RollupTable {
-    Requests,
-    Metrics,
+/// Cells of one batch.
+const PAGE_CELLS: usize = 2_048;
+/// So many cells outside the time range are read over before it is cheaper to look the next one up.
+const SKIP_CELLS: usize = 8;
+/// Longer than any time at the end of a key: behind all windows of a series.
+const BEHIND_SERIES: [u8; 9] = [0xff; 9];
+
+/// One rollup in windows of one width, at one moment.
+#[derive(Clone)]
+pub(crate) struct RollupTable {
+    rollup: Rollup,
+    width: Width,
+    hot: Vec<Arc<dyn HotRollups>>,
+    serving: Arc<dyn ServingSnapshot>,
+    watermark: i64,
+}
+
+impl fmt::Debug for RollupTable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name())
+    }
 }
 
 impl RollupTable {
-    pub(crate) const ALL: [Self; 2] = [Self::Requests, Self::Metrics];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "rollup_requests_1m",
-            Self::Metrics => "rollup_metrics_1m",
-        }
+    /// All rollup tables of a view.
+    pub(crate) fn all(view: &View) -> impl Iterator<Item = Self> + '_ {
+        let of = |rollup| Width::ALL.into_iter().map(move |width| (rollup, width));
+        Rollup::ALL.into_iter().flat_map(of).map(|(rollup, width)| Self {
+            rollup,
+            width,
+            hot: view.hot_rollups.clone(),
+            serving: Arc::clone(&view.serving),
+            watermark: view.watermark,
+        })
     }
 
-    const fn kind(self) -> KeyKind {
-        match self {
-            Self::Requests => KeyKind::Requests,
-            Self::Metrics => KeyKind::Metric,
-        }
+    pub(crate) fn name(&self) -> String {
+        format!("rollup_{}_{}", self.rollup.name(), self.width.name())
     }
 
-    pub(crate) fn schema(self) -> SchemaRef {
-        static REQUESTS: LazyLock<SchemaRef> = LazyLock::new(|| {
-            let mut fields = vec![
-                Field::new("minute", time_type(), false),
-                Field::new("service", DataType::Utf8, true),
-                Field::new("severity_class", DataType::Utf8, true),
-                Field::new("http_route", DataType::Utf8, true),
-            ];
-            fields.extend(
-                ["count", "error_count", "bytes", "duration_count"]
-                    .map(|name| Field::new(name, DataType::Int64, false)),
-            );
-            fields.extend(QUANTILES.map(|(name, _)| Field::new(name, DataType::Float64, true)));
-            fields.push(Field::new("latency", DataType::Binary, true));
-            Arc::new(Schema::new(fields))
-        });
-        static METRICS: LazyLock<SchemaRef> = LazyLock::new(|| {
-            let mut fields = vec![
-                Field::new("minute", time_type(), false),
-                Field::new("metric_name", DataType::Utf8, true),
-                Field::new("service", DataType::Utf8, true),
-                Field::new("host", DataType::Utf8, true),
-                Field::new("count", DataType::Int64, false),
-            ];
-            fields.extend(["sum", "min", "max", "last"].map(|name| Field::new(name, DataType::Float64, false)));
-            Arc::new(Schema::new(fields))
-        });
-        match self {
-            Self::Requests => Arc::clone(&REQUESTS),
-            Self::Metrics => Arc::clone(&METRICS),
+    /// A cursor over the cells whose windows start within `starts`.
+    fn cursor(&self, starts: Range<i64>) -> Cursor {
+        let mut hot: BTreeMap<Vec<u8>, Cell> = BTreeMap::new();
+        for source in &self.hot {
+            for (key, cell) in source.cells(self.rollup, self.width, starts.clone()) {
+                hot.entry(key).and_modify(|older| older.merge(&cell)).or_insert(cell);
+            }
         }
-    }
-
-    /// All rows of the table.
-    pub(crate) fn rows(self, view: &View) -> Result<RecordBatch> {
-        let cells = merged_cells(self.kind(), view)?;
-        match self {
-            Self::Requests => requests_rows(self.schema(), &cells),
-            Self::Metrics => metrics_rows(self.schema(), &cells),
-        }
+        Cursor { table: self.clone(), starts, hot, resume: Some(rowkey::range_of(self.rollup.byte()).0) }
     }
 }
 
-const QUANTILES: [(&str, f64); 4] =
-    [("duration_p50_us", 0.5), ("duration_p90_us", 0.9), ("duration_p99_us", 0.99), ("duration_p999_us", 0.999)];
+/// Where a reader of a rollup table is.
+struct Cursor {
+    table: RollupTable,
+    starts: Range<i64>,
+    /// What is in memory and was not given out yet.
+    hot: BTreeMap<Vec<u8>, Cell>,
+    /// Key in the store to go on from; `None` when all are read.
+    resume: Option<Vec<u8>>,
+}
 
-type Cells = BTreeMap<Vec<u8>, Vec<u8>>;
+impl Cursor {
+    /// The next rows; `None` at the end.
+    fn next_page(&mut self) -> Result<Option<RecordBatch>> {
+        let mut rows = Vec::new();
+        while rows.is_empty() {
+            let Some(start) = self.resume.take() else {
+                for (key, cell) in std::mem::take(&mut self.hot) {
+                    rows.push(self.row(&key, None, Some(cell))?);
+                }
+                break;
+            };
+            for (key, value) in self.read(start)? {
+                // Keys in memory that lie before this one have nothing in the store.
+                let behind = self.hot.split_off(&key);
+                for (key, cell) in std::mem::replace(&mut self.hot, behind) {
+                    rows.push(self.row(&key, None, Some(cell))?);
+                }
+                let newer = self.hot.remove(&key);
+                let stored = PaneCell::from_bytes(self.table.rollup, &value).map_err(failed)?;
+                rows.push(self.row(&key, Some(stored), newer)?);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(rollup::rollup_rows(self.table.rollup, &rows, false)?))
+    }
 
-fn failed(error: impl std::fmt::Display) -> DataFusionError {
+    /// A page of cells from a key on, and where the next one starts.
+    fn read(&mut self, mut start: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let (_, end) = rowkey::range_of(self.table.rollup.byte());
+        let family = Family::of_width(self.table.width);
+        let (starts, mut found) = (self.starts.clone(), Vec::new());
+        loop {
+            let (mut skipped, mut next) = (0, None);
+            let mut visit = |key: &[u8], value: &[u8]| {
+                let time = rowkey::time_of(key).unwrap_or(i64::MIN);
+                if starts.contains(&time) {
+                    skipped = 0;
+                    found.push((key.to_vec(), value.to_vec()));
+                    if found.len() < PAGE_CELLS {
+                        return ControlFlow::Continue(());
+                    }
+                    next = Some([key, &[0]].concat());
+                    return ControlFlow::Break(());
+                }
+                skipped += 1;
+                if skipped < SKIP_CELLS {
+                    return ControlFlow::Continue(());
+                }
+                // Newest first: what is too new is followed by the range, what is too old by another series.
+                let prefix = rollup::prefix_of(key);
+                next = Some(match time >= starts.end {
+                    true => rollup::with_time(prefix, starts.end - 1),
+                    false => [prefix, &BEHIND_SERIES].concat(),
+                });
+                ControlFlow::Break(())
+            };
+            self.table.serving.scan_each(family, &start, Some(&end), &mut visit).map_err(failed)?;
+            match next {
+                Some(next) if found.len() < PAGE_CELLS => start = next,
+                next => {
+                    self.resume = next;
+                    return Ok(found);
+                }
+            }
+        }
+    }
+
+    fn row(&self, key: &[u8], stored: Option<PaneCell>, newer: Option<Cell>) -> Result<RollupRow> {
+        let (_, decoded) = rollup::decode(key).ok_or_else(|| failed("a rollup key cannot be read"))?;
+        let width = self.table.width;
+        let is_complete = decoded.time.saturating_add(width.micros()) <= self.table.watermark;
+        let before = stored.as_ref().map(|pane| pane.timing);
+        // A window that has become complete shows the pane that the next flush writes.
+        let is_new = newer.is_some() || (is_complete && before == Some(PaneTiming::Early));
+        let timing = match before {
+            Some(before) if !is_new => before,
+            before => PaneTiming::next(before, is_complete),
+        };
+        let index = stored.as_ref().map_or(0, |pane| pane.index.saturating_add(u32::from(is_new)));
+        let mut cell = stored.map(|pane| pane.cell);
+        if let Some(newer) = newer {
+            match &mut cell {
+                Some(cell) => cell.merge(&newer),
+                None => cell = Some(newer),
+            }
+        }
+        let cell = cell.ok_or_else(|| failed("a window without a cell"))?;
+        Ok(RollupRow { parts: decoded.parts, width, window_start: decoded.time, index, timing, cell })
+    }
+}
+
+fn failed(error: impl fmt::Display) -> DataFusionError {
     DataFusionError::Execution(error.to_string())
 }
 
-fn merged_cells(kind: KeyKind, view: &View) -> Result<Cells> {
-    let (start, end) = rowkey::range_of(kind);
-    let mut cells: Cells = view.serving.scan(Family::Rollup, &start, Some(&end)).map_err(failed)?.into_iter().collect();
-    for hot in &view.hot_rollups {
-        for (key, newer) in hot.cells().into_iter().filter(|(key, _)| key.first() == Some(&kind.byte())) {
-            let value = match cells.get(&key) {
-                Some(older) => rollup::merge(&key, older, &newer).map_err(failed)?,
-                None => newer,
+#[async_trait]
+impl TableProvider for RollupTable {
+    fn schema(&self) -> SchemaRef {
+        rollup::rollup_schema(self.rollup)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut starts = i64::MIN..i64::MAX;
+        filters.iter().for_each(|filter| narrow(&mut starts, filter));
+        let part = Arc::new(Part { table: self.clone(), starts, schema: self.schema() });
+        let projection = projection.cloned();
+        let plan = StreamingTableExec::try_new(self.schema(), vec![part], projection.as_ref(), [], false, limit)?;
+        Ok(Arc::new(plan))
+    }
+}
+
+#[derive(Debug)]
+struct Part {
+    table: RollupTable,
+    starts: Range<i64>,
+    schema: SchemaRef,
+}
+
+impl PartitionStream for Part {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (table, starts) = (self.table.clone(), self.starts.clone());
+        // Memory is gone through when the query runs, not when it is planned.
+        let pages = futures::stream::unfold(None, move |cursor: Option<Cursor>| {
+            let (table, starts) = (table.clone(), starts.clone());
+            async move {
+                tokio::task::consume_budget().await;
+                let mut cursor = cursor.unwrap_or_else(|| table.cursor(starts));
+                cursor.next_page().transpose().map(|page| (page, Some(cursor)))
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), pages))
+    }
+}
+
+/// Narrows the range of window starts by a filter, where it says anything about them.
+fn narrow(starts: &mut Range<i64>, filter: &Expr) {
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            narrow(starts, left);
+            narrow(starts, right);
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (op, bound) = match (left.as_ref(), right.as_ref()) {
+                (Expr::Column(column), Expr::Literal(value, _)) if column.name == "window_start" => {
+                    (*op, micros(value))
+                }
+                (Expr::Literal(value, _), Expr::Column(column)) if column.name == "window_start" => {
+                    (op.swap().unwrap_or(*op), micros(value))
+                }
+                _ => return,
             };
-            cells.insert(key, value);
+            let Some(bound) = bound else { return };
+            match op {
+                Operator::Gt => starts.start = starts.start.max(bound.saturating_add(1)),
+                Operator::GtEq => starts.start = starts.start.max(bound),
+                Operator::Lt => starts.end = starts.end.min(bound),
+                Operator::LtEq => starts.end = starts.end.min(bound.saturating_add(1)),
+                Operator::Eq => {
+                    *starts = starts.start.max(bound)..starts.end.min(bound.saturating_add(1));
+                }
+                _ => {}
+            }
         }
+        Expr::Between(between) if !between.negated => {
+            if let (Expr::Column(column), Expr::Literal(low, _), Expr::Literal(high, _)) =
+                (between.expr.as_ref(), between.low.as_ref(), between.high.as_ref())
+                && column.name == "window_start"
+                && let (Some(low), Some(high)) = (micros(low), micros(high))
+            {
+                *starts = starts.start.max(low)..starts.end.min(high.saturating_add(1));
+            }
+        }
+        _ => {}
     }
-    Ok(cells)
 }
 
-fn requests_rows(schema: SchemaRef, cells: &Cells) -> Result<RecordBatch> {
-    let mut minute = TimestampMicrosecondBuilder::new();
-    let mut texts: [StringBuilder; 3] = Default::default();
-    let mut counts: [Int64Builder; 4] = Default::default();
-    let mut quantiles: [Float64Builder; 4] = Default::default();
-    let mut latency = BinaryBuilder::new();
-    for (key, value) in cells {
-        let key = rollup::requests_key(key).ok_or_else(|| failed("a rollup key cannot be read"))?;
-        let cell = Requests::from_bytes(value).map_err(failed)?;
-        minute.append_value(key.time);
-        texts.iter_mut().zip(&key.parts).for_each(|(column, part)| column.append_option(part.as_deref()));
-        let numbers = [cell.count, cell.error_count, cell.bytes, cell.latency.count()];
-        counts.iter_mut().zip(numbers).for_each(|(column, number)| column.append_value(number as i64));
-        for (column, (_, quantile)) in quantiles.iter_mut().zip(QUANTILES) {
-            column.append_option(cell.latency.quantile(quantile));
-        }
-        latency.append_option((cell.latency.count() > 0).then(|| cell.latency.to_bytes()));
+/// A time literal in microseconds, as the column has it; a coarser or finer one is left to the filter.
+fn micros(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::TimestampMicrosecond(micros, _) => *micros,
+        _ => match value
+            .cast_to(&arrow::datatypes::DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
+            .ok()?
+        {
+            ScalarValue::TimestampMicrosecond(micros, _) if !is_finer(value) => micros,
+            _ => None,
+        },
     }
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(minute.finish().with_timezone("UTC"))];
-    columns.extend(texts.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
-    columns.extend(counts.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
-    columns.extend(quantiles.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
-    columns.push(Arc::new(latency.finish()));
-    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-fn metrics_rows(schema: SchemaRef, cells: &Cells) -> Result<RecordBatch> {
-    let mut minute = TimestampMicrosecondBuilder::new();
-    let mut texts: [StringBuilder; 3] = Default::default();
-    let mut count = Int64Builder::new();
-    let mut values: [Float64Builder; 4] = Default::default();
-    for (key, value) in cells {
-        let key = rollup::metric_key(key).ok_or_else(|| failed("a rollup key cannot be read"))?;
-        let cell = MetricPoints::from_bytes(value).map_err(failed)?;
-        minute.append_value(key.time);
-        texts.iter_mut().zip(&key.parts).for_each(|(column, part)| column.append_option(part.as_deref()));
-        count.append_value(cell.count as i64);
-        let numbers = [cell.sum, cell.min, cell.max, cell.last];
-        values.iter_mut().zip(numbers).for_each(|(column, number)| column.append_value(number));
-    }
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(minute.finish().with_timezone("UTC"))];
-    columns.extend(texts.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
-    columns.push(Arc::new(count.finish()));
-    columns.extend(values.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
-    Ok(RecordBatch::try_new(schema, columns)?)
+fn is_finer(value: &ScalarValue) -> bool {
+    matches!(value, ScalarValue::TimestampNanosecond(..))
 }

@@ -7,13 +7,23 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sawlog_core::rollup::Width;
+
 use crate::event_log::Position;
 
 /// A column family: one purpose, one retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
-    /// Rollup cells.
-    Rollup,
+    /// Rollup cells of ten seconds. Each width has a retention of its own.
+    Rollup10s,
+    /// Rollup cells of a minute.
+    Rollup1m,
+    /// Rollup cells of an hour.
+    Rollup1h,
+    /// Windows that are not complete yet, by their end.
+    Deadline,
+    /// State of the stream that no key has: watermarks, admitted series.
+    StreamState,
     /// Event ids that were stored, for dedup.
     EventId,
     /// Idempotency keys of batches.
@@ -22,13 +32,35 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 3] = [Self::Rollup, Self::EventId, Self::BatchKey];
+    pub const ALL: [Self; 7] = [
+        Self::Rollup10s,
+        Self::Rollup1m,
+        Self::Rollup1h,
+        Self::Deadline,
+        Self::StreamState,
+        Self::EventId,
+        Self::BatchKey,
+    ];
+
+    /// The family of rollup cells of a width.
+    #[must_use]
+    pub const fn of_width(width: Width) -> Self {
+        match width {
+            Width::TenSeconds => Self::Rollup10s,
+            Width::Minute => Self::Rollup1m,
+            Width::Hour => Self::Rollup1h,
+        }
+    }
 
     /// Name of the family in the store.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Rollup => "rollup",
+            Self::Rollup10s => "rollup_10s",
+            Self::Rollup1m => "rollup_1m",
+            Self::Rollup1h => "rollup_1h",
+            Self::Deadline => "deadline",
+            Self::StreamState => "stream_state",
             Self::EventId => "event_id",
             Self::BatchKey => "batch_key",
         }

@@ -4,10 +4,12 @@
 //! in memory for files in one step, so that two views differ only by what arrived between them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
+use sawlog_core::rollup::{Cell, Rollup, Width};
 
 use crate::serving::ServingSnapshot;
 use crate::warehouse::StoredTable;
@@ -26,16 +28,19 @@ pub struct TableView {
 pub struct View {
     /// Tables by name.
     pub tables: HashMap<&'static str, TableView>,
-    /// Rollup cells that are not in the serving store yet, oldest first: merge them onto the snapshot.
+    /// What rollups got that is not in the serving store yet, oldest first: merge it onto the snapshot.
     pub hot_rollups: Vec<Arc<dyn HotRollups>>,
     /// The serving store.
     pub serving: Arc<dyn ServingSnapshot>,
+    /// Watermark of all sources, UTC microseconds: windows that end by then are complete.
+    pub watermark: i64,
 }
 
-/// Rollup cells in memory.
+/// What rollups got since the last flush.
 pub trait HotRollups: Send + Sync {
-    /// Keys and values of the cells, to be merged onto stored ones with `sawlog_core::rollup::merge`.
-    fn cells(&self) -> Vec<crate::serving::Cell>;
+    /// Row key and cell of each window that got something, in windows of that width that start within `starts` (UTC
+    /// microseconds), in no particular order.
+    fn cells(&self, rollup: Rollup, width: Width, starts: Range<i64>) -> Vec<(Vec<u8>, Cell)>;
 }
 
 /// Gives views.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
+use sawlog_core::rollup::{self, Rollup};
 use sawlog_core::schema::{self, Table};
 
 use crate::event_log::{Disposition, Position};
@@ -36,7 +37,7 @@ pub struct TableSpec {
 pub const LEDGER_TABLE: &str = "sawlog_ledger";
 
 impl TableSpec {
-    /// The tables of every deployment: events, dead letters and the ledger.
+    /// The tables of every deployment: events, dead letters, the ledger, and the panes of rollups.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut specs: Vec<Self> = Table::ALL.into_iter().map(Self::of).collect();
@@ -47,6 +48,13 @@ impl TableSpec {
             clustering: &["receive_minute", "source"],
             bloom: &[],
         });
+        specs.extend(Rollup::ALL.into_iter().map(|rollup| Self {
+            name: rollup.pane_table(),
+            schema: rollup::pane_schema(rollup),
+            partition: Some(schema::PARTITION_COLUMN),
+            clustering: rollup.clustering(),
+            bloom: &[],
+        }));
         specs
     }
 

@@ -175,11 +175,11 @@ mod tests {
     fn after_a_failed_write_nothing_counts_as_applied_until_the_store_is_opened_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = FjallServing::open(folder.path()).expect("a store");
-        let cell = || vec![Mutation { family: Family::Rollup, key: b"a".to_vec(), value: Some(b"1".to_vec()) }];
+        let cell = || vec![Mutation { family: Family::Rollup1m, key: b"a".to_vec(), value: Some(b"1".to_vec()) }];
         store.apply(cell(), Position(1)).expect("applied");
         store.has_failed.store(true, Ordering::Release);
         assert!(store.apply(cell(), Position(1)).is_err(), "what was applied may not be on the disk");
-        assert!(store.delete(Family::Rollup, vec![b"a".to_vec()]).is_err());
+        assert!(store.delete(Family::Rollup1m, vec![b"a".to_vec()]).is_err());
         drop(store);
         let store = FjallServing::open(folder.path()).expect("a store");
         store.apply(cell(), Position(2)).expect("applied");

@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::dedup::{StoredIds, slot_of};
 use crate::frame::{BatchFrame, NoteFrame};
 use crate::generation::Generation;
-use crate::hot::Hot;
+use crate::hot::{Hot, State};
 use crate::pending::Held;
 use crate::tap::Taps;
 
@@ -46,8 +46,14 @@ pub(crate) struct Applied {
 }
 
 pub(crate) enum Content {
-    Batch { frame: BatchFrame, transformed: Box<Transformed>, reply: Option<oneshot::Sender<Applied>> },
+    Batch {
+        frame: BatchFrame,
+        transformed: Box<Transformed>,
+        reply: Option<oneshot::Sender<Applied>>,
+    },
     Note(NoteFrame),
+    /// Receive time went on until then.
+    Tick(i64),
 }
 
 pub(crate) struct Applier {
@@ -81,6 +87,13 @@ impl Applier {
                 let mut state = self.hot.write();
                 if item.position >= self.warehouse.committed(LEDGER_TABLE) {
                     state.active.count(note.receive_time, &note.source, note.counts);
+                }
+                state.active.end = item.next;
+            }
+            Content::Tick(receive_time) => {
+                let mut state = self.hot.write();
+                if item.position >= self.serving.applied() {
+                    state.stream.tick(receive_time);
                 }
                 state.active.end = item.next;
             }
@@ -120,10 +133,15 @@ impl Applier {
             counts = transformed.counts;
         }
         counts += Counts::rejected(frame.rejected);
-        debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
         let mut state = self.hot.write();
+        let State { active, stream, .. } = &mut *state;
+        if !is_repeat && position >= self.serving.applied() {
+            counts.late = stream
+                .take_in(&frame, &mut transformed.tables, &active.rollups)
+                .map_err(|error| ServingError::backend("taking out late rows", error))?;
+        }
+        debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
         self.hot.remove_in_flight(frame.receive_time, &frame.source, counts.received);
-        let active = &mut state.active;
         if position >= self.warehouse.committed(LEDGER_TABLE) {
             active.count(frame.receive_time, &frame.source, counts);
         }
@@ -206,14 +224,10 @@ impl Applier {
         floor: u32,
     ) {
         active.receive_time_min = active.receive_time_min.into_iter().chain([frame.receive_time]).min();
-        let is_in_serving = position < self.serving.applied();
         for table in Table::ALL {
             let rows = &transformed.tables[table as usize];
             if position >= self.warehouse.committed(table.name()) {
                 active.push_rows(table, rows);
-            }
-            if !is_in_serving {
-                active.rollups.add(table, rows);
             }
         }
         let oldest = active.newest_event.saturating_sub(self.window);

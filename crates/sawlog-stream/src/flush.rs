@@ -8,11 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use sawlog_core::rollup;
 use sawlog_core::schema::Table;
 use sawlog_seams::lake::{Lake, LakeError};
-use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot, ServingStore};
-use sawlog_seams::view::HotRollups;
+use sawlog_seams::serving::{Family, Mutation, ServingError, ServingStore};
 use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{EventLog, Position};
 
@@ -23,6 +21,7 @@ use crate::forget::Forgetting;
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow, ledger_rows};
 use crate::lake_rows;
+use crate::panes::{self, Panes};
 
 /// Why a flush did not finish. Nothing is lost: the events are in the log, and the flush is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +91,12 @@ impl Flusher {
             })
             .collect();
         self.warehouse.append(LEDGER_TABLE, ledger_rows(&ledger).into_iter().collect(), end).await?;
-        let (mutations, forgetting) = self.mutations(&generation)?;
+        let panes = self.fire(&generation).await?;
+        for (rollup, rows) in panes.rows {
+            self.warehouse.append(rollup.pane_table(), vec![rows], end).await?;
+        }
+        let (mut mutations, forgetting) = self.mutations(&generation)?;
+        mutations.extend(panes.mutations);
         self.serving.apply(mutations, end)?;
         *self.forgetting.lock().unwrap_or_else(PoisonError::into_inner) = forgetting;
         self.swap(&generation)?;
@@ -120,7 +124,9 @@ impl Flusher {
         let oldest = slot_of(state.active.newest_event.saturating_sub(self.window));
         stored_ids.raise_floor(oldest, state.active.ids.len() as u64);
         let next = Generation::starting_at(state.active.end, state.active.newest_event);
-        let frozen = Arc::new(std::mem::replace(&mut state.active, next));
+        let mut frozen = std::mem::replace(&mut state.active, next);
+        frozen.stream_state = state.stream.clone();
+        let frozen = Arc::new(frozen);
         state.frozen = Some(Arc::clone(&frozen));
         Some(frozen)
     }
@@ -136,6 +142,15 @@ impl Flusher {
         Ok(())
     }
 
+    async fn fire(&self, generation: &Arc<Generation>) -> Result<Panes, FlushError> {
+        let (frozen, snapshot) = (Arc::clone(generation), self.serving.snapshot());
+        let fired = tokio::task::spawn_blocking(move || {
+            let watermark = frozen.stream_state.watermark();
+            panes::fire(&frozen.rollups.lock(), snapshot.as_ref(), watermark)
+        });
+        Ok(fired.await.map_err(|error| FlushError::Worker(error.to_string()))??)
+    }
+
     /// All changes of the serving store, and how far forgetting gets with them.
     fn mutations(&self, generation: &Generation) -> Result<(Vec<Mutation>, Forgetting), FlushError> {
         let snapshot = self.serving.snapshot();
@@ -146,7 +161,7 @@ impl Flusher {
         let forgetting = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Deletions come first: a batch key that is forgotten may be among the new ones again.
         let (mut mutations, forgetting) = forgetting.part(snapshot.as_ref(), generation, floor)?;
-        mutations.extend(self.rollup_mutations(generation, snapshot.as_ref())?);
+        mutations.extend(generation.stream_state.mutations());
         let ids = generation.ids.iter().filter(|(_, (slot, _))| *slot >= floor);
         mutations.extend(ids.map(|(id, (slot, position))| Mutation {
             family: Family::EventId,
@@ -160,23 +175,6 @@ impl Flusher {
         }));
         mutations.push(floor_cell);
         Ok((mutations, forgetting))
-    }
-
-    fn rollup_mutations(
-        &self,
-        generation: &Generation,
-        snapshot: &dyn ServingSnapshot,
-    ) -> Result<Vec<Mutation>, FlushError> {
-        let mut mutations = Vec::new();
-        for (key, newer) in generation.rollups.cells() {
-            let value = match snapshot.get(Family::Rollup, &key)? {
-                Some(older) => rollup::merge(&key, &older, &newer)
-                    .map_err(|error| ServingError::backend("merging a rollup", error))?,
-                None => newer,
-            };
-            mutations.push(Mutation { family: Family::Rollup, key, value: Some(value) });
-        }
-        Ok(mutations)
     }
 
     /// Shows the stores as they are now. `false` while a flush is half done: its rows are in memory and partly in files,

@@ -9,6 +9,7 @@ use sawlog_core::ledger::Counts;
 const VERSION: u8 = 1;
 const KIND_BATCH: u8 = 1;
 const KIND_NOTE: u8 = 2;
+const KIND_TICK: u8 = 3;
 const CODEC_NONE: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 /// zstd's fast levels are negative: this one costs about a microsecond for 500 bytes.
@@ -67,6 +68,8 @@ pub(crate) struct NoteFrame {
 pub(crate) enum Frame {
     Batch(BatchFrame),
     Note(NoteFrame),
+    /// Receive time went on until then, UTC microseconds, without a batch.
+    Tick(i64),
 }
 
 impl Frame {
@@ -74,6 +77,7 @@ impl Frame {
         match self {
             Self::Batch(batch) => encode_batch(batch),
             Self::Note(note) => encode_note(note),
+            Self::Tick(time) => Bytes::from([&[VERSION, KIND_TICK], time.to_le_bytes().as_slice()].concat()),
         }
     }
 
@@ -85,6 +89,7 @@ impl Frame {
         match reader.byte()? {
             KIND_BATCH => Ok(Self::Batch(decode_batch(&mut reader)?)),
             KIND_NOTE => Ok(Self::Note(decode_note(&mut reader)?)),
+            KIND_TICK => Ok(Self::Tick(reader.number()? as i64)),
             _ => Err(FrameError { problem: "it is of an unknown kind" }),
         }
     }
@@ -260,6 +265,7 @@ mod tests {
         for frame in [
             batch(b"{}"),
             batch(&[b'x'; 5000]),
+            Frame::Tick(1_795_489_200_000_000),
             Frame::Note(NoteFrame {
                 source: "otlp".to_owned(),
                 receive_time: 5,

@@ -3,19 +3,20 @@
 //! For: the unit that a flush freezes and writes as a whole. Not for: deciding when.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use sawlog_core::ledger::Counts;
-use sawlog_core::rollup::Rollups;
+use sawlog_core::rollup::{self, Cell, Deltas, Rollup, Width};
 use sawlog_core::schema::Table;
 use sawlog_seams::Position;
-use sawlog_seams::serving::Cell;
 use sawlog_seams::view::HotRollups;
 
 use crate::frame::BatchFrame;
+use crate::stream_state::StreamState;
 
 /// Key of the ledger: receive minute (UTC microseconds) and source.
 pub(crate) type LedgerKey = (i64, String);
@@ -32,7 +33,9 @@ pub(crate) struct Generation {
     pub(crate) tables: [Vec<RecordBatch>; 4],
     pub(crate) bodies: Vec<Arc<BatchFrame>>,
     pub(crate) ledger: HashMap<LedgerKey, Counts>,
-    pub(crate) rollups: Arc<SharedRollups>,
+    pub(crate) rollups: Arc<SharedDeltas>,
+    /// Watermarks and admitted series at its end; set when it is frozen.
+    pub(crate) stream_state: StreamState,
     /// Ids of stored rows: slot and log position of their batch.
     pub(crate) ids: HashMap<u128, (u32, u64)>,
     /// Idempotency keys: receive time and log position.
@@ -51,48 +54,32 @@ pub(crate) struct Generation {
     pub(crate) newest_event_before: i64,
 }
 
-/// Rollups that queries read while they grow.
+/// What rollups got, read by queries while it grows.
 #[derive(Debug, Default)]
-pub(crate) struct SharedRollups {
-    inner: Mutex<Measured>,
-    /// Memory of the cells when they were last measured.
+pub(crate) struct SharedDeltas {
+    inner: Mutex<Deltas>,
     bytes: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct Measured {
-    rollups: Rollups,
-    cells: usize,
-    /// Rows since the last measurement.
-    rows: usize,
-}
+impl SharedDeltas {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Deltas> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// Cells are measured after so many rows, and not before there are a few times as many new rows as cells: measuring
-/// costs as much as writing them.
-const ROWS_PER_MEASUREMENT: usize = 16 * 1024;
-/// Memory of a cell besides key and value, and of what a value takes more than its written form.
-const CELL_BYTES: usize = 256;
-
-impl SharedRollups {
-    pub(crate) fn add(&self, table: Table, batch: &RecordBatch) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.rollups.add(table, batch);
-        inner.rows += batch.num_rows();
-        if inner.rows >= ROWS_PER_MEASUREMENT.max(4 * inner.cells) {
-            let (mut cells, mut bytes) = (0, 0);
-            for (key, value) in inner.rollups.cells() {
-                cells += 1;
-                bytes += key.len() + 2 * value.len() + CELL_BYTES;
-            }
-            (inner.cells, inner.rows) = (cells, 0);
-            self.bytes.store(bytes, Ordering::Relaxed);
-        }
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Deltas)) {
+        let mut inner = self.lock();
+        change(&mut inner);
+        self.bytes.store(inner.memory_bytes(), Ordering::Relaxed);
     }
 }
 
-impl HotRollups for SharedRollups {
-    fn cells(&self) -> Vec<Cell> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).rollups.cells().collect()
+impl HotRollups for SharedDeltas {
+    fn cells(&self, rollup: Rollup, width: Width, starts: Range<i64>) -> Vec<(Vec<u8>, Cell)> {
+        let inner = self.lock();
+        let found = inner
+            .cells(width)
+            .filter(|(prefix, start, _)| prefix.first() == Some(&rollup.byte()) && starts.contains(start));
+        found.map(|(prefix, start, cell)| (rollup::with_time(prefix, start), cell)).collect()
     }
 }
 
@@ -158,6 +145,7 @@ impl Generation {
 
 #[cfg(test)]
 mod tests {
+    use sawlog_core::rollup::{Admission, RollupOptions};
     use sawlog_seams::contract::warehouse::rows;
 
     use super::*;
@@ -170,9 +158,11 @@ mod tests {
             generation.remember_batch_key(number % 250, 1, Position(1));
         }
         assert_eq!(generation.bytes(), 750 * ENTRY_BYTES);
-        let names: Vec<_> = (0..ROWS_PER_MEASUREMENT).map(|row| (format!("service {row}"), 20_000)).collect();
-        generation.rollups.add(Table::Logs, &rows(Table::Logs.name(), &names));
-        let cells = generation.rollups.cells().len();
-        assert!(cells >= ROWS_PER_MEASUREMENT && generation.bytes() > cells * CELL_BYTES, "{}", generation.bytes());
+        let names: Vec<_> = (0..1_000).map(|row| (format!("service {row}"), 20_000)).collect();
+        let batch = rows(Table::Logs.name(), &names);
+        let (options, mut admission) = (RollupOptions::default(), Admission::default());
+        generation.rollups.change(|deltas| deltas.add(Table::Logs, &batch, 0, &options, &mut admission));
+        let cells = generation.rollups.cells(Rollup::Requests, Width::TenSeconds, i64::MIN..i64::MAX).len();
+        assert!(cells == 1_000 && generation.bytes() > 750 * ENTRY_BYTES + cells * 100, "{}", generation.bytes());
     }
 }

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use sawlog_core::ledger::Counts;
+use sawlog_core::rollup::Rollup;
 use sawlog_core::schema::{self, Table};
 use sawlog_seams::serving::ServingSnapshot;
 use sawlog_seams::view::{HotRollups, TableView, View, ViewSource};
 use sawlog_seams::warehouse::{LEDGER_TABLE, StoredTable};
 
 use crate::generation::{Generation, LedgerKey, minute_of};
+use crate::stream_state::StreamState;
 
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct State {
     pub(crate) frozen: Option<Arc<Generation>>,
     pub(crate) stored: HashMap<&'static str, Arc<StoredTable>>,
     pub(crate) serving: Arc<dyn ServingSnapshot>,
+    /// Watermarks and admitted series as of the last batch.
+    pub(crate) stream: StreamState,
 }
 
 impl Hot {
@@ -43,9 +47,10 @@ impl Hot {
         active: Generation,
         stored: HashMap<&'static str, Arc<StoredTable>>,
         serving: Arc<dyn ServingSnapshot>,
+        stream: StreamState,
     ) -> Self {
         Self {
-            state: RwLock::new(State { active, frozen: None, stored, serving }),
+            state: RwLock::new(State { active, frozen: None, stored, serving, stream }),
             in_flight: Mutex::new(HashMap::new()),
         }
     }
@@ -114,9 +119,15 @@ impl ViewSource for Hot {
         if let Some(stored) = state.stored.get(LEDGER_TABLE) {
             tables.insert(LEDGER_TABLE, TableView { hot: ledger.into_iter().collect(), stored: Arc::clone(stored) });
         }
+        for rollup in Rollup::ALL {
+            let name = rollup.pane_table();
+            if let Some(stored) = state.stored.get(name) {
+                tables.insert(name, TableView { hot: Vec::new(), stored: Arc::clone(stored) });
+            }
+        }
         let hot_rollups =
             generations().map(|generation| Arc::clone(&generation.rollups) as Arc<dyn HotRollups>).collect();
-        View { tables, hot_rollups, serving: Arc::clone(&state.serving) }
+        View { tables, hot_rollups, serving: Arc::clone(&state.serving), watermark: state.stream.watermark() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ use crate::pending::{Held, Queue, WaitingBytes};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
+use crate::stream_state::{StreamOptions, StreamState};
 use crate::tap::{Tap, Taps};
 
 /// Settings of the pipeline.
@@ -51,6 +52,8 @@ pub struct PipelineOptions {
     pub workers: NonZeroUsize,
     /// Length of the dedup window, event time.
     pub dedup_window: Duration,
+    /// Windows and rollups.
+    pub stream: StreamOptions,
     /// Most ids that dedup remembers; with more, the oldest go before their window ends.
     pub dedup_keys_max: u64,
     /// Free space on the disk of the folder below which new batches are refused, bytes.
@@ -236,7 +239,8 @@ impl Pipeline {
         let stored_ids = StoredIds::load(serving_snapshot.as_ref(), oldest, options.dedup_keys_max)?;
         let stored_ids = Arc::new(Mutex::new(stored_ids));
         let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
-        let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot));
+        let stream = StreamState::load(options.stream, serving_snapshot.as_ref())?;
+        let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot, stream));
         let taps = Arc::new(Taps::default());
         let applier = Applier::new(
             Arc::clone(&hot),
@@ -304,6 +308,7 @@ impl Pipeline {
             .expect("a thread can be started when the process starts");
         let flushing = Arc::clone(&inner);
         let flush_task = tokio::spawn(async move { flushing.flush_until_stopped().await });
+        tokio::spawn(tick_until_gone(Arc::downgrade(&inner)));
         Self { inner, threads: Mutex::new(vec![thread]), flush_task: Mutex::new(Some(flush_task)) }
     }
 
@@ -588,6 +593,23 @@ impl Inner {
         }
     }
 
+    /// Writes down that time goes on where a window becomes complete by nothing else: decisions follow the log alone.
+    fn tick(self: &Arc<Self>) {
+        let now = self.stores.clock.now_micros();
+        if !self.hot.read().stream.is_due(now) || self.stores.log.stats().is_failed {
+            return;
+        }
+        let encoded = Frame::Tick(now).encode();
+        let held = self.waiting.hold(encoded.len());
+        let inner = Arc::clone(self);
+        let push = move |appended: Appended| {
+            let (position, next) = (appended.position, appended.next);
+            inner.queue.push(Applicable { position, next, content: Content::Tick(now), held });
+        };
+        // One that the log does not take is written at the next look.
+        self.stores.log.append(encoded, Box::new(move |result| result.map_or((), push)));
+    }
+
     async fn flush_until_stopped(&self) {
         const RETRY: Duration = Duration::from_secs(2);
         while !self.stop.load(Ordering::Acquire) {
@@ -609,6 +631,16 @@ impl Inner {
         let problem = flushed.as_ref().err().map(ToString::to_string);
         *self.flush_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
         flushed
+    }
+}
+
+/// Looks for windows to complete for as long as the pipeline is there; holds nothing of it in between.
+async fn tick_until_gone(pipeline: Weak<Inner>) {
+    const INTERVAL: Duration = Duration::from_millis(500);
+    while let Some(inner) = pipeline.upgrade().filter(|inner| !inner.stop.load(Ordering::Acquire)) {
+        inner.tick();
+        drop(inner);
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -659,6 +691,7 @@ fn recover(
     let frame = Frame::decode(bytes).map_err(|source| OpenError::Frame { position, source })?;
     let (content, records) = match frame {
         Frame::Note(note) => (Content::Note(note), 0),
+        Frame::Tick(receive_time) => (Content::Tick(receive_time), 0),
         Frame::Batch(frame) => {
             let version = frame.rules_version;
             let rules = stores.archive.rules(version).ok_or(OpenError::RulesMissing { position, version })?;

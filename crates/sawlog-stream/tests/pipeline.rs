@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
+use sawlog_core::rollup::{Cell, PaneCell, Rollup, Width};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
 use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
@@ -21,7 +22,7 @@ use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, Clock, ManualClock, MemoryEventLog, Position, SimDisk};
 use sawlog_stream::{
-    AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, Submission, SubmitError,
+    AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, StreamOptions, Submission, SubmitError,
 };
 
 const NOW: i64 = 1_795_489_200_000_000;
@@ -169,6 +170,7 @@ fn options() -> PipelineOptions {
         memory_bytes_max: usize::MAX,
         workers: NonZeroUsize::MIN,
         dedup_window: Duration::from_secs(3600),
+        stream: StreamOptions::default(),
         dedup_keys_max: u64::MAX,
         disk_free_min: 1024,
     }
@@ -226,16 +228,25 @@ fn ledger(pipeline: &Pipeline) -> Counts {
     total
 }
 
-fn rollup_count(pipeline: &Pipeline) -> u64 {
+/// Log records in all windows of a width.
+fn rollup_count_of(pipeline: &Pipeline, width: Width) -> u64 {
     let view = pipeline.view();
-    let (start, end) = sawlog_core::rowkey::range_of(sawlog_core::rowkey::KeyKind::Requests);
-    let stored = view.serving.scan(sawlog_seams::serving::Family::Rollup, &start, Some(&end)).expect("cells");
-    let hot = view.hot_rollups.iter().flat_map(|hot| hot.cells()).filter(|(key, _)| key.first() == start.first());
-    stored
-        .into_iter()
-        .chain(hot)
-        .map(|(_, value)| sawlog_core::rollup::Requests::from_bytes(&value).expect("a cell").count)
-        .sum()
+    let (start, end) = sawlog_core::rowkey::range_of(Rollup::Requests.byte());
+    let stored = view.serving.scan(Family::of_width(width), &start, Some(&end)).expect("cells");
+    let stored =
+        stored.into_iter().map(|(_, value)| PaneCell::from_bytes(Rollup::Requests, &value).expect("a cell").cell);
+    let hot = view.hot_rollups.iter().flat_map(|hot| hot.cells(Rollup::Requests, width, i64::MIN..i64::MAX));
+    let counts = stored.chain(hot.map(|(_, cell)| cell)).map(|cell| match cell {
+        Cell::Requests(cell) => cell.count,
+        other => panic!("a cell of another rollup: {other:?}"),
+    });
+    counts.sum()
+}
+
+fn rollup_count(pipeline: &Pipeline) -> u64 {
+    let counts = Width::ALL.map(|width| rollup_count_of(pipeline, width));
+    assert!(counts.iter().all(|count| *count == counts[0]), "windows of all widths hold the same: {counts:?}");
+    counts[0]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
+use sawlog_core::rollup::{Rollup, RollupOptions};
 use sawlog_core::schema::Table;
+use sawlog_core::watermark::WatermarkOptions;
 use sawlog_jobs::{CompactionOptions, Jobs, RetentionOptions, Schedule};
 use sawlog_query::{QueryEngine, QueryLimits};
 use sawlog_seams::lake::Lake;
@@ -16,11 +18,11 @@ use sawlog_seams::view::{StoreRefresh, ViewSource};
 use sawlog_seams::warehouse::Warehouse;
 use sawlog_seams::{Clock, Disk, EventLog, RealDisk, SystemClock};
 use sawlog_store::{DeltaWarehouse, FjallServing, LocalLake};
-use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores};
+use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores, StreamOptions};
 use sawlog_telemetry::Metrics;
 use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
-use crate::config::{Config, SourceConfig};
+use crate::config::{Config, HumanDuration, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::rules_files::RulesFiles;
 use crate::shutdown::Stop;
@@ -148,8 +150,24 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         memory_bytes_max: pipeline.memory_max.bytes() as usize,
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
+        stream: stream_options(config),
         dedup_keys_max: pipeline.dedup_keys_max as u64,
         disk_free_min: config.data.free_min.bytes(),
+    }
+}
+
+fn stream_options(config: &Config) -> StreamOptions {
+    let micros = |duration: HumanDuration| duration.duration().as_micros() as i64;
+    StreamOptions {
+        watermark: WatermarkOptions {
+            out_of_orderness: micros(config.windows.out_of_orderness),
+            idle_timeout: micros(config.windows.idle_timeout),
+        },
+        allowed_lateness: micros(config.windows.allowed_lateness),
+        rollup: RollupOptions {
+            apdex_threshold: micros(config.rollups.apdex_threshold),
+            series_max: config.rollups.series_max,
+        },
     }
 }
 
@@ -171,15 +189,17 @@ pub(crate) fn retention_options(config: &Config) -> RetentionOptions {
     let retention = &config.retention;
     // The configuration has checked that the numbers are small.
     let days = |days: usize| u32::try_from(days).unwrap_or(u32::MAX);
+    let mut tables = vec![
+        (Table::Logs.name(), days(retention.logs)),
+        (Table::Metrics.name(), days(retention.metrics)),
+        (Table::Activity.name(), days(retention.activity)),
+        (Table::DeadLetters.name(), days(retention.dead_letters)),
+    ];
+    tables.extend(Rollup::ALL.map(|rollup| (rollup.pane_table(), days(retention.panes))));
     RetentionOptions {
-        tables: vec![
-            (Table::Logs.name(), days(retention.logs)),
-            (Table::Metrics.name(), days(retention.metrics)),
-            (Table::Activity.name(), days(retention.activity)),
-            (Table::DeadLetters.name(), days(retention.dead_letters)),
-        ],
+        tables,
         lake_days: days(retention.lake),
-        rollup_days: days(retention.rollups),
+        rollup_days: retention.rollups.map(days),
         delete_percent_max: days(retention.delete_percent_max),
     }
 }

@@ -24,7 +24,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::prelude::*;
 use prost::Message;
 use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
-use sawlog_core::rollup::Rollups;
+use sawlog_core::rollup::{Admission, Cell, Deltas, RollupOptions, Width};
 use sawlog_core::rules::Rules;
 use sawlog_core::schema::Table;
 use sawlog_core::transform::{TransformError, Transformed, transform};
@@ -417,7 +417,7 @@ fn every_kind_of_metric_keeps_its_numbers() {
 }
 
 #[test]
-fn a_point_without_a_finite_value_is_a_row_that_no_rollup_sees() {
+fn a_point_without_a_finite_value_is_a_row_and_adds_nothing_to_its_rollup() {
     use number_data_point::Value::{AsDouble, AsInt};
     let points = vec![
         number(Some(AsDouble(f64::NAN)), 0),
@@ -437,9 +437,11 @@ fn a_point_without_a_finite_value_is_a_row_that_no_rollup_sees() {
         assert_eq!(found.as_deref(), wanted);
     }
     assert_eq!(int(row, "flags", 2), Some(1));
-    let mut rollups = Rollups::default();
-    rollups.add(Table::Metrics, row);
-    assert!(rollups.is_empty());
+    let mut deltas = Deltas::default();
+    deltas.add(Table::Metrics, row, NOW, &RollupOptions::default(), &mut Admission::default());
+    let cells: Vec<Cell> = deltas.cells(Width::Hour).map(|(.., cell)| cell).collect();
+    let [Cell::Metric(cell)] = cells.as_slice() else { panic!("one series: {cells:?}") };
+    assert_eq!((cell.count, cell.not_finite_count, cell.last, cell.sum.value()), (4, 4, None, 0.0));
 }
 
 /// A length-delimited field.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use sawlog_core::rowkey::{self, KeyKind};
+use sawlog_core::rowkey;
 use sawlog_seams::lake::MemoryLake;
 use sawlog_seams::serving::{Family, MemoryServing, Mutation};
 use sawlog_seams::warehouse::{StoredFile, Warehouse};
@@ -254,8 +254,8 @@ async fn ten_days() -> World {
         let key = format!("raw/receive_date={}/receive_hour=01/a.parquet", crate::date(day));
         world.lake.put(&key, "x".into()).await.expect("stored");
         let mut key = Vec::new();
-        rowkey::encode(&mut key, KeyKind::Requests, &[Some("shop"), None, None], i64::from(day) * DAY);
-        cells.push(Mutation { family: Family::Rollup, key, value: Some(vec![1]) });
+        rowkey::encode(&mut key, b'q', &[Some("shop"), None, None], i64::from(day) * DAY);
+        cells.push(Mutation { family: Family::Rollup1m, key, value: Some(vec![1]) });
     }
     world.serving.apply(cells, Position(1)).expect("applied");
     world
@@ -263,7 +263,7 @@ async fn ten_days() -> World {
 
 impl World {
     async fn left(&self) -> (usize, usize, usize) {
-        let cells = self.serving.snapshot().scan(Family::Rollup, b"", None).expect("cells").len();
+        let cells = self.serving.snapshot().scan(Family::Rollup1m, b"", None).expect("cells").len();
         let objects = self.lake.list("raw").await.expect("keys").len();
         (self.tables.files.lock().unwrap().len(), objects, cells)
     }
@@ -273,7 +273,7 @@ fn keep(days: u32) -> RetentionOptions {
     RetentionOptions {
         tables: vec![("logs", days), ("metrics", 0)],
         lake_days: days,
-        rollup_days: days,
+        rollup_days: [0, days, 0],
         ..RetentionOptions::default()
     }
 }
@@ -287,7 +287,7 @@ async fn old_days_go_from_tables_lake_and_rollups_and_are_counted() {
     use crate::RetentionOutcome::{Deleted, Nothing, Planned};
     let world = ten_days().await;
     let subjects = |outcome: crate::RetentionOutcome| {
-        ["logs", "lake", "rollups"].map(|subject| (subject, outcome.clone())).to_vec()
+        ["logs", "lake", "rollup_1m"].map(|subject| (subject, outcome.clone())).to_vec()
     };
     // The newest data is of day 99: kept are the days 94 to 99.
     assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::DryRun).await), subjects(Planned));
@@ -298,7 +298,7 @@ async fn old_days_go_from_tables_lake_and_rollups_and_are_counted() {
     assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::Careful).await), subjects(Nothing));
     let text = world.metrics.to_text();
     assert!(text.contains("sawlog_retention_deleted_rows_total{subject=\"logs\"} 40"), "{text}");
-    assert!(text.contains("sawlog_retention_deleted_items_total{subject=\"rollups\"} 4"), "{text}");
+    assert!(text.contains("sawlog_retention_deleted_items_total{subject=\"rollup_1m\"} 4"), "{text}");
 }
 
 #[tokio::test]

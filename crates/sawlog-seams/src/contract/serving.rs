@@ -45,11 +45,11 @@ macro_rules! serving_contract {
 /// A mutation that sets a rollup cell.
 #[must_use]
 pub fn set(key: &[u8], value: &[u8]) -> Mutation {
-    Mutation { family: Family::Rollup, key: key.to_vec(), value: Some(value.to_vec()) }
+    Mutation { family: Family::Rollup1m, key: key.to_vec(), value: Some(value.to_vec()) }
 }
 
 fn remove(key: &[u8]) -> Mutation {
-    Mutation { family: Family::Rollup, key: key.to_vec(), value: None }
+    Mutation { family: Family::Rollup1m, key: key.to_vec(), value: None }
 }
 
 fn apply(store: &dyn ServingStore, mutations: Vec<Mutation>, position: u64) {
@@ -57,11 +57,11 @@ fn apply(store: &dyn ServingStore, mutations: Vec<Mutation>, position: u64) {
 }
 
 fn get(snapshot: &dyn ServingSnapshot, key: &[u8]) -> Option<Vec<u8>> {
-    snapshot.get(Family::Rollup, key).expect("readable")
+    snapshot.get(Family::Rollup1m, key).expect("readable")
 }
 
 fn all(snapshot: &dyn ServingSnapshot) -> Vec<Cell> {
-    snapshot.scan(Family::Rollup, b"", None).expect("readable")
+    snapshot.scan(Family::Rollup1m, b"", None).expect("readable")
 }
 
 /// "Position of the last mutations."
@@ -108,7 +108,7 @@ pub fn a_snapshot_is_not_changed_by_later_mutations(fixture: &dyn Fixture) {
     apply(store.as_ref(), vec![set(b"a", b"1"), set(b"b", b"1")], 10);
     let before = store.snapshot();
     apply(store.as_ref(), vec![set(b"a", b"2"), remove(b"b"), set(b"c", b"2")], 11);
-    store.delete(Family::Rollup, vec![b"a".to_vec()]).expect("deleted");
+    store.delete(Family::Rollup1m, vec![b"a".to_vec()]).expect("deleted");
     assert_eq!(all(before.as_ref()), [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]);
     assert_eq!(get(before.as_ref(), b"c"), None);
 }
@@ -120,7 +120,7 @@ pub fn a_scan_gives_the_cells_of_the_range_in_key_order(fixture: &dyn Fixture) {
     apply(store.as_ref(), keys.iter().map(|key| set(key, key)).collect(), 10);
     let snapshot = store.snapshot();
     let scan = |start: &[u8], end: Option<&[u8]>| {
-        let cells = snapshot.scan(Family::Rollup, start, end).expect("readable");
+        let cells = snapshot.scan(Family::Rollup1m, start, end).expect("readable");
         cells.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
     assert_eq!(scan(b"", None), [&b"a"[..], b"a\x00", b"ab", b"b", b"\xff\xff"]);
@@ -136,7 +136,7 @@ pub fn a_scan_ends_when_its_visitor_breaks(fixture: &dyn Fixture) {
     let snapshot = store.snapshot();
     for wanted in [1, 7] {
         let mut met = Vec::new();
-        let visited = snapshot.scan_each(Family::Rollup, &[3], Some(&[90]), &mut |key, value| {
+        let visited = snapshot.scan_each(Family::Rollup1m, &[3], Some(&[90]), &mut |key, value| {
             met.push((key.to_vec(), value.to_vec()));
             if met.len() == wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -166,7 +166,7 @@ pub fn families_share_no_keys(fixture: &dyn Fixture) {
 pub fn deleting_cells_leaves_the_position_alone(fixture: &dyn Fixture) {
     let store = fixture.open();
     apply(store.as_ref(), vec![set(b"a", b"1"), set(b"b", b"1")], 10);
-    store.delete(Family::Rollup, vec![b"a".to_vec(), b"never".to_vec()]).expect("deleted");
+    store.delete(Family::Rollup1m, vec![b"a".to_vec(), b"never".to_vec()]).expect("deleted");
     store.delete(Family::EventId, vec![b"b".to_vec()]).expect("deleted");
     assert_eq!(store.applied(), Position(10));
     assert_eq!(all(store.snapshot().as_ref()), [(b"b".to_vec(), b"1".to_vec())]);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BinaryArray, Date32Array, RecordBatch, StringArray, new_null_array};
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, RecordBatch, StringArray, new_null_array};
 use arrow_array::{Int32Array, Int64Array, TimestampMicrosecondArray};
 use arrow_schema::DataType;
 use async_trait::async_trait;
@@ -70,6 +70,7 @@ fn column(data_type: &DataType, values: &[(String, i32)]) -> ArrayRef {
         DataType::Utf8 => Arc::new(StringArray::from_iter_values(values.iter().map(|(name, _)| name))),
         DataType::Binary => Arc::new(BinaryArray::from_iter_values(values.iter().map(|(name, _)| name))),
         DataType::Date32 => Arc::new(Date32Array::from_iter_values(values.iter().map(|(_, day)| *day))),
+        DataType::Boolean => Arc::new(BooleanArray::from(vec![false; values.len()])),
         DataType::Int32 => Arc::new(Int32Array::from(vec![7; values.len()])),
         DataType::Int64 => Arc::new(Int64Array::from(vec![7; values.len()])),
         DataType::Timestamp(..) => {

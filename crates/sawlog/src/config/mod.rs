@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) compaction: CompactionConfig,
     pub(crate) retention: RetentionConfig,
     pub(crate) query: QueryConfig,
+    pub(crate) windows: WindowsConfig,
+    pub(crate) rollups: RollupsConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) syslog: SyslogConfig,
     pub(crate) tails: Vec<Tail>,
@@ -95,6 +97,19 @@ pub(crate) struct PipelineConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct LakeConfig {
     pub(crate) enabled: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowsConfig {
+    pub(crate) out_of_orderness: HumanDuration,
+    pub(crate) idle_timeout: HumanDuration,
+    pub(crate) allowed_lateness: HumanDuration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RollupsConfig {
+    pub(crate) apdex_threshold: HumanDuration,
+    pub(crate) series_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -245,6 +260,7 @@ impl Reader {
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
         let (compaction, retention) = (upkeep::compaction(self), upkeep::retention(self));
         let query = self.query();
+        let (windows, rollups) = (self.windows(), self.rollups());
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let more_sources = (self.source("syslog"), self.source("tail"));
         let tails = self.tails();
@@ -263,6 +279,8 @@ impl Reader {
             compaction: compaction?,
             retention: retention?,
             query: query?,
+            windows: windows?,
+            rollups: rollups?,
             sources: SourcesConfig {
                 http: sources.0?,
                 otlp: sources.1?,
@@ -335,6 +353,24 @@ impl Reader {
             dedup_window: times.1?,
             dedup_keys_max: dedup_keys_max?,
         })
+    }
+
+    fn windows(&mut self) -> Option<WindowsConfig> {
+        let keys = ["windows.out-of-orderness", "windows.idle-timeout", "windows.allowed-lateness"];
+        let [out_of_orderness, idle_timeout, allowed_lateness] = keys.map(|key| self.get(key));
+        Some(WindowsConfig {
+            out_of_orderness: out_of_orderness?,
+            idle_timeout: idle_timeout?,
+            allowed_lateness: allowed_lateness?,
+        })
+    }
+
+    fn rollups(&mut self) -> Option<RollupsConfig> {
+        let (apdex_threshold, series_max) = (self.get("rollups.apdex-threshold"), self.get("rollups.series-max"));
+        if series_max == Some(0) {
+            self.note("rollups.series-max", "it is 0", "give the most series that each rollup may have");
+        }
+        Some(RollupsConfig { apdex_threshold: apdex_threshold?, series_max: series_max? })
     }
 
     fn query(&mut self) -> Option<QueryConfig> {

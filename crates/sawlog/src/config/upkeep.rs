@@ -61,7 +61,9 @@ pub(crate) struct RetentionConfig {
     pub(crate) activity: usize,
     pub(crate) dead_letters: usize,
     pub(crate) lake: usize,
-    pub(crate) rollups: usize,
+    /// Of 10 seconds, a minute, an hour.
+    pub(crate) rollups: [usize; 3],
+    pub(crate) panes: usize,
     pub(crate) delete_percent_max: usize,
     pub(crate) interval: HumanDuration,
 }
@@ -69,7 +71,8 @@ pub(crate) struct RetentionConfig {
 /// Reads `[retention]`; every mistake is noted.
 pub(super) fn retention(reader: &mut Reader) -> Option<RetentionConfig> {
     const DAYS_MAX: usize = 100_000;
-    let names = ["logs", "metrics", "activity", "dead-letters", "lake", "rollups"];
+    let names =
+        ["logs", "metrics", "activity", "dead-letters", "lake", "rollups-10s", "rollups-1m", "rollups-1h", "panes"];
     let days = names.map(|name| {
         let key = format!("retention.{name}");
         let days = reader.get::<usize>(&key);
@@ -86,14 +89,15 @@ pub(super) fn retention(reader: &mut Reader) -> Option<RetentionConfig> {
     if interval.is_some_and(|interval| interval.duration() < INTERVAL_MIN) {
         reader.note("retention.interval", "it is shorter than 10 ms", "give at least 10ms");
     }
-    let [logs, metrics, activity, dead_letters, lake, rollups] = days;
+    let [logs, metrics, activity, dead_letters, lake, ten_seconds, minutes, hours, panes] = days;
     Some(RetentionConfig {
         logs: logs?,
         metrics: metrics?,
         activity: activity?,
         dead_letters: dead_letters?,
         lake: lake?,
-        rollups: rollups?,
+        rollups: [ten_seconds?, minutes?, hours?],
+        panes: panes?,
         delete_percent_max: percent?,
         interval: interval?,
     })

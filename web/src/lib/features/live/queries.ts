@@ -73,7 +73,7 @@ WHERE ${errorCondition(question)} GROUP BY service ORDER BY errors DESC, request
 
 export function errorSeriesSql(question: Question, bin: number, services: readonly (string | null)[]): string {
   const aligned = { ...question, window: alignWindow(question.window, bin) };
-  return `SELECT date_bin(${sqlInterval(bin)}, "minute") AS t, service, sum("count") AS requests, sum(error_count) AS errors FROM rollup_requests_1m
+  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t, service, sum("count") AS requests, sum(error_count) AS errors FROM rollup_requests_1m
 WHERE ${sqlAll([errorCondition(aligned), serviceCondition(services)])} GROUP BY 1, 2`;
 }
 
@@ -114,7 +114,7 @@ export const QUANTILES = ['p50', 'p90', 'p99'] as const;
 
 export function latencySql(question: Question, bin: number): string {
   const aligned = { ...question, window: alignWindow(question.window, bin) };
-  return `SELECT date_bin(${sqlInterval(bin)}, "minute") AS t,
+  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t,
   sketch_quantile(sketch_merge(latency), 0.5) AS p50,
   sketch_quantile(sketch_merge(latency), 0.9) AS p90,
   sketch_quantile(sketch_merge(latency), 0.99) AS p99
@@ -131,7 +131,7 @@ export async function loadLatency(question: Question, signal: AbortSignal): Prom
 }
 
 function rollupCondition(question: Question): string {
-  return sqlAll([minuteCondition('minute', question.window), ...filterConditions('rollup_requests_1m', question.filters)]);
+  return sqlAll([minuteCondition('window_start', question.window), ...filterConditions('rollup_requests_1m', question.filters)]);
 }
 
 // -- hosts --------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ describe('time', () => {
       "event_date >= DATE '2026-11-23' AND event_date <= DATE '2026-11-24' AND event_time >= TIMESTAMP '2026-11-23T23:59:30.000Z' AND event_time < TIMESTAMP '2026-11-24T01:00:00.000Z'",
     );
   });
-  test('the first minute of a rollup counts whole', () => expect(minuteCondition('minute', WINDOW)).toContain("minute >= TIMESTAMP '2026-11-23T23:59:00.000Z'"));
+  test('the first minute of a rollup counts whole', () => expect(minuteCondition('window_start', WINDOW)).toContain("window_start >= TIMESTAMP '2026-11-23T23:59:00.000Z'"));
   test('all time has no bounds', () => expect(timeCondition({ ...WINDOW, isBounded: false })).toBe(''));
 });
 

@@ -19,7 +19,7 @@ const FIELDS: Readonly<Record<TableName, readonly string[]>> = {
   logs: LOG_FIELDS,
   metrics: ['service', 'service_version', 'environment', 'region', 'host'],
   activity: ['event_name', 'user_id', 'session_id', 'service', 'service_version', 'environment', 'region', 'host', 'device', 'user_agent_family', 'client_address', 'client_address_class', 'referrer', 'trace_id', 'span_id', 'insert_id'],
-  rollup_requests_1m: ['service', 'severity_class', 'http_route'],
+  rollup_requests_1m: ['service', 'service_version', 'http_route'],
 };
 const INTEGER_FIELDS: readonly string[] = ['http_status'];
 const ATTRIBUTE_PREFIX = 'attributes.';
@@ -46,7 +46,7 @@ export function timeCondition(window: TimeWindow): string {
 }
 
 /** Bounds on the minute of a rollup or of the ledger. The minute that holds the start belongs to the range. */
-export function minuteCondition(column: 'minute' | 'receive_minute', window: TimeWindow): string {
+export function minuteCondition(column: 'window_start' | 'receive_minute', window: TimeWindow): string {
   if (!window.isBounded) return '';
   const fromMs = Math.floor(window.fromMs / 60_000) * 60_000;
   return `${column} >= ${sqlTime(fromMs)} AND ${column} < ${sqlTime(window.untilMs)}`;

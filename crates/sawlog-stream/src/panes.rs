@@ -1,0 +1,144 @@
+//! Firing panes: what a flush writes of the windows that got something, and of those that became complete.
+//!
+//! For: the cells and pane rows of one flush, as a function of what the generation got, what the store holds and the
+//! watermark at the generation's end, so that a repeated flush gives the same panes with the same numbers. A window that
+//! is not complete has an entry under its end ([`Family::Deadline`]): the pane on time comes when the watermark has
+//! passed it, also when nothing more arrived. Not for: which rows are late ([`crate::stream_state`]).
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use arrow::array::RecordBatch;
+use sawlog_core::rollup::{self, Cell, Deltas, PaneCell, PaneTiming, Rollup, RollupRow, Width};
+use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
+
+/// What a flush writes of rollups.
+#[derive(Debug, Default)]
+pub(crate) struct Panes {
+    /// Cells and deadlines.
+    pub(crate) mutations: Vec<Mutation>,
+    /// Panes on time and late ones, for the pane tables.
+    pub(crate) rows: Vec<(Rollup, RecordBatch)>,
+}
+
+/// Fires the panes of one flush.
+pub(crate) fn fire(deltas: &Deltas, snapshot: &dyn ServingSnapshot, watermark: i64) -> Result<Panes, ServingError> {
+    let mut run = Run { snapshot, watermark, mutations: Vec::new(), rows: HashMap::new(), closed: HashSet::new() };
+    for width in Width::ALL {
+        for (prefix, start, delta) in deltas.cells(width) {
+            run.changed(width, rollup::with_time(prefix, start), start, delta)?;
+        }
+    }
+    run.due()?;
+    run.finish()
+}
+
+struct Run<'a> {
+    snapshot: &'a dyn ServingSnapshot,
+    watermark: i64,
+    mutations: Vec<Mutation>,
+    rows: HashMap<Rollup, Vec<RollupRow>>,
+    /// Deadlines that a changed window has seen to.
+    closed: HashSet<Vec<u8>>,
+}
+
+impl Run<'_> {
+    fn changed(&mut self, width: Width, key: Vec<u8>, start: i64, delta: Cell) -> Result<(), ServingError> {
+        let older = self.stored(width, &key)?;
+        let is_complete = start.saturating_add(width.micros()) <= self.watermark;
+        let timing = PaneTiming::next(older.as_ref().map(|pane| pane.timing), is_complete);
+        let deadline = deadline_key(width, &key, start);
+        match (&older, timing) {
+            (None, PaneTiming::Early) => self.put(Family::Deadline, deadline, Some(Vec::new())),
+            (Some(pane), PaneTiming::OnTime) if pane.timing == PaneTiming::Early => {
+                self.closed.insert(deadline.clone());
+                self.put(Family::Deadline, deadline, None);
+            }
+            _ => {}
+        }
+        let pane = match older {
+            Some(mut pane) => {
+                pane.cell.merge(&delta);
+                PaneCell { index: pane.index.saturating_add(1), timing, cell: pane.cell }
+            }
+            None => PaneCell { index: 0, timing, cell: delta },
+        };
+        self.emit(width, key, pane);
+        Ok(())
+    }
+
+    /// Windows that got nothing in this flush and are complete now.
+    fn due(&mut self) -> Result<(), ServingError> {
+        let mut due = Vec::new();
+        let end = end_bytes(self.watermark.saturating_add(1));
+        self.snapshot.scan_each(Family::Deadline, b"", Some(&end), &mut |key, _| {
+            due.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for deadline in due {
+            if self.closed.contains(&deadline) {
+                continue;
+            }
+            if let Some((width, key)) = split_deadline(&deadline)
+                && let Some(pane) = self.stored(width, key)?
+                && pane.timing == PaneTiming::Early
+            {
+                let index = pane.index.saturating_add(1);
+                self.emit(width, key.to_vec(), PaneCell { index, timing: PaneTiming::OnTime, cell: pane.cell });
+            }
+            self.put(Family::Deadline, deadline, None);
+        }
+        Ok(())
+    }
+
+    fn stored(&self, width: Width, key: &[u8]) -> Result<Option<PaneCell>, ServingError> {
+        let Some(bytes) = self.snapshot.get(Family::of_width(width), key)? else { return Ok(None) };
+        let failed = |error: &dyn std::fmt::Display| ServingError::backend("reading a rollup", error);
+        let rollup = key.first().and_then(|byte| Rollup::of_byte(*byte)).ok_or_else(|| failed(&"its key is none"))?;
+        PaneCell::from_bytes(rollup, &bytes).map(Some).map_err(|error| failed(&error))
+    }
+
+    fn emit(&mut self, width: Width, key: Vec<u8>, pane: PaneCell) {
+        let value = pane.to_bytes();
+        if pane.timing != PaneTiming::Early
+            && let Some((rollup, decoded)) = rollup::decode(&key)
+        {
+            let PaneCell { index, timing, cell } = pane;
+            let (parts, window_start) = (decoded.parts, decoded.time);
+            let row = RollupRow { parts, width, window_start, index, timing, cell };
+            self.rows.entry(rollup).or_default().push(row);
+        }
+        self.put(Family::of_width(width), key, Some(value));
+    }
+
+    fn put(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.mutations.push(Mutation { family, key, value });
+    }
+
+    fn finish(self) -> Result<Panes, ServingError> {
+        let failed = |error| ServingError::backend("making rows of panes", error);
+        let mut rows = Vec::new();
+        for rollup in Rollup::ALL {
+            if let Some(panes) = self.rows.get(&rollup) {
+                rows.push((rollup, rollup::rollup_rows(rollup, panes, true).map_err(failed)?));
+            }
+        }
+        Ok(Panes { mutations: self.mutations, rows })
+    }
+}
+
+/// Ends in the order of time.
+fn end_bytes(end: i64) -> [u8; 8] {
+    ((end as u64) ^ (1 << 63)).to_be_bytes()
+}
+
+/// Key of a deadline: end of the window, its width, row key of its cell.
+fn deadline_key(width: Width, key: &[u8], start: i64) -> Vec<u8> {
+    let end = end_bytes(start.saturating_add(width.micros()));
+    [end.as_slice(), &[width as u8], key].concat()
+}
+
+fn split_deadline(deadline: &[u8]) -> Option<(Width, &[u8])> {
+    let (&width, key) = deadline.get(8..)?.split_first()?;
+    Some((Width::ALL.into_iter().find(|one| *one as u8 == width)?, key))
+}

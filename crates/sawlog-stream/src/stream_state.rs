@@ -1,0 +1,179 @@
+//! State of the stream that belongs to no key: watermarks, and which series are counted on their own.
+//!
+//! For: deciding what is late and what a window's next pane is, by the log alone. It is kept in the serving store under the
+//! log position of the cells that it belongs to, so that both move together: a restart goes on as if it had not happened.
+//! Not for: the cells.
+
+use std::collections::BTreeSet;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
+use sawlog_core::lateness;
+use sawlog_core::rollup::{Admission, RollupOptions, Width};
+use sawlog_core::schema::Table;
+use sawlog_core::watermark::{WatermarkOptions, Watermarks};
+use sawlog_core::window::floor;
+use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
+
+use crate::frame::BatchFrame;
+use crate::generation::SharedDeltas;
+
+const WATERMARKS_KEY: &[u8] = b"watermarks";
+const ADMISSION_KEY: &[u8] = b"admission";
+const OPEN_ENDS_KEY: &[u8] = b"open_ends";
+
+/// Settings of windows and rollups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Settings of watermarks.
+    pub watermark: WatermarkOptions,
+    /// How far the watermark may pass a window's end before its events are late, microseconds.
+    pub allowed_lateness: i64,
+    /// Settings of rollups.
+    pub rollup: RollupOptions,
+}
+
+impl Default for StreamOptions {
+    /// An hour late.
+    fn default() -> Self {
+        Self {
+            watermark: WatermarkOptions::default(),
+            allowed_lateness: 3_600_000_000,
+            rollup: RollupOptions::default(),
+        }
+    }
+}
+
+/// Watermarks and admitted series.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamState {
+    options: StreamOptions,
+    watermarks: Watermarks,
+    admission: Admission,
+    /// Ends of windows that got something and are not complete, UTC microseconds.
+    open_ends: BTreeSet<i64>,
+}
+
+impl Default for StreamState {
+    fn default() -> Self {
+        let options = StreamOptions::default();
+        Self {
+            options,
+            watermarks: Watermarks::new(options.watermark),
+            admission: Admission::default(),
+            open_ends: BTreeSet::new(),
+        }
+    }
+}
+
+impl StreamState {
+    /// The state that belongs to the cells in the store.
+    pub(crate) fn load(options: StreamOptions, snapshot: &dyn ServingSnapshot) -> Result<Self, ServingError> {
+        let damaged = |error: &dyn std::fmt::Display| ServingError::backend("reading the state of the stream", error);
+        let watermarks = match snapshot.get(Family::StreamState, WATERMARKS_KEY)? {
+            Some(bytes) => Watermarks::from_bytes(options.watermark, &bytes).map_err(|error| damaged(&error))?,
+            None => Watermarks::new(options.watermark),
+        };
+        let admission = match snapshot.get(Family::StreamState, ADMISSION_KEY)? {
+            Some(bytes) => Admission::from_bytes(&bytes).map_err(|error| damaged(&error))?,
+            None => Admission::default(),
+        };
+        let ends = snapshot.get(Family::StreamState, OPEN_ENDS_KEY)?.unwrap_or_default();
+        let (ends, rest) = ends.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(damaged(&"the ends of open windows are cut short"));
+        }
+        let open_ends = ends.iter().map(|end| i64::from_be_bytes(*end)).collect();
+        Ok(Self { options, watermarks, admission, open_ends })
+    }
+
+    /// Cells that keep the state.
+    pub(crate) fn mutations(&self) -> [Mutation; 3] {
+        let cell = |key: &[u8], value| Mutation { family: Family::StreamState, key: key.to_vec(), value: Some(value) };
+        let ends = self.open_ends.iter().flat_map(|end| end.to_be_bytes()).collect();
+        [
+            cell(WATERMARKS_KEY, self.watermarks.to_bytes()),
+            cell(ADMISSION_KEY, self.admission.to_bytes()),
+            cell(OPEN_ENDS_KEY, ends),
+        ]
+    }
+
+    /// Watermark of all sources, UTC microseconds.
+    pub(crate) const fn watermark(&self) -> i64 {
+        self.watermarks.combined()
+    }
+
+    /// Counts the rows of a batch into their windows, marks those that came too late, and moves the watermarks. Returns how
+    /// many rows are late; those are in no rollup. A batch does not make its own rows late.
+    pub(crate) fn take_in(
+        &mut self,
+        frame: &BatchFrame,
+        tables: &mut [RecordBatch; 4],
+        deltas: &SharedDeltas,
+    ) -> Result<u64, ArrowError> {
+        // Files that somebody loads are history: never late, and no sign of how far the present is.
+        let is_history = frame.age.past.is_none();
+        let (mut late_count, mut newest) = (0, None);
+        for table in [Table::Logs, Table::Metrics, Table::Activity] {
+            let rows = &mut tables[table as usize];
+            newest = newest.max(event_times(rows).and_then(|times| times.iter().copied().max()));
+            let (lateness, watermark) = (self.options.allowed_lateness, self.watermark());
+            let split = if is_history { None } else { lateness::split(rows, lateness, watermark)? };
+            let in_time = match split {
+                Some(split) => {
+                    late_count += split.late_count;
+                    *rows = split.marked;
+                    split.in_time
+                }
+                None => rows.clone(),
+            };
+            let (options, admission) = (&self.options.rollup, &mut self.admission);
+            deltas.change(|deltas| deltas.add(table, &in_time, frame.receive_time, options, admission));
+        }
+        if is_history {
+            self.watermarks.advance(frame.receive_time);
+        } else {
+            self.watermarks.observe(&frame.source, frame.receive_time, newest);
+        }
+        for table in [Table::Logs, Table::Metrics, Table::Activity] {
+            self.note_windows(event_times(&tables[table as usize]).unwrap_or_default());
+        }
+        self.forget_complete();
+        Ok(late_count)
+    }
+}
+
+impl StreamState {
+    /// Lets receive time go on without a batch.
+    pub(crate) fn tick(&mut self, receive_time: i64) {
+        self.watermarks.advance(receive_time);
+        self.forget_complete();
+    }
+
+    /// Whether a window would be complete at a receive time if nothing came until then.
+    pub(crate) fn is_due(&self, receive_time: i64) -> bool {
+        self.open_ends.first().is_some_and(|end| *end <= self.watermarks.at(receive_time))
+    }
+
+    fn note_windows(&mut self, times: &[i64]) {
+        let (watermark, mut last) = (self.watermark(), None);
+        for &time in times {
+            let start = floor(time, Width::TenSeconds.micros());
+            if last.replace(start) == Some(start) {
+                continue;
+            }
+            let ends = Width::ALL.map(|width| floor(time, width.micros()).saturating_add(width.micros()));
+            self.open_ends.extend(ends.into_iter().filter(|end| *end > watermark));
+        }
+    }
+
+    fn forget_complete(&mut self) {
+        self.open_ends = self.open_ends.split_off(&self.watermark().saturating_add(1));
+    }
+}
+
+fn event_times(rows: &RecordBatch) -> Option<&[i64]> {
+    let column = rows.column_by_name("event_time")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    Some(column.values())
+}
