@@ -53,6 +53,7 @@ pub mod rowkey;
 mod rows;
 pub mod rules;
 pub mod schema;
+pub mod session;
 mod severity;
 #[cfg(test)]
 mod shown;

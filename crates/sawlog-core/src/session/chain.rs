@@ -1,0 +1,312 @@
+//! A chain of events, kept by day.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::top_k::TopK;
+use crate::varint;
+use crate::window::Window;
+
+const VERSION: u8 = 1;
+const DAY: i64 = 86_400_000_000;
+/// Steps of the path that are kept of each day: the first ones.
+pub(super) const STEPS_MAX: usize = 50;
+/// Longest text of a step, a device and the like; longer ones are cut.
+const TEXT_BYTES_MAX: usize = 200;
+/// Kinds of errors that are told apart.
+const ERROR_KINDS_MAX: usize = 16;
+
+/// Settings of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Pause that ends a session, microseconds.
+    pub gap: i64,
+    /// Longest session; a longer one is cut at midnight UTC. Microseconds.
+    pub length_max: i64,
+}
+
+impl Default for SessionOptions {
+    /// 30 minutes, 24 hours.
+    fn default() -> Self {
+        Self { gap: 1_800_000_000, length_max: DAY }
+    }
+}
+
+/// What one row tells of its user.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event<'a> {
+    /// Event time, UTC microseconds.
+    pub time: i64,
+    /// Where the user was or what they did; log records have none.
+    pub step: Option<&'a str>,
+    /// Whether it is a request: it has a duration.
+    pub duration: Option<i64>,
+    /// Whether it is of class `error`.
+    pub is_error: bool,
+    /// Template of the error's message.
+    pub error: Option<&'a str>,
+    /// Device class.
+    pub device: Option<&'a str>,
+    /// Segment of the user.
+    pub segment: Option<&'a str>,
+    /// Country of the user.
+    pub country: Option<&'a str>,
+}
+
+/// Bytes that are no chain.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the bytes are no session of version {VERSION}")]
+pub struct ChainError;
+
+/// A text at a time. Texts order by time first, so that the least is the earliest.
+pub(super) type Step = (i64, Box<str>);
+
+/// A chain of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// By UTC day, never empty.
+    slices: BTreeMap<i32, Slice>,
+}
+
+/// The events of one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) event_count: u64,
+    pub(super) step_count: u64,
+    pub(super) error_count: u64,
+    pub(super) duration_count: u64,
+    pub(super) duration_sum: u64,
+    pub(super) duration_max: u64,
+    /// The first steps.
+    pub(super) path: BTreeSet<Step>,
+    pub(super) exit: Option<Step>,
+    /// Latest values: device, segment, country.
+    pub(super) latest: [Option<Step>; 3],
+    pub(super) errors: TopK,
+}
+
+impl Slice {
+    fn new(event: &Event<'_>) -> Self {
+        let step = |text: Option<&str>| {
+            text.map(|text| (event.time, Box::from(&text[..text.floor_char_boundary(TEXT_BYTES_MAX)])))
+        };
+        let mut errors = TopK::new(ERROR_KINDS_MAX);
+        if let Some(error) = event.error {
+            errors.add(error.as_bytes(), 1);
+        }
+        let duration = event.duration.map_or(0, |duration| duration.max(0) as u64);
+        Self {
+            first: event.time,
+            last: event.time,
+            event_count: 1,
+            step_count: u64::from(event.step.is_some()),
+            error_count: u64::from(event.is_error),
+            duration_count: u64::from(event.duration.is_some()),
+            duration_sum: duration,
+            duration_max: duration,
+            path: step(event.step).into_iter().collect(),
+            exit: step(event.step),
+            latest: [event.device, event.segment, event.country].map(step),
+            errors,
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        for (mine, theirs) in [
+            (&mut self.event_count, other.event_count),
+            (&mut self.step_count, other.step_count),
+            (&mut self.error_count, other.error_count),
+            (&mut self.duration_count, other.duration_count),
+            (&mut self.duration_sum, other.duration_sum),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.duration_max = self.duration_max.max(other.duration_max);
+        self.path.extend(other.path.iter().cloned());
+        while self.path.len() > STEPS_MAX {
+            self.path.pop_last();
+        }
+        self.exit = self.exit.take().max(other.exit.clone());
+        for (mine, theirs) in self.latest.iter_mut().zip(&other.latest) {
+            *mine = mine.take().max(theirs.clone());
+        }
+        self.errors.merge(&other.errors);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let steps = self.path.iter().chain(&self.exit).chain(self.latest.iter().flatten());
+        size_of::<Self>() + steps.map(|(_, text)| text.len() + 48).sum::<usize>() + self.errors.memory_bytes()
+    }
+}
+
+impl Chain {
+    /// The chain of one event.
+    #[must_use]
+    pub fn of(event: &Event<'_>) -> Self {
+        Self { slices: BTreeMap::from([(event.time.div_euclid(DAY) as i32, Slice::new(event))]) }
+    }
+
+    /// Time of its first event.
+    #[must_use]
+    pub fn first(&self) -> i64 {
+        self.slices.first_key_value().map_or(0, |(_, slice)| slice.first)
+    }
+
+    /// Time of its last event.
+    #[must_use]
+    pub fn last(&self) -> i64 {
+        self.slices.last_key_value().map_or(0, |(_, slice)| slice.last)
+    }
+
+    /// Its window: it takes events until the gap after its last one.
+    #[must_use]
+    pub fn window(&self, options: &SessionOptions) -> Window {
+        Window { start: self.first(), end: self.last().saturating_add(options.gap) }
+    }
+
+    /// Whether an event in one would have followed one in the other within the gap.
+    #[must_use]
+    pub fn touches(&self, other: &Self, options: &SessionOptions) -> bool {
+        self.window(options).overlaps(other.window(options))
+    }
+
+    /// Adds the events of another chain of the same user, which it touches or which one between them bridges.
+    pub fn merge(&mut self, other: &Self) {
+        for (day, theirs) in &other.slices {
+            self.slices.entry(*day).and_modify(|mine| mine.merge(theirs)).or_insert_with(|| theirs.clone());
+        }
+    }
+
+    /// The sessions that it makes: one, or one for each day when it is too long.
+    pub(super) fn sessions(&self, options: &SessionOptions) -> Vec<Slice> {
+        let mut slices = self.slices.values().cloned();
+        if self.last().saturating_sub(self.first()) > options.length_max {
+            return slices.collect();
+        }
+        let whole = slices.next().map(|first| {
+            slices.fold(first, |mut sum, slice| {
+                sum.merge(&slice);
+                sum
+            })
+        });
+        whole.into_iter().collect()
+    }
+
+    /// Memory, bytes, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.slices.values().map(Slice::memory_bytes).sum()
+    }
+
+    /// The chain's bytes: version, number of days, then each day with its slice.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        varint::write(&mut out, self.slices.len() as u64);
+        for (day, slice) in &self.slices {
+            varint::write_signed(&mut out, i64::from(*day));
+            write_slice(&mut out, slice);
+        }
+        out
+    }
+
+    /// Reads a chain.
+    ///
+    /// # Errors
+    /// When the bytes are none.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChainError> {
+        Self::read(bytes).ok_or(ChainError)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let rest = &mut bytes.strip_prefix(&[VERSION])?;
+        let mut slices = BTreeMap::new();
+        for _ in 0..varint::read(rest)? {
+            let day = i32::try_from(varint::read_signed(rest)?).ok()?;
+            slices.insert(day, read_slice(rest)?);
+        }
+        (rest.is_empty() && !slices.is_empty()).then_some(Self { slices })
+    }
+}
+
+fn write_slice(out: &mut Vec<u8>, slice: &Slice) {
+    varint::write_signed(out, slice.first);
+    varint::write_signed(out, slice.last.saturating_sub(slice.first));
+    for count in [
+        slice.event_count,
+        slice.step_count,
+        slice.error_count,
+        slice.duration_count,
+        slice.duration_sum,
+        slice.duration_max,
+    ] {
+        varint::write(out, count);
+    }
+    varint::write(out, slice.path.len() as u64);
+    slice.path.iter().for_each(|step| write_step(out, step));
+    for step in [&slice.exit].into_iter().chain(&slice.latest) {
+        out.push(u8::from(step.is_some()));
+        if let Some(step) = step {
+            write_step(out, step);
+        }
+    }
+    slice.errors.write_to(out);
+}
+
+fn write_step(out: &mut Vec<u8>, (time, text): &Step) {
+    varint::write_signed(out, *time);
+    varint::write(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn read_slice(bytes: &mut &[u8]) -> Option<Slice> {
+    let first = varint::read_signed(bytes)?;
+    let last = first.checked_add(varint::read_signed(bytes)?)?;
+    let mut counts = [0; 6];
+    for count in &mut counts {
+        *count = varint::read(bytes)?;
+    }
+    let [event_count, step_count, error_count, duration_count, duration_sum, duration_max] = counts;
+    let mut path = BTreeSet::new();
+    for _ in 0..varint::read(bytes).filter(|len| *len <= STEPS_MAX as u64)? {
+        path.insert(read_step(bytes)?);
+    }
+    let mut steps = [None, None, None, None];
+    for step in &mut steps {
+        let (&is_there, rest) = bytes.split_first()?;
+        *bytes = rest;
+        *step = match is_there {
+            0 => None,
+            1 => Some(read_step(bytes)?),
+            _ => return None,
+        };
+    }
+    let [exit, device, segment, country] = steps;
+    let latest = [device, segment, country];
+    let errors = TopK::read_from(bytes).ok()?;
+    (first <= last).then_some(Slice {
+        first,
+        last,
+        event_count,
+        step_count,
+        error_count,
+        duration_count,
+        duration_sum,
+        duration_max,
+        path,
+        exit,
+        latest,
+        errors,
+    })
+}
+
+fn read_step(bytes: &mut &[u8]) -> Option<Step> {
+    let time = varint::read_signed(bytes)?;
+    let len = varint::read(bytes).filter(|len| *len <= TEXT_BYTES_MAX as u64)?;
+    let (text, rest) = bytes.split_at_checked(len as usize)?;
+    *bytes = rest;
+    Some((time, Box::from(std::str::from_utf8(text).ok()?)))
+}

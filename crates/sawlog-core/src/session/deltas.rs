@@ -1,0 +1,96 @@
+//! Chains of what a stretch of batches adds, by user.
+
+use std::collections::HashMap;
+
+use arrow_array::{Array, RecordBatch, StringArray};
+
+use crate::rollup::Columns;
+use crate::schema::Table;
+use crate::session::chain::{Chain, Event, SessionOptions};
+use crate::signature;
+
+/// Memory of a user beside the chains.
+const USER_BYTES: usize = 96;
+
+/// Chains by user; those of one user do not touch.
+#[derive(Clone, Debug, Default)]
+pub struct SessionDeltas {
+    users: HashMap<Box<str>, Vec<Chain>>,
+    memory_bytes: usize,
+}
+
+impl SessionDeltas {
+    /// Adds the rows of a batch that name a user. Rows that came too late must not be among them.
+    pub fn add(&mut self, table: Table, batch: &RecordBatch, options: &SessionOptions) {
+        let columns = Columns { batch };
+        let (Some(times), Some(users)) = (columns.times("event_time"), columns.text("user_id")) else { return };
+        let is_activity = table == Table::Activity;
+        let [class, message, device] = ["severity_class", "message", "device"].map(|name| columns.text(name));
+        let [route, name, segment, country] =
+            ["page_route", "event_name", "user_segment", "country"].map(|name| columns.text(name));
+        let duration = columns.int64("duration_us");
+        for (row, &time) in times.iter().enumerate() {
+            let Some(user) = text(Some(users), row) else { continue };
+            let is_error = text(class, row) == Some("error");
+            let error = if is_error { text(message, row).map(signature::template) } else { None };
+            let step = text(route, row).or_else(|| text(name, row)).filter(|_| is_activity);
+            let duration = duration.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+            self.add_event(
+                user,
+                &Event {
+                    time,
+                    step,
+                    duration: duration.filter(|_| !is_activity),
+                    is_error,
+                    error: error.as_deref(),
+                    device: text(device, row),
+                    segment: text(segment, row),
+                    country: text(country, row),
+                },
+                options,
+            );
+        }
+    }
+
+    fn add_event(&mut self, user: &str, event: &Event<'_>, options: &SessionOptions) {
+        if !self.users.contains_key(user) {
+            self.users.insert(user.into(), Vec::new());
+            self.memory_bytes += USER_BYTES + user.len();
+        }
+        let Some(chains) = self.users.get_mut(user) else { return };
+        let before: usize = chains.iter().map(Chain::memory_bytes).sum();
+        insert(chains, Chain::of(event), options);
+        let after: usize = chains.iter().map(Chain::memory_bytes).sum();
+        self.memory_bytes = (self.memory_bytes + after).saturating_sub(before);
+    }
+
+    /// Users and their chains.
+    pub fn users(&self) -> impl Iterator<Item = (&str, &[Chain])> {
+        self.users.iter().map(|(user, chains)| (user.as_ref(), chains.as_slice()))
+    }
+
+    /// The chains of one user.
+    #[must_use]
+    pub fn of(&self, user: &str) -> &[Chain] {
+        self.users.get(user).map_or(&[], Vec::as_slice)
+    }
+
+    /// Memory, bytes, about.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}
+
+/// Adds a chain to those of a user, merging all that it touches.
+pub(super) fn insert(chains: &mut Vec<Chain>, mut chain: Chain, options: &SessionOptions) {
+    // A merged chain reaches further and may touch others that the single one did not.
+    while let Some(at) = chains.iter().position(|other| other.touches(&chain, options)) {
+        chain.merge(&chains.swap_remove(at));
+    }
+    chains.push(chain);
+}
+
+fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
+    column.filter(|column| column.is_valid(row)).map(|column| column.value(row)).filter(|text| !text.is_empty())
+}
