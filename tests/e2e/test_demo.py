@@ -63,6 +63,9 @@ def test_the_demo_answers_three_questions_and_stops_cleanly(data: Path, taken_po
             assert done.returncode == 0 and len(done.stdout.splitlines()) >= 5, (command, done)
         status, page, _ = request("GET", opened[1] + "/", None, {"Accept": "text/html"})
         assert status == 200 and b"<html" in page
+        late = f"{binary()} query --url {opened[1]} --format csv 'SELECT max(late) FROM sawlog_ledger'"
+        lines = subprocess.run(late, shell=True, capture_output=True, timeout=60, check=True).stdout.split()
+        assert int(lines[1]) < 20, "the hour of history is in the rollups; of the live stream a few events come late on purpose"
         count = f"{binary()} query --url {opened[1]} --format csv 'SELECT count(*) FROM logs'"
 
         def logs() -> int:

@@ -105,7 +105,8 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
     let scenario = Scenario { seed: start as u64, ..Scenario::demo() };
     let past = Scenario { events_per_second: HISTORY_RATE, start_micros: start - HISTORY_MICROS, ..scenario };
     let mut history = PacedStream::until(Generator::new(past)?, start);
-    while submit_next(&pipeline, &mut history).await? {}
+    // Nothing of the past is late: it is loaded as a file would be.
+    while submit_next(&pipeline, &mut history, AgeLimits::any_past()).await? {}
     println!("  an hour of generated history");
     let live = Scenario { events_per_second: rate, start_micros: start, seed: scenario.seed ^ 1, ..scenario };
     let mut stream = PacedStream::new(Generator::new(live)?, start, true);
@@ -119,7 +120,7 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
         }
     }
     println!("\nOpen http://{address} — Ctrl-C stops.");
-    while submit_next(&pipeline, &mut stream).await? {}
+    while submit_next(&pipeline, &mut stream, AgeLimits::default()).await? {}
     Ok(())
 }
 
@@ -178,14 +179,14 @@ async fn journal() -> Result<Bytes, String> {
 }
 
 /// Submits the next records of a stream. Returns whether there were any.
-async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream) -> anyhow::Result<bool> {
+async fn submit_next(pipeline: &Pipeline, stream: &mut PacedStream, age: AgeLimits) -> anyhow::Result<bool> {
     let Some(body) = stream.next_batch().await else { return Ok(false) };
     let submission = Submission {
         source: "generate".to_owned(),
         file: None,
         format: Format::Json,
         is_declared: true,
-        age: AgeLimits::default(),
+        age,
         body,
         idempotency_key: None,
         ack: AckLevel::Disk,
