@@ -10,6 +10,7 @@ usage: bench.py SAWLOG-BINARY [--runs 5] [--events 1000000] [--only NAME]
 import argparse
 import http.client
 import json
+import math
 import os
 import resource
 import shutil
@@ -205,10 +206,28 @@ def http_paced(binary: str, runs: int, work: Path) -> None:
     figures.print()
 
 
+def anomalies(binary: str, runs: int, work: Path) -> None:
+    """Values that one core scores: a series with a day's wave, reading and printing lines included."""
+    values = 500_000
+    source = work / "series.csv"
+    with open(source, "w", encoding="utf-8") as out:
+        out.write("timestamp,value\n")
+        for index in range(values):
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(1_700_000_000 + index * 300))
+            out.write(f"{stamp},{100 + 40 * math.sin(index / 288 * math.tau) + index * 7919 % 101 / 25:.3f}\n")
+    figures = Figures(f"Anomaly scores of {values} values")
+    for _ in range(runs):
+        command = [binary, "anomalies", "score", str(source), "--csv"]
+        wall, cpu, memory = usage_of(command, stdout=subprocess.DEVNULL)
+        figures.add("sawlog", **{"values per CPU s": values / cpu, "wall s": wall, "peak MiB": memory / 2**20})
+    figures.print()
+
+
 SCENARIOS = {
     "file": lambda options, work: load_file(options.binary, options.events, options.runs, work),
     "http": lambda options, work: http_durable(options.binary, options.runs, work),
     "paced": lambda options, work: http_paced(options.binary, options.runs, work),
+    "anomalies": lambda options, work: anomalies(options.binary, options.runs, work),
 }
 
 

@@ -25,6 +25,7 @@
 //! # Ok::<(), sawlog_core::transform::TransformError>(())
 //! ```
 
+pub mod anomaly;
 pub mod batch;
 pub mod dedup;
 pub mod defect;

@@ -1,5 +1,6 @@
 //! The command line: data on standard output, messages on standard error, exit code 0 fine, 1 failed, 2 misused.
 
+mod anomalies;
 mod compact;
 mod config;
 mod demo;
@@ -42,6 +43,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// Make realistic events at a set pace.
     Generate(generate::GenerateArgs),
+    /// Score how surprising the values of a series are.
+    Anomalies(anomalies::AnomaliesArgs),
     /// Show what it does: a server with this machine's logs and a generated stream.
     Demo(demo::DemoArgs),
     /// Merge small files of a data folder and delete what nobody needs any more.
@@ -157,6 +160,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Compact(args)) => compact::run(&args),
         Some(Command::Retention(args)) => retention::run(&args),
+        Some(Command::Anomalies(args)) => anomalies::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Key(args)) => key::run(&args),
     };
