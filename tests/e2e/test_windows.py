@@ -39,6 +39,19 @@ def test_widths_agree_and_no_data_is_null(data: Path):
     server.stop()
 
 
+def test_series_beyond_the_limit_are_counted_under_other_and_reported(data: Path):
+    server = Server(data, "rollups.series-max=5", "host-metrics.enabled=false").start()
+    post(server, *(at(0, service=f"s{number}") for number in range(30)))
+    rows = dict(server.sql("SELECT service, sum(count) FROM rollup_requests_1h GROUP BY 1"))
+    assert (len(rows), rows["__other__"], sum(rows.values())) == (6, 25, 30)
+    metrics = server.get("/metrics")[1].decode()
+    assert 'sawlog_rollup_series{rollup="requests"} 5' in metrics
+    assert 'sawlog_rollup_other_events_total{rollup="requests"} 25' in metrics
+    watermark = int(metrics.split("\nsawlog_watermark_seconds ")[1].split()[0])
+    assert 0 < time.time() - watermark < 30
+    server.stop()
+
+
 def test_late_events_are_stored_marked_and_in_no_rollup(data: Path):
     server = Server(data, *QUICK, "windows.allowed-lateness=10s").start()
     post(server, at(0, service="a"))

@@ -36,5 +36,5 @@ pub use hot::LedgerRow;
 pub use pipeline::{OpenError, Pipeline, PipelineOptions, RecoverySummary, Stores, SubmitError};
 pub use prepare::{AckLevel, Receipt, RecordProblem, Submission};
 pub use rules_archive::{MemoryRulesArchive, RulesArchive};
-pub use stream_state::StreamOptions;
+pub use stream_state::{StreamOptions, StreamStats};
 pub use tap::{Arrival, Tap};

@@ -34,7 +34,7 @@ use crate::pending::{Held, Queue, WaitingBytes};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
-use crate::stream_state::{StreamOptions, StreamState};
+use crate::stream_state::{StreamOptions, StreamState, StreamStats};
 use crate::tap::{Tap, Taps};
 
 /// Settings of the pipeline.
@@ -441,6 +441,12 @@ impl Pipeline {
     #[must_use]
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.inner.stores.log
+    }
+
+    /// The watermark, and how many series rollups have.
+    #[must_use]
+    pub fn stream_stats(&self) -> StreamStats {
+        self.inner.hot.read().stream.stats()
     }
 
     /// What dedup remembers.

@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use sawlog_core::lateness;
-use sawlog_core::rollup::{Admission, RollupOptions, Width};
+use sawlog_core::rollup::{Admission, Rollup, RollupOptions, Width};
 use sawlog_core::schema::Table;
 use sawlog_core::watermark::{WatermarkOptions, Watermarks};
 use sawlog_core::window::floor;
@@ -43,6 +43,15 @@ impl Default for StreamOptions {
             rollup: RollupOptions::default(),
         }
     }
+}
+
+/// What the stream knows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamStats {
+    /// Watermark of all sources, UTC microseconds; `None` before the first event.
+    pub watermark: Option<i64>,
+    /// Series that are counted on their own and events beyond the limit, by rollup.
+    pub rollups: Vec<(Rollup, usize, u64)>,
 }
 
 /// Watermarks and admitted series.
@@ -102,6 +111,17 @@ impl StreamState {
     /// Watermark of all sources, UTC microseconds.
     pub(crate) const fn watermark(&self) -> i64 {
         self.watermarks.combined()
+    }
+
+    pub(crate) fn stats(&self) -> StreamStats {
+        let of = |rollup| {
+            let (series, other_events) = self.admission.counts(rollup);
+            (rollup, series, other_events)
+        };
+        StreamStats {
+            watermark: Some(self.watermark()).filter(|watermark| *watermark != i64::MIN),
+            rollups: Rollup::ALL.map(of).to_vec(),
+        }
     }
 
     /// Counts the rows of a batch into their windows, marks those that came too late, and moves the watermarks. Returns how

@@ -48,6 +48,11 @@ struct ReloadLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RollupLabels {
+    rollup: &'static str,
+}
+
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
@@ -67,6 +72,9 @@ pub struct Metrics {
     dedup_ids: Gauge<i64, AtomicI64>,
     dedup_filter_bytes: Gauge<i64, AtomicI64>,
     dedup_evicted: Counter<u64, AtomicU64>,
+    watermark_seconds: Gauge<i64, AtomicI64>,
+    rollup_series: Family<RollupLabels, Gauge<i64, AtomicI64>>,
+    rollup_other_events: Family<RollupLabels, Counter>,
     rules_reloads: Family<ReloadLabels, Counter>,
     upkeep: UpkeepMetrics,
 }
@@ -99,6 +107,9 @@ impl Default for Metrics {
             dedup_ids: Gauge::default(),
             dedup_filter_bytes: Gauge::default(),
             dedup_evicted: Counter::default(),
+            watermark_seconds: Gauge::default(),
+            rollup_series: Family::default(),
+            rollup_other_events: Family::default(),
             rules_reloads: Family::default(),
             upkeep: UpkeepMetrics::default(),
         };
@@ -125,11 +136,33 @@ impl Default for Metrics {
         registry.register("dedup_filter_bytes", "Memory of the filter before the ids in the store", filter);
         let evicted = metrics.dedup_evicted.clone();
         registry.register("dedup_evicted_ids", "Ids given up before the dedup window's end for want of room", evicted);
+        metrics.register_stream();
         metrics
     }
 }
 
 impl Metrics {
+    fn register_stream(&mut self) {
+        let registry = &mut self.registry;
+        let watermark = self.watermark_seconds.clone();
+        registry.register(
+            "watermark_seconds",
+            "Event time up to which windows are complete, since the epoch",
+            watermark,
+        );
+        registry.register(
+            "rollup_series",
+            "Series that are counted on their own, by rollup",
+            self.rollup_series.clone(),
+        );
+        let others = self.rollup_other_events.clone();
+        registry.register(
+            "rollup_other_events",
+            "Events counted under __other__ for want of places, by rollup",
+            others,
+        );
+    }
+
     fn register_damage(&mut self) {
         let registry = &mut self.registry;
         let records = self.wal_quarantined_records.clone();
@@ -231,6 +264,18 @@ impl Metrics {
         self.dedup_ids.set(ids as i64);
         self.dedup_filter_bytes.set(filter_bytes as i64);
         raise(&self.dedup_evicted, evicted);
+    }
+
+    /// Takes over the watermark of all sources, seconds since the epoch.
+    pub fn set_watermark(&self, seconds: i64) {
+        self.watermark_seconds.set(seconds);
+    }
+
+    /// Takes over how many series a rollup has, and how many events came beyond its limit.
+    pub fn set_rollup(&self, rollup: &'static str, series: usize, other_events: u64) {
+        let labels = RollupLabels { rollup };
+        self.rollup_series.get_or_create(&labels).set(series as i64);
+        raise(&self.rollup_other_events.get_or_create(&labels), other_events);
     }
 
     /// Counts a change of the rules that was taken over or refused.

@@ -411,7 +411,8 @@ fn valid<T: Array>(column: &T, row: usize) -> Option<&T> {
     column.is_valid(row).then_some(column)
 }
 
-fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
+/// Text of a row; an empty one is none.
+pub(crate) fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
     column.filter(|column| column.is_valid(row)).map(|column| column.value(row)).filter(|text| !text.is_empty())
 }
 

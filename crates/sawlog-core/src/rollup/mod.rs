@@ -17,7 +17,7 @@ mod tests;
 
 pub use admission::{Admission, AdmissionError, OTHER};
 pub use cell::{Activity, Cell, CellError, Metric, Requests, Sample, Snapshot, TOP_CAPACITY};
-pub(crate) use deltas::Columns;
+pub(crate) use deltas::{Columns, text};
 pub use deltas::{Deltas, RollupOptions};
 pub use key::{decode, prefix_of, with_time};
 pub use pane::{PaneCell, PaneTiming, merge};

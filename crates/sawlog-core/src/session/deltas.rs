@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_array::{Array, RecordBatch};
 
-use crate::rollup::Columns;
+use crate::rollup::{Columns, text};
 use crate::schema::Table;
 use crate::session::chain::{Chain, Event, SessionOptions};
 use crate::signature;
@@ -89,8 +89,4 @@ pub(super) fn insert(chains: &mut Vec<Chain>, mut chain: Chain, options: &Sessio
         chain.merge(&chains.swap_remove(at));
     }
     chains.push(chain);
-}
-
-fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
-    column.filter(|column| column.is_valid(row)).map(|column| column.value(row)).filter(|text| !text.is_empty())
 }

@@ -36,6 +36,13 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: Head
     state.metrics.set_hot_bytes(state.pipeline.memory_bytes());
     let dedup = state.pipeline.dedup_stats();
     state.metrics.set_dedup(dedup.ids, dedup.filter_bytes, dedup.evicted_ids);
+    let stream = state.pipeline.stream_stats();
+    if let Some(watermark) = stream.watermark {
+        state.metrics.set_watermark(watermark.div_euclid(1_000_000));
+    }
+    for (rollup, series, other_events) in stream.rollups {
+        state.metrics.set_rollup(rollup.name(), series, other_events);
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.metrics.to_text()).into_response()
 }
