@@ -21,7 +21,8 @@ impl Counts {
         let is_closing = plain.starts_with("test result:")
             || (plain.starts_with("==") && plain.ends_with("=="))
             || plain.starts_with("Tests ")
-            || (plain.ends_with(" failed") && plain.contains(" passed, "));
+            || (plain.ends_with(" failed") && plain.contains(" passed, "))
+            || is_quiet_pytest(plain);
         if !is_closing {
             return None;
         }
@@ -37,6 +38,16 @@ impl Counts {
         };
         (counts != Self::default() || plain.contains("passed")).then_some(counts)
     }
+}
+
+/// `2 failed, 10 passed, 1 warning in 3.01s (0:00:03)`, as pytest closes with `-q`.
+fn is_quiet_pytest(line: &str) -> bool {
+    let Some((counts, time)) = line.split_once(" in ") else { return false };
+    let is_count = |part: &str| {
+        let (number, what) = part.trim().split_once(' ').unwrap_or_default();
+        number.parse::<u64>().is_ok() && !what.contains(' ')
+    };
+    counts.split(',').all(is_count) && time.split(' ').next().is_some_and(|time| time.ends_with('s'))
 }
 
 fn without_colours(line: &str) -> String {
@@ -70,6 +81,9 @@ mod tests {
             counts(100, 0)
         );
         assert_eq!(Counts::of_line("54 passed, 0 failed"), counts(54, 0));
+        assert_eq!(Counts::of_line("152 passed, 2 warnings in 192.21s (0:03:12)"), counts(152, 0));
+        assert_eq!(Counts::of_line("2 failed, 103 passed, 1 error in 9.04s"), counts(103, 3));
+        assert_eq!(Counts::of_line("3 batches in 5 files"), None);
         assert_eq!(Counts::of_line("the 3 passed, and so on"), None);
     }
 }
