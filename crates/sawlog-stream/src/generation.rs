@@ -76,9 +76,7 @@ impl SharedDeltas {
 impl HotRollups for SharedDeltas {
     fn cells(&self, rollup: Rollup, width: Width, starts: Range<i64>) -> Vec<(Vec<u8>, Cell)> {
         let inner = self.lock();
-        let found = inner
-            .cells(width)
-            .filter(|(prefix, start, _)| prefix.first() == Some(&rollup.byte()) && starts.contains(start));
+        let found = inner.cells_of(rollup, width, starts);
         found.map(|(prefix, start, cell)| (rollup::with_time(prefix, start), cell)).collect()
     }
 }

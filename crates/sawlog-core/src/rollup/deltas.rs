@@ -5,6 +5,7 @@
 //! the shuffle.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -87,15 +88,25 @@ impl Deltas {
     /// finer ones.
     pub fn cells(&self, width: Width) -> impl Iterator<Item = (&[u8], i64, Cell)> {
         self.series.iter().flat_map(move |(prefix, cells)| {
-            let mut coarse: Vec<(i64, Cell)> = Vec::new();
-            for (start, cell) in cells {
-                let start = floor(*start, width.micros());
-                match coarse.last_mut() {
-                    Some((last, sum)) if *last == start => sum.merge(cell),
-                    _ => coarse.push((start, cell.clone())),
-                }
-            }
-            coarse.into_iter().map(move |(start, cell)| (prefix.as_ref(), start, cell))
+            coarsen(cells.iter(), width).into_iter().map(move |(start, cell)| (prefix.as_ref(), start, cell))
+        })
+    }
+
+    /// The cells of one rollup whose windows start within `starts`; others are not looked at.
+    pub fn cells_of(
+        &self,
+        rollup: Rollup,
+        width: Width,
+        starts: Range<i64>,
+    ) -> impl Iterator<Item = (&[u8], i64, Cell)> {
+        // The last window that may start within the range still takes cells up to its own end.
+        let end = floor(starts.end.saturating_sub(1), width.micros()).saturating_add(width.micros());
+        let of_rollup = self.series.iter().filter(move |(prefix, _)| prefix.first() == Some(&rollup.byte()));
+        of_rollup.flat_map(move |(prefix, cells)| {
+            let within = if starts.start < end { cells.range(starts.start..end) } else { cells.range(end..end) };
+            let starts = starts.clone();
+            let windows = coarsen(within, width).into_iter().filter(move |(start, _)| starts.contains(start));
+            windows.map(move |(start, cell)| (prefix.as_ref(), start, cell))
         })
     }
 
@@ -111,6 +122,19 @@ impl Deltas {
         }
         found
     }
+}
+
+/// Sums of neighbouring cells by the window of a length that they are in.
+fn coarsen<'a>(cells: impl Iterator<Item = (&'a i64, &'a Cell)>, width: Width) -> Vec<(i64, Cell)> {
+    let mut coarse: Vec<(i64, Cell)> = Vec::new();
+    for (start, cell) in cells {
+        let start = floor(*start, width.micros());
+        match coarse.last_mut() {
+            Some((last, sum)) if *last == start => sum.merge(cell),
+            _ => coarse.push((start, cell.clone())),
+        }
+    }
+    coarse
 }
 
 struct Run<'a> {

@@ -181,6 +181,28 @@ fn schemas_name_each_column_once_and_panes_are_partitioned() {
     }
 }
 
+proptest! {
+    #[test]
+    fn the_cells_of_a_range_are_those_of_all_that_start_in_it(events in proptest::collection::vec(event(), 1..40), from in -9_000i64..100, length in 0i64..9_000) {
+        let line = |&(back, service, ..): &(i64, u8, u16, bool)| {
+            format!("{{\"ts\":{},\"service\":\"s{service}\",\"user_id\":\"u\"}}\n", 1_795_489_200 - back)
+        };
+        let (deltas, _) = deltas_of(&[&events.iter().map(line).collect::<String>()], 100);
+        let start = RECEIVED + from * 1_000_000;
+        for range in [start..start + length * 1_000_000, i64::MIN..i64::MAX, i64::MIN..start, start..i64::MAX] {
+            for (rollup, width) in [(Rollup::Requests, Width::Minute), (Rollup::Users, Width::Hour)] {
+                let sorted = |mut cells: Vec<(Vec<u8>, i64, Cell)>| {
+                    cells.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+                    cells
+                };
+                let own = |(prefix, start, cell): (&[u8], i64, Cell)| (prefix.to_vec(), start, cell);
+                let all = deltas.cells(width).filter(|(prefix, start, _)| prefix[0] == rollup.byte() && range.contains(start));
+                prop_assert_eq!(sorted(deltas.cells_of(rollup, width, range.clone()).map(own).collect()), sorted(all.map(own).collect()));
+            }
+        }
+    }
+}
+
 fn event() -> impl Strategy<Value = (i64, u8, u16, bool)> {
     (0i64..8_000, 0u8..3, 0u16..2_000, any::<bool>())
 }
