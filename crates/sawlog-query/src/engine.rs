@@ -463,14 +463,14 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
             context.register_table(*name, table)?;
         }
     }
+    for rollup in Rollup::ALL {
+        if let Some(panes) = tables.get(rollup.pane_table()) {
+            context.register_table(LatestPanes::name(rollup), Arc::new(LatestPanes::new(rollup, Arc::clone(panes))))?;
+        }
+    }
     context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
     if view.tables.contains_key("logs") {
         register_severity_split(&context)?;
-    }
-    for rollup in Rollup::ALL {
-        if let Ok(panes) = futures::executor::block_on(context.table_provider(rollup.pane_table())) {
-            context.register_table(LatestPanes::name(rollup), Arc::new(LatestPanes::new(rollup, panes)))?;
-        }
     }
     for table in RollupTable::all(view) {
         context.register_table(table.name(), Arc::new(table))?;

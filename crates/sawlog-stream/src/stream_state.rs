@@ -162,9 +162,7 @@ impl StreamState {
         self.forget_complete();
         Ok(late_count)
     }
-}
 
-impl StreamState {
     /// Lets receive time go on without a batch.
     pub(crate) fn tick(&mut self, receive_time: i64) {
         self.watermarks.advance(receive_time);

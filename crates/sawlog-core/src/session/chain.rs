@@ -38,7 +38,7 @@ pub struct Event<'a> {
     pub time: i64,
     /// Where the user was or what they did; log records have none.
     pub step: Option<&'a str>,
-    /// Whether it is a request: it has a duration.
+    /// How long the request took, microseconds; `None` for what is no request.
     pub duration: Option<i64>,
     /// Whether it is of class `error`.
     pub is_error: bool,
