@@ -1,5 +1,6 @@
 //! A chain of events, kept by day.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::top_k::TopK;
@@ -20,7 +21,7 @@ const ERROR_KINDS_MAX: usize = 16;
 pub struct SessionOptions {
     /// Pause that ends a session, microseconds.
     pub gap: i64,
-    /// Longest session; a longer one is cut at midnight UTC. Microseconds.
+    /// Longest session; a chain that is longer is cut at midnight UTC. Microseconds.
     pub length_max: i64,
 }
 
@@ -57,19 +58,34 @@ pub struct Event<'a> {
 #[error("the bytes are no session of version {VERSION}")]
 pub struct ChainError;
 
+/// Memory of a step beside its text.
+const STEP_BYTES: usize = 48;
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}
+
+const fn day_of(time: i64) -> i32 {
+    time.div_euclid(DAY) as i32
+}
+
 /// A text at a time. Texts order by time first, so that the least is the earliest.
 pub(super) type Step = (i64, Box<str>);
 
 /// A chain of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
+    /// Time of its first event.
+    first: i64,
     /// By UTC day, never empty.
-    slices: BTreeMap<i32, Slice>,
+    slices: BTreeMap<i32, Session>,
+    /// Days before this one are settled: their events are told and gone.
+    settled: i32,
 }
 
-/// The events of one day.
+/// A session: the events of a chain, or those of one day of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Slice {
+pub struct Session {
     pub(super) first: i64,
     pub(super) last: i64,
     pub(super) event_count: u64,
@@ -86,11 +102,9 @@ pub(super) struct Slice {
     pub(super) errors: TopK,
 }
 
-impl Slice {
+impl Session {
     fn new(event: &Event<'_>) -> Self {
-        let step = |text: Option<&str>| {
-            text.map(|text| (event.time, Box::from(&text[..text.floor_char_boundary(TEXT_BYTES_MAX)])))
-        };
+        let step = |text: Option<&str>| text.map(|text| (event.time, Box::from(cut(text))));
         let mut errors = TopK::new(ERROR_KINDS_MAX);
         if let Some(error) = event.error {
             errors.add(error.as_bytes(), 1);
@@ -136,9 +150,63 @@ impl Slice {
         self.errors.merge(&other.errors);
     }
 
+    /// Time of its first event, UTC microseconds.
+    #[must_use]
+    pub const fn first(&self) -> i64 {
+        self.first
+    }
+
+    /// Time of its last event, UTC microseconds.
+    #[must_use]
+    pub const fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// Adds an event of the same day; returns by how much its memory grew, bytes, about.
+    fn add(&mut self, event: &Event<'_>) -> usize {
+        self.first = self.first.min(event.time);
+        self.last = self.last.max(event.time);
+        let duration = event.duration.map_or(0, |duration| duration.max(0) as u64);
+        for (mine, theirs) in [
+            (&mut self.event_count, 1),
+            (&mut self.step_count, u64::from(event.step.is_some())),
+            (&mut self.error_count, u64::from(event.is_error)),
+            (&mut self.duration_count, u64::from(event.duration.is_some())),
+            (&mut self.duration_sum, duration),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.duration_max = self.duration_max.max(duration);
+        let mut grown = 0;
+        if let Some(text) = event.step {
+            let text = cut(text);
+            let is_among_first = self.path.len() < STEPS_MAX
+                || self.path.last().is_some_and(|last| (event.time, text) < (last.0, last.1.as_ref()));
+            if is_among_first && self.path.insert((event.time, Box::from(text))) {
+                grown += text.len() + STEP_BYTES;
+                if self.path.len() > STEPS_MAX {
+                    self.path.pop_last();
+                }
+            }
+        }
+        let latest = [event.step, event.device, event.segment, event.country];
+        for (mine, text) in [&mut self.exit].into_iter().chain(&mut self.latest).zip(latest) {
+            let Some(text) = text.map(cut) else { continue };
+            if mine.as_ref().is_none_or(|mine| (mine.0, mine.1.as_ref()) < (event.time, text)) {
+                *mine = Some((event.time, Box::from(text)));
+            }
+        }
+        if let Some(error) = event.error {
+            let before = self.errors.memory_bytes();
+            self.errors.add(error.as_bytes(), 1);
+            grown += self.errors.memory_bytes().saturating_sub(before);
+        }
+        grown
+    }
+
     fn memory_bytes(&self) -> usize {
         let steps = self.path.iter().chain(&self.exit).chain(self.latest.iter().flatten());
-        size_of::<Self>() + steps.map(|(_, text)| text.len() + 48).sum::<usize>() + self.errors.memory_bytes()
+        size_of::<Self>() + steps.map(|(_, text)| text.len() + STEP_BYTES).sum::<usize>() + self.errors.memory_bytes()
     }
 }
 
@@ -146,19 +214,29 @@ impl Chain {
     /// The chain of one event.
     #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
-        Self { slices: BTreeMap::from([(event.time.div_euclid(DAY) as i32, Slice::new(event))]) }
+        let slices = BTreeMap::from([(day_of(event.time), Session::new(event))]);
+        Self { first: event.time, slices, settled: i32::MIN }
+    }
+
+    /// Adds an event that it touches; returns by how much its memory grew, bytes, about.
+    pub(super) fn add(&mut self, event: &Event<'_>) -> usize {
+        self.first = self.first.min(event.time);
+        match self.slices.entry(day_of(event.time)) {
+            Entry::Occupied(mut slice) => slice.get_mut().add(event),
+            Entry::Vacant(place) => place.insert(Session::new(event)).memory_bytes(),
+        }
     }
 
     /// Time of its first event.
     #[must_use]
-    pub fn first(&self) -> i64 {
-        self.slices.first_key_value().map_or(0, |(_, slice)| slice.first)
+    pub const fn first(&self) -> i64 {
+        self.first
     }
 
     /// Time of its last event.
     #[must_use]
     pub fn last(&self) -> i64 {
-        self.slices.last_key_value().map_or(0, |(_, slice)| slice.last)
+        self.slices.last_key_value().map_or(self.first, |(_, slice)| slice.last)
     }
 
     /// Its window: it takes events until the gap after its last one.
@@ -173,38 +251,74 @@ impl Chain {
         self.window(options).overlaps(other.window(options))
     }
 
-    /// Adds the events of another chain of the same user, which it touches or which one between them bridges.
+    /// Adds the events of another chain of the same user, which it touches or which one between them bridges. Events of
+    /// days that are settled are passed over.
     pub fn merge(&mut self, other: &Self) {
+        self.first = self.first.min(other.first);
+        self.settled = self.settled.max(other.settled);
         for (day, theirs) in &other.slices {
             self.slices.entry(*day).and_modify(|mine| mine.merge(theirs)).or_insert_with(|| theirs.clone());
         }
+        self.forget_settled();
     }
 
-    /// The sessions that it makes: one, or one for each day when it is too long.
-    pub(super) fn sessions(&self, options: &SessionOptions) -> Vec<Slice> {
-        let mut slices = self.slices.values().cloned();
-        if self.last().saturating_sub(self.first()) > options.length_max {
-            return slices.collect();
+    /// Whether it is longer than a session may be.
+    #[must_use]
+    pub fn is_cut(&self, options: &SessionOptions) -> bool {
+        self.last().saturating_sub(self.first) > options.length_max
+    }
+
+    /// The sessions that it makes, with the time by which each is complete: one that ends a gap after its last event, or
+    /// one for each day when it is too long, which ends at midnight or with the chain. Days that are settled are left out.
+    #[must_use]
+    pub fn sessions(&self, options: &SessionOptions) -> Vec<(Session, i64)> {
+        let end = self.window(options).end;
+        if self.is_cut(options) {
+            let midnight = |day: i32| (i64::from(day) + 1).saturating_mul(DAY);
+            return self.slices.iter().map(|(day, slice)| (slice.clone(), midnight(*day).min(end))).collect();
         }
+        let mut slices = self.slices.values().cloned();
         let whole = slices.next().map(|first| {
             slices.fold(first, |mut sum, slice| {
                 sum.merge(&slice);
                 sum
             })
         });
-        whole.into_iter().collect()
+        whole.map(|whole| (whole, end)).into_iter().collect()
+    }
+
+    /// Settles the days of a chain that is too long which end by `time`, except its last one.
+    pub(super) fn settle(&mut self, time: i64, options: &SessionOptions) {
+        if self.is_cut(options) {
+            self.settled = self.settled.max(day_of(time));
+            self.forget_settled();
+        }
+    }
+
+    /// Whether the day of a time is settled.
+    #[must_use]
+    pub(super) const fn is_settled(&self, time: i64) -> bool {
+        day_of(time) < self.settled
+    }
+
+    fn forget_settled(&mut self) {
+        let Some(last) = self.slices.last_key_value().map(|(day, _)| *day) else { return };
+        let settled = self.settled.min(last);
+        self.slices.retain(|day, _| *day >= settled);
     }
 
     /// Memory, bytes, about.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.slices.values().map(Slice::memory_bytes).sum()
+        self.slices.values().map(Session::memory_bytes).sum()
     }
 
-    /// The chain's bytes: version, number of days, then each day with its slice.
+    /// The chain's bytes: version, first event, settled day, number of days, then each day with its session.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
+        varint::write_signed(&mut out, self.first);
+        varint::write_signed(&mut out, i64::from(self.settled));
         varint::write(&mut out, self.slices.len() as u64);
         for (day, slice) in &self.slices {
             varint::write_signed(&mut out, i64::from(*day));
@@ -223,16 +337,18 @@ impl Chain {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let rest = &mut bytes.strip_prefix(&[VERSION])?;
+        let first = varint::read_signed(rest)?;
+        let settled = i32::try_from(varint::read_signed(rest)?).ok()?;
         let mut slices = BTreeMap::new();
         for _ in 0..varint::read(rest)? {
             let day = i32::try_from(varint::read_signed(rest)?).ok()?;
             slices.insert(day, read_slice(rest)?);
         }
-        (rest.is_empty() && !slices.is_empty()).then_some(Self { slices })
+        (rest.is_empty() && !slices.is_empty()).then_some(Self { first, slices, settled })
     }
 }
 
-fn write_slice(out: &mut Vec<u8>, slice: &Slice) {
+fn write_slice(out: &mut Vec<u8>, slice: &Session) {
     varint::write_signed(out, slice.first);
     varint::write_signed(out, slice.last.saturating_sub(slice.first));
     for count in [
@@ -262,7 +378,7 @@ fn write_step(out: &mut Vec<u8>, (time, text): &Step) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn read_slice(bytes: &mut &[u8]) -> Option<Slice> {
+fn read_slice(bytes: &mut &[u8]) -> Option<Session> {
     let first = varint::read_signed(bytes)?;
     let last = first.checked_add(varint::read_signed(bytes)?)?;
     let mut counts = [0; 6];
@@ -287,7 +403,7 @@ fn read_slice(bytes: &mut &[u8]) -> Option<Slice> {
     let [exit, device, segment, country] = steps;
     let latest = [device, segment, country];
     let errors = TopK::read_from(bytes).ok()?;
-    (first <= last).then_some(Slice {
+    (first <= last).then_some(Session {
         first,
         last,
         event_count,

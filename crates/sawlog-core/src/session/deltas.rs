@@ -12,7 +12,7 @@ use crate::signature;
 /// Memory of a user beside the chains.
 const USER_BYTES: usize = 96;
 
-/// Chains by user; those of one user do not touch.
+/// Chains by user; those of one user do not touch and are in the order of time.
 #[derive(Clone, Debug, Default)]
 pub struct SessionDeltas {
     users: HashMap<Box<str>, Vec<Chain>>,
@@ -52,16 +52,46 @@ impl SessionDeltas {
         }
     }
 
-    fn add_event(&mut self, user: &str, event: &Event<'_>, options: &SessionOptions) {
+    pub(super) fn add_event(&mut self, user: &str, event: &Event<'_>, options: &SessionOptions) {
         if !self.users.contains_key(user) {
             self.users.insert(user.into(), Vec::new());
             self.memory_bytes += USER_BYTES + user.len();
         }
         let Some(chains) = self.users.get_mut(user) else { return };
-        let before: usize = chains.iter().map(Chain::memory_bytes).sum();
-        insert(chains, Chain::of(event), options);
-        let after: usize = chains.iter().map(Chain::memory_bytes).sum();
-        self.memory_bytes = (self.memory_bytes + after).saturating_sub(before);
+        let after = chains.partition_point(|chain| chain.first() <= event.time);
+        let follows = after > 0 && chains[after - 1].window(options).end > event.time;
+        let precedes = chains.get(after).is_some_and(|next| next.first() < event.time.saturating_add(options.gap));
+        self.memory_bytes += match (follows, precedes) {
+            (true, true) => {
+                let next = chains.remove(after);
+                let grown = chains[after - 1].add(event);
+                chains[after - 1].merge(&next);
+                grown
+            }
+            (true, false) => chains[after - 1].add(event),
+            (false, true) => chains[after].add(event),
+            (false, false) => {
+                let chain = Chain::of(event);
+                let grown = chain.memory_bytes();
+                chains.insert(after, chain);
+                grown
+            }
+        };
+    }
+
+    /// Adds what a later stretch has.
+    pub fn merge(&mut self, other: &Self, options: &SessionOptions) {
+        for (user, chains) in &other.users {
+            let mine = self.users.entry(user.clone()).or_default();
+            chains.iter().for_each(|chain| insert(mine, chain.clone(), options));
+        }
+        self.memory_bytes += other.memory_bytes;
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
     }
 
     /// Users and their chains.
@@ -82,11 +112,12 @@ impl SessionDeltas {
     }
 }
 
-/// Adds a chain to those of a user, merging all that it touches.
+/// Adds a chain to those of a user, which are in the order of time, merging all that it touches.
 pub(super) fn insert(chains: &mut Vec<Chain>, mut chain: Chain, options: &SessionOptions) {
     // A merged chain reaches further and may touch others that the single one did not.
     while let Some(at) = chains.iter().position(|other| other.touches(&chain, options)) {
-        chain.merge(&chains.swap_remove(at));
+        chain.merge(&chains.remove(at));
     }
-    chains.push(chain);
+    let at = chains.partition_point(|other| other.first() <= chain.first());
+    chains.insert(at, chain);
 }

@@ -5,19 +5,22 @@
 //!
 //! A *chain* is all events of a user of which each follows the one before it within the gap. Chains merge: an event that
 //! arrives late and bridges two makes them one. A chain that is longer than the longest session is cut at midnight UTC,
-//! into one session for each day, so that where it is cut depends on its events alone. Invariants: merging is commutative
+//! into one session for each day, so that where it is cut depends on its events alone; its days are emitted and settled as
+//! they end, so that a user who never pauses takes no more memory each day. Invariants: merging is commutative
 //! and associative; two chains of a user never overlap.
 
 mod chain;
 mod deltas;
+mod pane;
 mod rows;
 
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, ChainError, Event, SessionOptions};
+pub use chain::{Chain, ChainError, Event, Session, SessionOptions};
 pub use deltas::SessionDeltas;
-pub use rows::{SessionRow, session_rows, session_schema};
+pub use pane::{Advanced, StoredChain, advance};
+pub use rows::{CLUSTERING, PANE_TABLE, SessionRow, session_key, session_rows, session_schema};
 
 use crate::rowkey;
 
@@ -30,6 +33,19 @@ pub fn key(user: &str, start: i64) -> Vec<u8> {
     let mut key = Vec::with_capacity(user.len() + 12);
     rowkey::encode(&mut key, KEY_BYTE, &[Some(user)], start);
     key
+}
+
+/// The keys of a user's chains: first key and the first key after all of them.
+#[must_use]
+pub fn range_of(user: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut start = Vec::with_capacity(user.len() + 12);
+    rowkey::append_parts(&mut start, KEY_BYTE, &[Some(user)]);
+    let mut end = start.clone();
+    // Behind the byte that ends the user's name.
+    if let Some(last) = end.last_mut() {
+        *last = 1;
+    }
+    (start, end)
 }
 
 /// Reads the user of a chain's row key.

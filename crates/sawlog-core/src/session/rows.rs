@@ -12,26 +12,34 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::rollup::PaneTiming;
 use crate::schema::{PARTITION_COLUMN, list_item, time_type};
-use crate::session::chain::{Chain, SessionOptions, Slice};
+use crate::session::chain::Session;
 
 const DAY: i64 = 86_400_000_000;
 
-/// A chain as it is shown.
-#[derive(Clone, Debug)]
-pub struct SessionRow<'a> {
+/// A session as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
     /// Its user.
-    pub user: &'a str,
+    pub user: String,
     /// Its events.
-    pub chain: &'a Chain,
+    pub session: Session,
     /// Number of the pane.
     pub index: u32,
     /// When it was emitted; early while the session is open.
     pub timing: PaneTiming,
-    /// Whether the pane takes the session back: a late event has merged it into another.
+    /// Whether it is one day of a chain that is too long.
+    pub is_cut: bool,
+    /// Whether the pane takes the session back: a late event has made it part of another.
     pub is_retracted: bool,
 }
 
-/// Columns of `sessions`.
+/// Name of the warehouse table that keeps the panes of sessions; `sessions` shows the newest of each.
+pub const PANE_TABLE: &str = "pane_sessions";
+
+/// Sort order of sessions inside a file.
+pub const CLUSTERING: &[&str] = &["user_id", "session_start"];
+
+/// Columns of `sessions` and `pane_sessions`.
 #[must_use]
 pub fn session_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -80,33 +88,25 @@ struct Columns {
     date: Date32Builder,
 }
 
-/// Sessions as a batch of [`session_schema`]; a chain that is too long gives one row for each day.
+/// Sessions as a batch of [`session_schema`].
 ///
 /// # Errors
 /// When Arrow refuses the columns; a defect of this module.
-pub fn session_rows<'a>(
-    rows: impl IntoIterator<Item = SessionRow<'a>>,
-    options: &SessionOptions,
-) -> Result<RecordBatch, ArrowError> {
+pub fn session_rows<'a>(rows: impl IntoIterator<Item = &'a SessionRow>) -> Result<RecordBatch, ArrowError> {
     let mut columns = Columns::default();
-    for row in rows {
-        let sessions = row.chain.sessions(options);
-        let is_cut = sessions.len() > 1;
-        for session in &sessions {
-            columns.push(&row, session, is_cut);
-        }
-    }
+    rows.into_iter().for_each(|row| columns.push(row));
     columns.finish()
 }
 
 impl Columns {
-    fn push(&mut self, row: &SessionRow<'_>, session: &Slice, is_cut: bool) {
+    fn push(&mut self, row: &SessionRow) {
+        let session = &row.session;
         let step = |step: Option<&(i64, Box<str>)>| step.map(|(_, text)| text.to_string());
         let top_error = session.errors.top(1).pop().map(|top| String::from_utf8_lossy(&top.value).into_owned());
         let [device, segment, country] = &session.latest;
         let texts = [
-            Some(session_key(row.user, session.first)),
-            Some(row.user.to_owned()),
+            Some(session_key(&row.user, session.first)),
+            Some(row.user.clone()),
             step(session.path.first()),
             step(session.exit.as_ref()),
             top_error,
@@ -132,7 +132,7 @@ impl Columns {
         self.path.push(session.path.iter().map(|(_, text)| text.clone()).collect());
         let average = session.duration_sum as f64 / session.duration_count as f64;
         self.average.append_option(has_latency.then_some(average));
-        let flags = [row.timing == PaneTiming::Early, is_cut, row.is_retracted];
+        let flags = [row.timing == PaneTiming::Early, row.is_cut, row.is_retracted];
         self.flags.iter_mut().zip(flags).for_each(|(column, flag)| column.append_value(flag));
         self.index.append_value(i32::try_from(row.index).unwrap_or(i32::MAX));
         self.date.append_value(session.first.div_euclid(DAY) as i32);
@@ -166,7 +166,8 @@ impl Columns {
     }
 }
 
-/// Names a session: a hash of its user and its first event's time. The same in every runtime.
-fn session_key(user: &str, start: i64) -> String {
+/// Names a session: a hash of its user and its first event's time (UTC microseconds). The same in every runtime.
+#[must_use]
+pub fn session_key(user: &str, start: i64) -> String {
     format!("{:016x}", xxh3_64(&[user.as_bytes(), &start.to_be_bytes()].concat()))
 }
