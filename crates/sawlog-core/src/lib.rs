@@ -61,6 +61,7 @@ mod shown;
 pub mod signature;
 pub mod sketch;
 pub mod time;
+pub mod timeline;
 pub mod top_k;
 pub mod transform;
 mod value;

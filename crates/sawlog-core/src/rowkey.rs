@@ -82,6 +82,19 @@ pub fn range_of(kind: u8) -> (Vec<u8>, Vec<u8>) {
     (vec![kind], vec![kind + 1])
 }
 
+/// The keys of a kind with the given parts, whatever follows: first key and the first key after all of them.
+#[must_use]
+pub fn range_with(kind: u8, parts: &[Option<&str>]) -> (Vec<u8>, Vec<u8>) {
+    let mut start = Vec::new();
+    append_parts(&mut start, kind, parts);
+    let mut end = start.clone();
+    // Behind the byte that ends the last part.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    (start, end)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -38,14 +38,7 @@ pub fn key(user: &str, start: i64) -> Vec<u8> {
 /// The keys of a user's chains: first key and the first key after all of them.
 #[must_use]
 pub fn range_of(user: &str) -> (Vec<u8>, Vec<u8>) {
-    let mut start = Vec::with_capacity(user.len() + 12);
-    rowkey::append_parts(&mut start, KEY_BYTE, &[Some(user)]);
-    let mut end = start.clone();
-    // Behind the byte that ends the user's name.
-    if let Some(last) = end.last_mut() {
-        *last = 1;
-    }
-    (start, end)
+    rowkey::range_with(KEY_BYTE, &[Some(user)])
 }
 
 /// Reads the user of a chain's row key.
