@@ -1,10 +1,10 @@
-//! Deleting what is too old: from tables, the lake and the rollups.
+//! Deleting what is too old: from tables, the lake, and cells of rollups and users.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sawlog_core::rollup::Width;
-use sawlog_core::{rowkey, time};
+use sawlog_core::timeline::Profile;
+use sawlog_core::{rowkey, time, timeline};
 use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{Family, ServingStore};
 use sawlog_seams::upkeep::Moment;
@@ -29,11 +29,11 @@ impl Jobs {
         if let (days @ 1.., Some(lake)) = (options.lake_days, &self.stores().lake) {
             reports.push(expire_lake(lake, days, percent, mode, now).await);
         }
-        for (width, &days) in Width::ALL.into_iter().zip(&options.rollup_days).filter(|(_, days)| **days > 0) {
-            let (serving, family) = (Arc::clone(&self.stores().serving), Family::of_width(width));
+        for &(family, days) in options.cells.iter().filter(|(_, days)| *days > 0) {
+            let serving = Arc::clone(&self.stores().serving);
             // What the finest cells say is in the coarser ones too: however many go at once, nothing is lost.
-            let percent = if width == Width::TenSeconds { 100 } else { percent };
-            let expire = move || expire_rollups(serving.as_ref(), family, days, percent, mode, now);
+            let percent = if family == Family::Rollup10s { 100 } else { percent };
+            let expire = move || expire_cells(serving.as_ref(), family, days, percent, mode, now);
             let expired = tokio::task::spawn_blocking(expire).await;
             reports.push(expired.unwrap_or_else(|error| failed(family.name(), days, &error)));
         }
@@ -164,7 +164,16 @@ fn receive_day(key: &str) -> Option<i32> {
     time::days_from_civil(year, month, day).and_then(|days| i32::try_from(days).ok())
 }
 
-fn expire_rollups(
+/// Time that decides when a cell is too old, UTC microseconds.
+fn time_of(family: Family, key: &[u8], value: &[u8]) -> Option<i64> {
+    match family {
+        Family::Timeline => timeline::time_of(key),
+        Family::Profile => Profile::from_bytes(value).ok().map(|profile| profile.last_seen),
+        _ => rowkey::time_of(key),
+    }
+}
+
+fn expire_cells(
     serving: &dyn ServingStore,
     family: Family,
     days: u32,
@@ -174,7 +183,7 @@ fn expire_rollups(
 ) -> RetentionReport {
     let mut items = Vec::new();
     let scanned = serving.snapshot().scan_each(family, b"", None, &mut |key, value| {
-        let day = rowkey::time_of(key).and_then(|time| i32::try_from(time.div_euclid(DAY_MICROS)).ok());
+        let day = time_of(family, key, value).and_then(|time| i32::try_from(time.div_euclid(DAY_MICROS)).ok());
         let bytes = (key.len() + value.len()) as u64;
         items.extend(day.map(|day| (day, Amount { items: 1, rows: 0, bytes }, key.to_vec())));
         ControlFlow::Continue(())

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use sawlog_seams::serving::Family;
+
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// How long things are kept. Zero days keep for ever.
@@ -15,15 +17,15 @@ pub struct RetentionOptions {
     pub tables: Vec<(&'static str, u32)>,
     /// Days of raw records in the lake, by receive date.
     pub lake_days: u32,
-    /// Days of rollup cells, in the order of `Width::ALL`.
-    pub rollup_days: [u32; 3],
+    /// Days by family of cells.
+    pub cells: Vec<(Family, u32)>,
     /// Largest share of a table that one run may delete, percent.
     pub delete_percent_max: u32,
 }
 
 impl Default for RetentionOptions {
     fn default() -> Self {
-        Self { tables: Vec::new(), lake_days: 0, rollup_days: [0; 3], delete_percent_max: 50 }
+        Self { tables: Vec::new(), lake_days: 0, cells: Vec::new(), delete_percent_max: 50 }
     }
 }
 

@@ -22,6 +22,7 @@ use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::StreamExt;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::Rollup;
+use sawlog_core::session;
 use sawlog_seams::view::{View, ViewSource};
 use sawlog_seams::warehouse::LEDGER_TABLE;
 use sawlog_seams::{Clock, Disk};
@@ -35,6 +36,7 @@ use crate::guard;
 use crate::latest_panes::LatestPanes;
 use crate::postgres::catalog::PgCatalog;
 use crate::rollup_table::RollupTable;
+use crate::sessions::{SESSIONS_TABLE, sessions_table};
 use crate::stream::PostgresContext;
 use crate::table::SnapshotTable;
 
@@ -467,6 +469,9 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
         if let Some(panes) = tables.get(rollup.pane_table()) {
             context.register_table(LatestPanes::name(rollup), Arc::new(LatestPanes::new(rollup, Arc::clone(panes))))?;
         }
+    }
+    if let Some(panes) = tables.get(session::PANE_TABLE) {
+        context.register_table(SESSIONS_TABLE, Arc::new(sessions_table(Arc::clone(panes), view)))?;
     }
     context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
     if view.tables.contains_key("logs") {

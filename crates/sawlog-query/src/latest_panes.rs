@@ -1,6 +1,6 @@
 //! The newest pane of each window.
 //!
-//! For: `pane_NAME_latest` over the pane table of a rollup. Panes accumulate, so that the newest one of a window holds
+//! For: `pane_NAME_latest` over the pane table of a rollup, and `sessions`. Panes accumulate, so that the newest one of a window holds
 //! everything; the others are history and must not be summed. Not for: windows that are not complete, which have no row
 //! in the pane tables ([`crate::rollup_table`] shows them).
 
@@ -29,6 +29,8 @@ pub(crate) struct LatestPanes {
     panes: Arc<dyn TableProvider>,
     /// Columns that name a window.
     keys: Vec<&'static str>,
+    /// Column that hides what its newest pane takes back, if there is one.
+    retraction: Option<&'static str>,
 }
 
 impl LatestPanes {
@@ -38,7 +40,12 @@ impl LatestPanes {
 
     pub(crate) fn new(rollup: Rollup, panes: Arc<dyn TableProvider>) -> Self {
         let keys = ["width", "window_start"].into_iter().chain(rollup.parts().iter().copied()).collect();
-        Self { panes, keys }
+        Self { panes, keys, retraction: None }
+    }
+
+    /// The newest pane of each session that was not taken back.
+    pub(crate) fn of_sessions(panes: Arc<dyn TableProvider>) -> Self {
+        Self { panes, keys: vec!["session_key", "user_id", "session_start"], retraction: Some("is_retracted") }
     }
 
     /// Whether a filter keeps or drops whole windows, so that it may go before the choice among panes.
@@ -90,8 +97,11 @@ impl TableProvider for LatestPanes {
         let schema = self.panes.schema();
         let wanted = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let columns: Vec<Expr> = wanted.iter().map(|&index| ident(schema.field(index).name())).collect();
-        let plan =
-            plan.window([rank])?.filter(ident(RANK).eq(lit(1u64)))?.project(columns)?.limit(0, limit)?.build()?;
+        let mut newest = plan.window([rank])?.filter(ident(RANK).eq(lit(1u64)))?;
+        if let Some(column) = self.retraction {
+            newest = newest.filter(!ident(column))?;
+        }
+        let plan = newest.project(columns)?.limit(0, limit)?.build()?;
         state.create_physical_plan(&plan).await
     }
 }

@@ -14,9 +14,11 @@ mod output;
 pub mod postgres;
 mod rollup_table;
 pub mod search;
+mod sessions;
 mod stream;
 pub mod summary;
 mod table;
+pub mod timeline;
 
 pub use engine::{Cut, QueryEngine, QueryError, QueryLimits, QueryResult};
 pub use output::{OutputFormat, encode, json_page, json_texts};

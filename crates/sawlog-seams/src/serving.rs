@@ -1,6 +1,6 @@
 //! Cells by row key, for reads in milliseconds.
 //!
-//! For: rollups, dedup ids and later sessions and timelines, in row keys that serve Bigtable unchanged. Not for: scans
+//! For: rollups, sessions, timelines and dedup ids, in row keys that serve Bigtable unchanged. Not for: scans
 //! over events ([`crate::warehouse`]). Keys and cell layouts are made in `sawlog_core::rowkey`.
 
 use std::collections::BTreeMap;
@@ -22,6 +22,14 @@ pub enum Family {
     Rollup1h,
     /// Windows that are not complete yet, by their end.
     Deadline,
+    /// Chains of events by user: sessions that are open or may still change.
+    Session,
+    /// Chains by the watermark at which there is something to do.
+    SessionDue,
+    /// What each user did, in chunks.
+    Timeline,
+    /// Last values of each user.
+    Profile,
     /// State of the stream that no key has: watermarks, admitted series.
     StreamState,
     /// Event ids that were stored, for dedup.
@@ -32,11 +40,15 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Rollup10s,
         Self::Rollup1m,
         Self::Rollup1h,
         Self::Deadline,
+        Self::Session,
+        Self::SessionDue,
+        Self::Timeline,
+        Self::Profile,
         Self::StreamState,
         Self::EventId,
         Self::BatchKey,
@@ -60,6 +72,10 @@ impl Family {
             Self::Rollup1m => "rollup_1m",
             Self::Rollup1h => "rollup_1h",
             Self::Deadline => "deadline",
+            Self::Session => "session",
+            Self::SessionDue => "session_due",
+            Self::Timeline => "timeline",
+            Self::Profile => "profile",
             Self::StreamState => "stream_state",
             Self::EventId => "event_id",
             Self::BatchKey => "batch_key",

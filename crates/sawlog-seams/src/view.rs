@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use sawlog_core::rollup::{Cell, Rollup, Width};
+use sawlog_core::session::{SessionDeltas, SessionOptions};
 
 use crate::serving::ServingSnapshot;
 use crate::warehouse::StoredTable;
@@ -30,6 +31,10 @@ pub struct View {
     pub tables: HashMap<&'static str, TableView>,
     /// What rollups got that is not in the serving store yet, oldest first: merge it onto the snapshot.
     pub hot_rollups: Vec<Arc<dyn HotRollups>>,
+    /// Events of sessions that are not in the serving store yet, oldest first.
+    pub hot_sessions: Vec<Arc<dyn HotSessions>>,
+    /// Rules of sessions.
+    pub session_rules: SessionRules,
     /// The serving store.
     pub serving: Arc<dyn ServingSnapshot>,
     /// Watermark of all sources, UTC microseconds: windows that end by then are complete.
@@ -41,6 +46,21 @@ pub trait HotRollups: Send + Sync {
     /// Row key and cell of each window that got something, in windows of that width that start within `starts` (UTC
     /// microseconds), in no particular order.
     fn cells(&self, rollup: Rollup, width: Width, starts: Range<i64>) -> Vec<(Vec<u8>, Cell)>;
+}
+
+/// When sessions end, and until when events may change them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRules {
+    /// Gap and longest session.
+    pub options: SessionOptions,
+    /// How far the watermark may be past an event that is still in time, microseconds.
+    pub lateness: i64,
+}
+
+/// Events of sessions since the last flush.
+pub trait HotSessions: Send + Sync {
+    /// Adds the chains of all users, or of one, to `into`.
+    fn merge_into(&self, into: &mut SessionDeltas, user: Option<&str>, options: &SessionOptions);
 }
 
 /// Gives views.

@@ -15,6 +15,7 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use sawlog_core::rollup::{self, Rollup};
 use sawlog_core::schema::{self, Table};
+use sawlog_core::session;
 
 use crate::event_log::{Disposition, Position};
 
@@ -37,7 +38,7 @@ pub struct TableSpec {
 pub const LEDGER_TABLE: &str = "sawlog_ledger";
 
 impl TableSpec {
-    /// The tables of every deployment: events, dead letters, the ledger, and the panes of rollups.
+    /// The tables of every deployment: events, dead letters, the ledger, and the panes of rollups and sessions.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut specs: Vec<Self> = Table::ALL.into_iter().map(Self::of).collect();
@@ -55,6 +56,13 @@ impl TableSpec {
             clustering: rollup.clustering(),
             bloom: &[],
         }));
+        specs.push(Self {
+            name: session::PANE_TABLE,
+            schema: session::session_schema(),
+            partition: Some(schema::PARTITION_COLUMN),
+            clustering: session::CLUSTERING,
+            bloom: &["user_id", "session_key"],
+        });
         specs
     }
 

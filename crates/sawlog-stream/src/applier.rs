@@ -137,7 +137,7 @@ impl Applier {
         let State { active, stream, .. } = &mut *state;
         if !is_repeat && position >= self.serving.applied() {
             counts.late = stream
-                .take_in(&frame, &mut transformed.tables, &active.rollups)
+                .take_in(&frame, &mut transformed.tables, active)
                 .map_err(|error| ServingError::backend("taking out late rows", error))?;
         }
         debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
@@ -228,6 +228,8 @@ impl Applier {
             let rows = &transformed.tables[table as usize];
             if position >= self.warehouse.committed(table.name()) {
                 active.push_rows(table, rows);
+            } else if position >= self.serving.applied() {
+                active.rows_in_tables.push((table, rows.clone()));
             }
         }
         let oldest = active.newest_event.saturating_sub(self.window);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sawlog_core::schema::Table;
+use sawlog_core::session;
 use sawlog_seams::lake::{Lake, LakeError};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingStore};
 use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec, Warehouse, WarehouseError};
@@ -22,6 +23,7 @@ use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow, ledger_rows};
 use crate::lake_rows;
 use crate::panes::{self, Panes};
+use crate::users::{self, Sessions};
 
 /// Why a flush did not finish. Nothing is lost: the events are in the log, and the flush is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -91,12 +93,15 @@ impl Flusher {
             })
             .collect();
         self.warehouse.append(LEDGER_TABLE, ledger_rows(&ledger).into_iter().collect(), end).await?;
-        let panes = self.fire(&generation).await?;
+        let (panes, sessions, timelines) = self.fire(&generation).await?;
         for (rollup, rows) in panes.rows {
             self.warehouse.append(rollup.pane_table(), vec![rows], end).await?;
         }
+        self.warehouse.append(session::PANE_TABLE, sessions.rows.into_iter().collect(), end).await?;
         let (mut mutations, forgetting) = self.mutations(&generation)?;
         mutations.extend(panes.mutations);
+        mutations.extend(sessions.mutations);
+        mutations.extend(timelines);
         self.serving.apply(mutations, end)?;
         *self.forgetting.lock().unwrap_or_else(PoisonError::into_inner) = forgetting;
         self.swap(&generation)?;
@@ -142,11 +147,14 @@ impl Flusher {
         Ok(())
     }
 
-    async fn fire(&self, generation: &Arc<Generation>) -> Result<Panes, FlushError> {
+    async fn fire(&self, generation: &Arc<Generation>) -> Result<(Panes, Sessions, Vec<Mutation>), FlushError> {
         let (frozen, snapshot) = (Arc::clone(generation), self.serving.snapshot());
         let fired = tokio::task::spawn_blocking(move || {
-            let watermark = frozen.stream_state.watermark();
-            panes::fire(&frozen.rollups.lock(), snapshot.as_ref(), watermark)
+            let (watermark, rules) = (frozen.stream_state.watermark(), frozen.stream_state.session_rules());
+            let panes = panes::fire(&frozen.rollups.lock(), snapshot.as_ref(), watermark)?;
+            let sessions = users::advance_sessions(&frozen.sessions.lock(), snapshot.as_ref(), watermark, &rules)?;
+            let timelines = users::timelines(&frozen, snapshot.as_ref())?;
+            Ok::<_, ServingError>((panes, sessions, timelines))
         });
         Ok(fired.await.map_err(|error| FlushError::Worker(error.to_string()))??)
     }

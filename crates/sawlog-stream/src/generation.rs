@@ -12,8 +12,9 @@ use arrow::compute::concat_batches;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::{self, Cell, Deltas, Rollup, Width};
 use sawlog_core::schema::Table;
+use sawlog_core::session::{SessionDeltas, SessionOptions};
 use sawlog_seams::Position;
-use sawlog_seams::view::HotRollups;
+use sawlog_seams::view::{HotRollups, HotSessions};
 
 use crate::frame::BatchFrame;
 use crate::stream_state::StreamState;
@@ -33,7 +34,10 @@ pub(crate) struct Generation {
     pub(crate) tables: [Vec<RecordBatch>; 4],
     pub(crate) bodies: Vec<Arc<BatchFrame>>,
     pub(crate) ledger: HashMap<LedgerKey, Counts>,
-    pub(crate) rollups: Arc<SharedDeltas>,
+    pub(crate) rollups: Arc<Shared<Deltas>>,
+    pub(crate) sessions: Arc<Shared<SessionDeltas>>,
+    /// Rows that a flush which was cut short has in their tables already, and not in the timelines of their users.
+    pub(crate) rows_in_tables: Vec<(Table, RecordBatch)>,
     /// Watermarks and admitted series at its end; set when it is frozen.
     pub(crate) stream_state: StreamState,
     /// Ids of stored rows: slot and log position of their batch.
@@ -54,30 +58,41 @@ pub(crate) struct Generation {
     pub(crate) newest_event_before: i64,
 }
 
-/// What rollups got, read by queries while it grows.
+/// What a stretch of the log added, read by queries while it grows.
 #[derive(Debug, Default)]
-pub(crate) struct SharedDeltas {
-    inner: Mutex<Deltas>,
+pub(crate) struct Shared<T> {
+    inner: Mutex<T>,
     bytes: AtomicUsize,
 }
 
-impl SharedDeltas {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Deltas> {
+impl<T> Shared<T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Deltas)) {
+    /// Changes it; `measure` says how much memory it takes then.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut T), measure: impl FnOnce(&T) -> usize) {
         let mut inner = self.lock();
         change(&mut inner);
-        self.bytes.store(inner.memory_bytes(), Ordering::Relaxed);
+        self.bytes.store(measure(&inner), Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
-impl HotRollups for SharedDeltas {
+impl HotRollups for Shared<Deltas> {
     fn cells(&self, rollup: Rollup, width: Width, starts: Range<i64>) -> Vec<(Vec<u8>, Cell)> {
         let inner = self.lock();
         let found = inner.cells_of(rollup, width, starts);
         found.map(|(prefix, start, cell)| (rollup::with_time(prefix, start), cell)).collect()
+    }
+}
+
+impl HotSessions for Shared<SessionDeltas> {
+    fn merge_into(&self, into: &mut SessionDeltas, user: Option<&str>, options: &SessionOptions) {
+        into.merge(&self.lock(), user, options);
     }
 }
 
@@ -131,9 +146,17 @@ impl Generation {
         }
     }
 
+    /// The rows that name users, in the order of the log.
+    pub(crate) fn rows_of_users(&self) -> impl Iterator<Item = (Table, &RecordBatch)> {
+        let in_memory = [Table::Logs, Table::Activity]
+            .into_iter()
+            .flat_map(|table| self.tables[table as usize].iter().map(move |rows| (table, rows)));
+        self.rows_in_tables.iter().map(|(table, rows)| (*table, rows)).chain(in_memory)
+    }
+
     /// Memory of everything in it.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.rollups.bytes.load(Ordering::Relaxed)
+        self.bytes + self.rollups.bytes() + self.sessions.bytes()
     }
 
     pub(crate) fn count(&mut self, receive_time: i64, source: &str, counts: Counts) {
@@ -159,7 +182,8 @@ mod tests {
         let names: Vec<_> = (0..1_000).map(|row| (format!("service {row}"), 20_000)).collect();
         let batch = rows(Table::Logs.name(), &names);
         let (options, mut admission) = (RollupOptions::default(), Admission::default());
-        generation.rollups.change(|deltas| deltas.add(Table::Logs, &batch, 0, &options, &mut admission));
+        let add = |deltas: &mut Deltas| deltas.add(Table::Logs, &batch, 0, &options, &mut admission);
+        generation.rollups.change(add, Deltas::memory_bytes);
         let cells = generation.rollups.cells(Rollup::Requests, Width::TenSeconds, i64::MIN..i64::MAX).len();
         assert!(cells == 1_000 && generation.bytes() > 750 * ENTRY_BYTES + cells * 100, "{}", generation.bytes());
     }

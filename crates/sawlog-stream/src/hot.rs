@@ -10,8 +10,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::schema::{self, Table};
+use sawlog_core::session;
 use sawlog_seams::serving::ServingSnapshot;
-use sawlog_seams::view::{HotRollups, TableView, View, ViewSource};
+use sawlog_seams::view::{HotRollups, HotSessions, TableView, View, ViewSource};
 use sawlog_seams::warehouse::{LEDGER_TABLE, StoredTable};
 
 use crate::generation::{Generation, LedgerKey, minute_of};
@@ -119,15 +120,23 @@ impl ViewSource for Hot {
         if let Some(stored) = state.stored.get(LEDGER_TABLE) {
             tables.insert(LEDGER_TABLE, TableView { hot: ledger.into_iter().collect(), stored: Arc::clone(stored) });
         }
-        for rollup in Rollup::ALL {
-            let name = rollup.pane_table();
+        for name in Rollup::ALL.map(Rollup::pane_table).into_iter().chain([session::PANE_TABLE]) {
             if let Some(stored) = state.stored.get(name) {
                 tables.insert(name, TableView { hot: Vec::new(), stored: Arc::clone(stored) });
             }
         }
         let hot_rollups =
             generations().map(|generation| Arc::clone(&generation.rollups) as Arc<dyn HotRollups>).collect();
-        View { tables, hot_rollups, serving: Arc::clone(&state.serving), watermark: state.stream.watermark() }
+        let hot_sessions =
+            generations().map(|generation| Arc::clone(&generation.sessions) as Arc<dyn HotSessions>).collect();
+        View {
+            tables,
+            hot_rollups,
+            hot_sessions,
+            session_rules: state.stream.session_rules(),
+            serving: Arc::clone(&state.serving),
+            watermark: state.stream.watermark(),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod room;
 mod rules_archive;
 mod stream_state;
 mod tap;
+mod users;
 
 pub use checkpoint::CheckpointError;
 pub use dedup::DedupStats;

@@ -128,7 +128,7 @@ impl Run<'_> {
 }
 
 /// Ends in the order of time.
-fn end_bytes(end: i64) -> [u8; 8] {
+pub(crate) fn end_bytes(end: i64) -> [u8; 8] {
     ((end as u64) ^ (1 << 63)).to_be_bytes()
 }
 

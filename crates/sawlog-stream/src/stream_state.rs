@@ -10,20 +10,22 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use sawlog_core::lateness;
-use sawlog_core::rollup::{Admission, Rollup, RollupOptions, Width};
+use sawlog_core::rollup::{Admission, Deltas, Rollup, RollupOptions, Width};
 use sawlog_core::schema::Table;
+use sawlog_core::session::{SessionDeltas, SessionOptions};
 use sawlog_core::watermark::{WatermarkOptions, Watermarks};
 use sawlog_core::window::floor;
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
+use sawlog_seams::view::SessionRules;
 
 use crate::frame::BatchFrame;
-use crate::generation::SharedDeltas;
+use crate::generation::Generation;
 
 const WATERMARKS_KEY: &[u8] = b"watermarks";
 const ADMISSION_KEY: &[u8] = b"admission";
 const OPEN_ENDS_KEY: &[u8] = b"open_ends";
 
-/// Settings of windows and rollups.
+/// Settings of windows, rollups and sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamOptions {
     /// Settings of watermarks.
@@ -32,6 +34,8 @@ pub struct StreamOptions {
     pub allowed_lateness: i64,
     /// Settings of rollups.
     pub rollup: RollupOptions,
+    /// Settings of sessions.
+    pub session: SessionOptions,
 }
 
 impl Default for StreamOptions {
@@ -41,6 +45,7 @@ impl Default for StreamOptions {
             watermark: WatermarkOptions::default(),
             allowed_lateness: 3_600_000_000,
             rollup: RollupOptions::default(),
+            session: SessionOptions::default(),
         }
     }
 }
@@ -108,6 +113,12 @@ impl StreamState {
         ]
     }
 
+    /// Rules of sessions. The finest window decides which events are late.
+    pub(crate) const fn session_rules(&self) -> SessionRules {
+        let lateness = self.options.allowed_lateness.saturating_add(Width::TenSeconds.micros());
+        SessionRules { options: self.options.session, lateness }
+    }
+
     /// Watermark of all sources, UTC microseconds.
     pub(crate) const fn watermark(&self) -> i64 {
         self.watermarks.combined()
@@ -130,7 +141,7 @@ impl StreamState {
         &mut self,
         frame: &BatchFrame,
         tables: &mut [RecordBatch; 4],
-        deltas: &SharedDeltas,
+        active: &Generation,
     ) -> Result<u64, ArrowError> {
         // Files that somebody loads are history: never late, and no sign of how far the present is.
         let is_history = frame.age.past.is_none();
@@ -149,7 +160,12 @@ impl StreamState {
                 None => rows.clone(),
             };
             let (options, admission) = (&self.options.rollup, &mut self.admission);
-            deltas.change(|deltas| deltas.add(table, &in_time, frame.receive_time, options, admission));
+            let count = |deltas: &mut Deltas| deltas.add(table, &in_time, frame.receive_time, options, admission);
+            active.rollups.change(count, Deltas::memory_bytes);
+            if table != Table::Metrics {
+                let follow = |sessions: &mut SessionDeltas| sessions.add(table, &in_time, &self.options.session);
+                active.sessions.change(follow, SessionDeltas::memory_bytes);
+            }
         }
         if is_history {
             self.watermarks.advance(frame.receive_time);
@@ -182,7 +198,9 @@ impl StreamState {
                 continue;
             }
             let ends = Width::ALL.map(|width| floor(time, width.micros()).saturating_add(width.micros()));
-            self.open_ends.extend(ends.into_iter().filter(|end| *end > watermark));
+            // Sessions without further events end a gap later: one end for all of ten seconds.
+            let sessions_end = ends[0].saturating_add(self.options.session.gap);
+            self.open_ends.extend(ends.into_iter().chain([sessions_end]).filter(|end| *end > watermark));
         }
     }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
-use sawlog_core::rollup::{Rollup, RollupOptions};
+use sawlog_core::rollup::{Rollup, RollupOptions, Width};
 use sawlog_core::schema::Table;
+use sawlog_core::session::{self, SessionOptions};
 use sawlog_core::watermark::WatermarkOptions;
 use sawlog_jobs::{CompactionOptions, Jobs, RetentionOptions, Schedule};
 use sawlog_query::{QueryEngine, QueryLimits};
 use sawlog_seams::lake::Lake;
-use sawlog_seams::serving::ServingStore;
+use sawlog_seams::serving::{Family, ServingStore};
 use sawlog_seams::upkeep::TableUpkeep;
 use sawlog_seams::view::{StoreRefresh, ViewSource};
 use sawlog_seams::warehouse::Warehouse;
@@ -168,6 +169,7 @@ fn stream_options(config: &Config) -> StreamOptions {
             apdex_threshold: micros(config.rollups.apdex_threshold),
             series_max: config.rollups.series_max,
         },
+        session: SessionOptions { gap: micros(config.sessions.gap), length_max: micros(config.sessions.length_max) },
     }
 }
 
@@ -196,10 +198,14 @@ pub(crate) fn retention_options(config: &Config) -> RetentionOptions {
         (Table::DeadLetters.name(), days(retention.dead_letters)),
     ];
     tables.extend(Rollup::ALL.map(|rollup| (rollup.pane_table(), days(retention.panes))));
+    tables.push((session::PANE_TABLE, days(retention.sessions)));
+    let rollups = Width::ALL.map(Family::of_width).into_iter().zip(retention.rollups.map(days));
+    let users = [(Family::Timeline, days(retention.timelines)), (Family::Profile, days(retention.profiles))];
+    let cells = rollups.chain(users).collect();
     RetentionOptions {
         tables,
         lake_days: days(retention.lake),
-        rollup_days: retention.rollups.map(days),
+        cells,
         delete_percent_max: days(retention.delete_percent_max),
     }
 }

@@ -162,6 +162,23 @@ impl Session {
         self.last
     }
 
+    /// Number of its events.
+    #[must_use]
+    pub const fn event_count(&self) -> u64 {
+        self.event_count
+    }
+
+    /// Number of its log records of class `error`.
+    #[must_use]
+    pub const fn error_count(&self) -> u64 {
+        self.error_count
+    }
+
+    /// Its first steps.
+    pub fn path(&self) -> impl Iterator<Item = &str> {
+        self.path.iter().map(|(_, text)| text.as_ref())
+    }
+
     /// Adds an event of the same day; returns by how much its memory grew, bytes, about.
     fn add(&mut self, event: &Event<'_>) -> usize {
         self.first = self.first.min(event.time);

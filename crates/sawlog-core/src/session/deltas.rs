@@ -79,13 +79,17 @@ impl SessionDeltas {
         };
     }
 
-    /// Adds what a later stretch has.
-    pub fn merge(&mut self, other: &Self, options: &SessionOptions) {
-        for (user, chains) in &other.users {
+    /// Adds what another stretch has of all users, or of one.
+    pub fn merge(&mut self, other: &Self, user: Option<&str>, options: &SessionOptions) {
+        let all = other.users.iter().filter(|_| user.is_none());
+        let one = user.and_then(|user| other.users.get_key_value(user));
+        for (user, chains) in all.chain(one) {
             let mine = self.users.entry(user.clone()).or_default();
+            let before: usize = mine.iter().map(Chain::memory_bytes).sum();
             chains.iter().for_each(|chain| insert(mine, chain.clone(), options));
+            let after: usize = mine.iter().map(Chain::memory_bytes).sum();
+            self.memory_bytes = (self.memory_bytes + USER_BYTES + after).saturating_sub(before);
         }
-        self.memory_bytes += other.memory_bytes;
     }
 
     /// Whether nothing was added.

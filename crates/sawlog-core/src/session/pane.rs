@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::rollup::PaneTiming;
 use crate::session::chain::{Chain, ChainError, Session, SessionOptions};
+use crate::session::key;
 use crate::session::rows::SessionRow;
 use crate::varint;
 
@@ -50,6 +51,12 @@ impl StoredChain {
         Self::read(bytes).ok_or(ChainError)
     }
 
+    /// Row key under which it is stored.
+    #[must_use]
+    pub fn key(&self, user: &str) -> Vec<u8> {
+        key(user, self.chain.first())
+    }
+
     fn read(bytes: &[u8]) -> Option<Self> {
         let rest = &mut bytes.strip_prefix(&[VERSION])?;
         let index = u32::try_from(varint::read(rest)?).ok()?;
@@ -66,15 +73,26 @@ impl StoredChain {
 
     /// Its sessions that are not complete, as they are now.
     pub fn open_rows(&self, user: &str, watermark: i64, options: &SessionOptions) -> impl Iterator<Item = SessionRow> {
-        let is_cut = self.chain.is_cut(options);
-        let sessions = self.chain.sessions(options).into_iter().filter(move |(_, end)| *end > watermark);
-        sessions.map(move |(session, _)| SessionRow {
-            user: user.to_owned(),
-            session,
-            index: self.index,
-            timing: PaneTiming::Early,
-            is_cut,
-            is_retracted: false,
+        self.rows(user, options).filter(move |(end, _)| *end > watermark).map(|(_, row)| row)
+    }
+
+    /// Its sessions that are complete.
+    pub fn closed_rows(
+        &self,
+        user: &str,
+        watermark: i64,
+        options: &SessionOptions,
+    ) -> impl Iterator<Item = SessionRow> {
+        let closed = self.rows(user, options).filter(move |(end, _)| *end <= watermark);
+        closed.map(|(_, row)| SessionRow { timing: PaneTiming::OnTime, ..row })
+    }
+
+    /// Its sessions as if they were open, and when each is complete.
+    fn rows(&self, user: &str, options: &SessionOptions) -> impl Iterator<Item = (i64, SessionRow)> {
+        let (is_cut, index) = (self.chain.is_cut(options), self.index);
+        self.chain.sessions(options).into_iter().map(move |(session, end)| {
+            let (user, timing) = (user.to_owned(), PaneTiming::Early);
+            (end, SessionRow { user, session, index, timing, is_cut, is_retracted: false })
         })
     }
 }

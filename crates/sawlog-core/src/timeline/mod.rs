@@ -18,6 +18,10 @@ pub use profile::{Profile, ProfileError};
 pub use user_rows::{PartOfUser, UserRows};
 
 use crate::rowkey;
+use crate::window::floor;
+
+/// No chunk crosses a multiple of it, so that a reader knows how far back one reaches. Microseconds.
+const CHUNK_SPAN: i64 = 600_000_000;
 
 /// First byte of the row keys of timelines.
 pub const KEY_BYTE: u8 = b'l';
@@ -41,12 +45,12 @@ pub fn time_of(key: &[u8]) -> Option<i64> {
     rowkey::time_of(key.get(..key.len().checked_sub(12)?)?)
 }
 
-/// The keys of a user's chunks whose newest entry is not after `until` (UTC microseconds), newest first: first key and the
-/// first key after all of them.
+/// The keys of a user's chunks that may have entries up to `until` (UTC microseconds), newest first: first key and the
+/// first key after all of them. Some chunks may have newer entries only.
 #[must_use]
 pub fn range_of(user: &str, until: i64) -> (Vec<u8>, Vec<u8>) {
     let (mut start, end) = rowkey::range_with(KEY_BYTE, &[Some(user)]);
-    rowkey::append_time(&mut start, until);
+    rowkey::append_time(&mut start, floor(until, CHUNK_SPAN).saturating_add(CHUNK_SPAN - 1));
     (start, end)
 }
 

@@ -8,8 +8,10 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 
 use crate::rollup::{Columns, text};
 use crate::schema::Table;
+use crate::timeline::CHUNK_SPAN;
 use crate::timeline::chunk::{Chunk, ENTRIES_MAX, Entry, EntryKind, cut};
 use crate::timeline::profile::Profile;
+use crate::window::floor;
 
 /// Entries that one user may get of one set of batches; older ones are left out and counted.
 const ENTRIES_OF_USER_MAX: usize = 1_000;
@@ -91,13 +93,20 @@ impl PartOfUser<'_, '_> {
         self.places.iter().map(|&(time, batch, row)| self.batches[batch as usize].entry(time, row as usize))
     }
 
-    /// Its entries in chunks, newest first, and how many were left out.
+    /// Its entries in chunks, newest first. A chunk lies within one stretch of [`super::CHUNK_SPAN`].
     #[must_use]
     pub fn chunks(&self) -> Vec<Chunk> {
-        let mut entries = self.entries().take(ENTRIES_OF_USER_MAX).peekable();
-        let mut chunks = Vec::new();
-        while entries.peek().is_some() {
-            chunks.push(Chunk { entries: entries.by_ref().take(ENTRIES_MAX).collect(), omitted_count: 0 });
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for entry in self.entries().take(ENTRIES_OF_USER_MAX) {
+            let stretch = floor(entry.time, CHUNK_SPAN);
+            let has_room = |chunk: &&mut Chunk| {
+                chunk.entries.len() < ENTRIES_MAX
+                    && chunk.entries.last().is_some_and(|last| floor(last.time, CHUNK_SPAN) == stretch)
+            };
+            match chunks.last_mut().filter(has_room) {
+                Some(chunk) => chunk.entries.push(entry),
+                None => chunks.push(Chunk { entries: vec![entry], omitted_count: 0 }),
+            }
         }
         if let Some(last) = chunks.last_mut() {
             last.omitted_count = self.places.len().saturating_sub(ENTRIES_OF_USER_MAX) as u64;

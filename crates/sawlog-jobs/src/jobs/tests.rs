@@ -273,7 +273,7 @@ fn keep(days: u32) -> RetentionOptions {
     RetentionOptions {
         tables: vec![("logs", days), ("metrics", 0)],
         lake_days: days,
-        rollup_days: [0, days, 0],
+        cells: vec![(Family::Rollup1m, days)],
         ..RetentionOptions::default()
     }
 }

@@ -4,6 +4,7 @@ mod health;
 mod search;
 mod sql;
 mod tail;
+mod users;
 mod web;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/v1/search", post(search::post_search))
         .route("/v1/tail", get(tail::get_tail))
         .route("/v1/fields", get(search::get_fields))
+        .route("/v1/users/{id}/timeline", get(users::get_timeline))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -57,6 +59,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
         Some("/v1/search") => "/v1/search",
         Some("/v1/tail") => "/v1/tail",
         Some("/v1/fields") => "/v1/fields",
+        Some("/v1/users/{id}/timeline") => "/v1/users/timeline",
         Some("/healthz") => "/healthz",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

@@ -47,7 +47,7 @@ pub(crate) struct FilterQuery {
     to: Option<String>,
 }
 
-fn bad(message: impl Into<String>, hint: impl Into<String>) -> ApiError {
+pub(crate) fn bad(message: impl Into<String>, hint: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "request_invalid", message, hint)
 }
 
@@ -60,7 +60,8 @@ pub(crate) fn table(name: Option<&str>) -> Result<Table, ApiError> {
     })
 }
 
-fn time(field: &str, text: Option<&str>, now: i64) -> Result<Option<i64>, ApiError> {
+/// A time of the request.
+pub(crate) fn time(field: &str, text: Option<&str>, now: i64) -> Result<Option<i64>, ApiError> {
     let read = |text: &str| {
         parse_time(text, now)
             .ok_or_else(|| bad(format!("{field}: {text:.50?} is no time"), "write -15m, now, or 2026-03-01T10:00:00Z"))

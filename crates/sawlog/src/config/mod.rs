@@ -49,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) query: QueryConfig,
     pub(crate) windows: WindowsConfig,
     pub(crate) rollups: RollupsConfig,
+    pub(crate) sessions: SessionsConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) syslog: SyslogConfig,
     pub(crate) tails: Vec<Tail>,
@@ -110,6 +111,12 @@ pub(crate) struct WindowsConfig {
 pub(crate) struct RollupsConfig {
     pub(crate) apdex_threshold: HumanDuration,
     pub(crate) series_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionsConfig {
+    pub(crate) gap: HumanDuration,
+    pub(crate) length_max: HumanDuration,
 }
 
 #[derive(Clone, Debug)]
@@ -260,7 +267,7 @@ impl Reader {
         let lake = self.get("lake.enabled").map(|enabled| LakeConfig { enabled });
         let (compaction, retention) = (upkeep::compaction(self), upkeep::retention(self));
         let query = self.query();
-        let (windows, rollups) = (self.windows(), self.rollups());
+        let (windows, rollups, sessions) = (self.windows(), self.rollups(), self.sessions());
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let more_sources = (self.source("syslog"), self.source("tail"));
         let tails = self.tails();
@@ -281,6 +288,7 @@ impl Reader {
             query: query?,
             windows: windows?,
             rollups: rollups?,
+            sessions: sessions?,
             sources: SourcesConfig {
                 http: sources.0?,
                 otlp: sources.1?,
@@ -371,6 +379,19 @@ impl Reader {
             self.note("rollups.series-max", "it is 0", "give the most series that each rollup may have");
         }
         Some(RollupsConfig { apdex_threshold: apdex_threshold?, series_max: series_max? })
+    }
+
+    fn sessions(&mut self) -> Option<SessionsConfig> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let (gap, length_max) =
+            (self.get::<HumanDuration>("sessions.gap"), self.get::<HumanDuration>("sessions.length-max"));
+        for (key, value, min) in [("sessions.gap", gap, "1s"), ("sessions.length-max", length_max, "1m")] {
+            let least = Duration::from_secs(if key == "sessions.gap" { 1 } else { 60 });
+            if value.is_some_and(|value| !(least..=31 * DAY).contains(&value.duration())) {
+                self.note(key, "it is out of range", &format!("give from {min} to 31d"));
+            }
+        }
+        Some(SessionsConfig { gap: gap?, length_max: length_max? })
     }
 
     fn query(&mut self) -> Option<QueryConfig> {

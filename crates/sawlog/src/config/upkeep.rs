@@ -64,6 +64,9 @@ pub(crate) struct RetentionConfig {
     /// Of 10 seconds, a minute, an hour.
     pub(crate) rollups: [usize; 3],
     pub(crate) panes: usize,
+    pub(crate) sessions: usize,
+    pub(crate) timelines: usize,
+    pub(crate) profiles: usize,
     pub(crate) delete_percent_max: usize,
     pub(crate) interval: HumanDuration,
 }
@@ -71,8 +74,20 @@ pub(crate) struct RetentionConfig {
 /// Reads `[retention]`; every mistake is noted.
 pub(super) fn retention(reader: &mut Reader) -> Option<RetentionConfig> {
     const DAYS_MAX: usize = 100_000;
-    let names =
-        ["logs", "metrics", "activity", "dead-letters", "lake", "rollups-10s", "rollups-1m", "rollups-1h", "panes"];
+    let names = [
+        "logs",
+        "metrics",
+        "activity",
+        "dead-letters",
+        "lake",
+        "rollups-10s",
+        "rollups-1m",
+        "rollups-1h",
+        "panes",
+        "sessions",
+        "timelines",
+        "profiles",
+    ];
     let days = names.map(|name| {
         let key = format!("retention.{name}");
         let days = reader.get::<usize>(&key);
@@ -89,7 +104,20 @@ pub(super) fn retention(reader: &mut Reader) -> Option<RetentionConfig> {
     if interval.is_some_and(|interval| interval.duration() < INTERVAL_MIN) {
         reader.note("retention.interval", "it is shorter than 10 ms", "give at least 10ms");
     }
-    let [logs, metrics, activity, dead_letters, lake, ten_seconds, minutes, hours, panes] = days;
+    let [
+        logs,
+        metrics,
+        activity,
+        dead_letters,
+        lake,
+        ten_seconds,
+        minutes,
+        hours,
+        panes,
+        sessions,
+        timelines,
+        profiles,
+    ] = days;
     Some(RetentionConfig {
         logs: logs?,
         metrics: metrics?,
@@ -98,6 +126,9 @@ pub(super) fn retention(reader: &mut Reader) -> Option<RetentionConfig> {
         lake: lake?,
         rollups: [ten_seconds?, minutes?, hours?],
         panes: panes?,
+        sessions: sessions?,
+        timelines: timelines?,
+        profiles: profiles?,
         delete_percent_max: percent?,
         interval: interval?,
     })

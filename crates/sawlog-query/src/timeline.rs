@@ -1,0 +1,154 @@
+//! One user's timeline: what they did, newest first, with what is known of them.
+//!
+//! For: reads by user from the serving store and memory, in milliseconds. Not for: SQL, or users in general.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use sawlog_core::schema::Table;
+use sawlog_core::session::SessionRow;
+use sawlog_core::timeline::{self, Chunk, Entry, Profile, UserRows};
+use sawlog_seams::serving::{Family, ServingError};
+use sawlog_seams::view::View;
+
+use crate::sessions::LiveSessions;
+
+/// Most entries of one answer.
+pub const LIMIT_MAX: usize = 1_000;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineRequest {
+    /// The user.
+    pub user: String,
+    /// Earliest event time, UTC microseconds.
+    pub from: i64,
+    /// Entries before this place only: that of the last entry of the page before, or a time.
+    pub before: Place,
+    /// Most entries, 1 to [`LIMIT_MAX`].
+    pub limit: usize,
+}
+
+/// Place of an entry in the order of a timeline: event time, then batch and place in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    time: i64,
+    batch_id: String,
+    record_index: u32,
+}
+
+impl Place {
+    /// Before all entries at a time, UTC microseconds.
+    #[must_use]
+    pub const fn at(time: i64) -> Self {
+        Self { time, batch_id: String::new(), record_index: 0 }
+    }
+
+    /// Reads a place as it is written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let (time, index, batch) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { time: time.parse().ok()?, record_index: index.parse().ok()?, batch_id: batch.to_owned() })
+    }
+
+    fn of(entry: &Entry) -> Self {
+        Self { time: entry.time, batch_id: entry.batch_id.to_string(), record_index: entry.record_index }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}.{}", self.time, self.record_index, self.batch_id)
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserTimeline {
+    /// What is known of the user.
+    pub profile: Profile,
+    /// Sessions that are open or may still change, newest first; older ones are in the table `sessions`.
+    pub sessions: Vec<SessionRow>,
+    /// Entries, newest first.
+    pub entries: Vec<Entry>,
+    /// Entries within the page's times that were left out, since the user had too many at once.
+    pub omitted_count: u64,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Place>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TimelineError {
+    /// The serving store failed.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// What is stored cannot be read.
+    #[error("the timeline cannot be read: {0}")]
+    Damaged(String),
+}
+
+/// Reads the timeline of a user; `None` for one that nothing is known of.
+///
+/// # Errors
+/// When the serving store fails or holds something else.
+pub fn user_timeline(view: &View, request: &TimelineRequest) -> Result<Option<UserTimeline>, TimelineError> {
+    let damaged = |error: &dyn fmt::Display| TimelineError::Damaged(error.to_string());
+    let hot_tables = [Table::Logs, Table::Activity].map(|table| (table, view.tables.get(table.name())));
+    let hot = hot_tables.iter().filter_map(|(table, rows)| Some((*table, (*rows)?)));
+    let hot = hot.flat_map(|(table, rows)| rows.hot.iter().map(move |batch| (table, batch)));
+    let rows = UserRows::of(hot, Some(&request.user));
+    let mut profile = match view.serving.get(Family::Profile, &timeline::profile_key(&request.user))? {
+        Some(bytes) => Profile::from_bytes(&bytes).map_err(|error| damaged(&error))?,
+        None => Profile::default(),
+    };
+    let mut found: Vec<Entry> = Vec::new();
+    for (_, part) in rows.users() {
+        profile.merge(&part.profile());
+        found.extend(part.entries());
+    }
+    if profile.event_count == 0 {
+        return Ok(None);
+    }
+    let (limit, mut omitted_count) = (request.limit.clamp(1, LIMIT_MAX), 0);
+    let is_wanted = |entry: &Entry| entry.time >= request.from && Place::of(entry) < request.before;
+    found.retain(is_wanted);
+    let (start, end) = timeline::range_of(&request.user, request.before.time);
+    let (mut failure, mut is_cut) = (None, false);
+    view.serving.scan_each(Family::Timeline, &start, Some(&end), &mut |key, value| {
+        let newest = timeline::time_of(key).unwrap_or(i64::MAX).saturating_add(999_999);
+        let is_past = newest < request.from;
+        if is_past || (found.len() > limit && is_after(&mut found, limit, newest)) {
+            is_cut |= !is_past;
+            return ControlFlow::Break(());
+        }
+        match Chunk::from_bytes(value) {
+            Ok(chunk) => {
+                omitted_count += chunk.omitted_count;
+                found.extend(chunk.entries.into_iter().filter(is_wanted));
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(error) = failure {
+        return Err(damaged(&error));
+    }
+    found.sort_unstable_by_key(|entry| std::cmp::Reverse(Place::of(entry)));
+    is_cut |= found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().map(Place::of).filter(|_| is_cut);
+    let mut sessions = LiveSessions::of(view).of_user(&request.user).map_err(|error| damaged(&error))?;
+    sessions.sort_by_key(|row| std::cmp::Reverse(row.session.first()));
+    Ok(Some(UserTimeline { profile, sessions, entries: found, omitted_count, next }))
+}
+
+/// Whether the page is full with entries after a time.
+fn is_after(found: &mut [Entry], limit: usize, time: i64) -> bool {
+    let (_, last, _) = found.select_nth_unstable_by_key(limit - 1, |entry| std::cmp::Reverse(entry.time));
+    last.time > time
+}
