@@ -55,11 +55,12 @@ pub(super) fn write_values(out: &mut Vec<u8>, values: impl Iterator<Item = f64> 
     }
 }
 
-pub(super) fn read_values(bytes: &mut &[u8], mut each: impl FnMut(f64), count: usize) -> Option<()> {
+/// Reads what [`write_values`] wrote.
+pub(super) fn read_values(bytes: &mut &[u8], values: &mut [f64]) -> Option<()> {
     let (&form, rest) = bytes.split_first()?;
     *bytes = rest;
-    for _ in 0..count {
-        each(match form {
+    for value in values {
+        *value = match form {
             ALL_ZERO => 0.0,
             SINGLE => {
                 let (found, rest) = bytes.split_first_chunk::<4>()?;
@@ -68,7 +69,7 @@ pub(super) fn read_values(bytes: &mut &[u8], mut each: impl FnMut(f64), count: u
             }
             DOUBLE => read_float(bytes)?,
             _ => return None,
-        });
+        };
     }
     Some(())
 }

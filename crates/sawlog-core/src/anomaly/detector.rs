@@ -106,15 +106,12 @@ impl View {
     const ALL: [Self; VIEWS] =
         [Self::Value, Self::ShortLevel, Self::LongLevel, Self::TimeOfDay, Self::TimeOfDayLevel, Self::Spread];
 
-    /// The kind in columns; the two of the time of day are one.
-    #[must_use]
-    pub const fn kind(self) -> &'static str {
+    /// Over how many values it looks.
+    pub(super) const fn values(self) -> usize {
         match self {
-            Self::Value => "value",
-            Self::ShortLevel => "level_change",
-            Self::LongLevel => "drift",
-            Self::TimeOfDay | Self::TimeOfDayLevel => "season",
-            Self::Spread => "spread",
+            Self::Value | Self::TimeOfDay => 1,
+            Self::ShortLevel | Self::TimeOfDayLevel | Self::Spread => SHORT_VALUES,
+            Self::LongLevel => LONG_VALUES,
         }
     }
 
@@ -484,11 +481,9 @@ impl Detector {
         [found.slow, found.slow_difference, found.short_sum, found.long_sum, found.difference_sum] =
             Floats::read_from(bytes)?;
         [found.outside_sum, found.reported[0], found.reported[1]] = Floats::read_from(bytes)?;
-        let mut places = found.values.iter_mut();
-        let kept = found.count.min(KEPT as u64) as usize;
-        bytes::read_values(bytes, |value| places.by_ref().take(1).for_each(|place| *place = value), kept)?;
-        let mut places = found.outsides.iter_mut();
-        bytes::read_values(bytes, |value| places.by_ref().take(1).for_each(|place| *place = value), SHORT_VALUES)?;
+        let kept = found.stretch(KEPT) as usize;
+        bytes::read_values(bytes, &mut found.values[..kept])?;
+        bytes::read_values(bytes, &mut found.outsides)?;
         bytes::read_steps(bytes, &mut found.season)?;
         for scale in &mut found.scales {
             *scale = Scale::read_from(bytes)?;
