@@ -25,6 +25,7 @@
 //! # Ok::<(), sawlog_core::transform::TransformError>(())
 //! ```
 
+pub mod alert;
 pub mod anomaly;
 pub mod batch;
 pub mod dedup;

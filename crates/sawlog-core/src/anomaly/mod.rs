@@ -20,6 +20,7 @@ mod tests;
 
 pub use contributors::Contributor;
 pub use detector::{Detector, DetectorError, Verdict, View};
+pub(crate) use reason::short;
 pub use rows::{anomaly_rows, anomaly_schema};
 pub use scored::{Kind, Scored};
 pub use signal::{Scope, Series, Signal};

@@ -44,11 +44,14 @@ pub(super) fn of_silence(windows: u64, window_seconds: i64, share: f64) -> Strin
 }
 
 fn seconds(count: i64) -> String {
-    match count {
-        ..120 if count % 60 != 0 => format!("{count} s"),
-        ..7_200 => format!("{} min", count / 60),
-        ..172_800 => format!("{} h", count / 3_600),
-        _ => format!("{} days", count / 86_400),
+    if count < 120 && count % 60 != 0 {
+        format!("{count} s")
+    } else if count < 7_200 {
+        format!("{} min", count / 60)
+    } else if count < 172_800 {
+        format!("{} h", count / 3_600)
+    } else {
+        format!("{} days", count / 86_400)
     }
 }
 
