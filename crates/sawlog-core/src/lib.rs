@@ -25,6 +25,7 @@
 //! # Ok::<(), sawlog_core::transform::TransformError>(())
 //! ```
 
+pub mod alert;
 pub mod anomaly;
 pub mod batch;
 pub mod dedup;
@@ -32,6 +33,7 @@ pub mod defect;
 mod enrich;
 mod fields;
 pub mod fixed_sum;
+mod glob;
 pub mod hyperloglog;
 pub mod lateness;
 pub mod ledger;
@@ -60,6 +62,7 @@ mod severity;
 mod shown;
 pub mod signature;
 pub mod sketch;
+pub mod state_cell;
 pub mod time;
 pub mod timeline;
 pub mod top_k;

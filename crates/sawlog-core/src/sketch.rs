@@ -82,6 +82,17 @@ impl Sketch {
         self.buckets.iter().fold(self.zeros, |sum, bucket| sum.saturating_add(bucket.1))
     }
 
+    /// Sum of the values, within 1 %.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.buckets.iter().map(|&(index, count)| Self::middle(index) * count as f64).sum()
+    }
+
+    /// The value that stands for a bucket: off by the same share at both of its bounds.
+    fn middle(index: i32) -> f64 {
+        2.0 * GAMMA.powi(index) / (GAMMA + 1.0)
+    }
+
     /// Memory of the buckets, bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -103,7 +114,7 @@ impl Sketch {
         for &(index, bucket_count) in &self.buckets {
             seen = seen.saturating_add(bucket_count);
             if rank < seen {
-                return Some(2.0 * GAMMA.powi(index) / (GAMMA + 1.0));
+                return Some(Self::middle(index));
             }
         }
         None
@@ -179,6 +190,13 @@ mod tests {
             values.sort_by(f64::total_cmp);
             let exact = values[(quantile * (values.len() - 1) as f64).round() as usize];
             let found = sketch.quantile(quantile).expect("there are values");
+            prop_assert!((found - exact).abs() <= exact * 0.0101, "{found} for {exact}");
+        }
+
+        #[test]
+        fn sums_are_within_one_percent(values in proptest::collection::vec(0.001f64..1e9, 0..300)) {
+            let exact: f64 = values.iter().sum();
+            let found = sketch_of(&values).sum();
             prop_assert!((found - exact).abs() <= exact * 0.0101, "{found} for {exact}");
         }
 

@@ -20,7 +20,7 @@ pub use cell::{Activity, Cell, CellError, Metric, Requests, Sample, Snapshot, TO
 pub(crate) use deltas::{Columns, text};
 pub use deltas::{Deltas, RollupOptions};
 pub use key::{decode, prefix_of, with_time};
-pub use pane::{PaneCell, PaneTiming, merge};
+pub use pane::{PaneCell, PaneTiming, PaneView, merge};
 pub use rows::{RollupRow, pane_schema, rollup_rows, rollup_schema};
 
 /// What is rolled up, and by what.

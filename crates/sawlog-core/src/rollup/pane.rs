@@ -97,6 +97,26 @@ impl PaneCell {
     }
 }
 
+/// A cell of a window and whose it is, for those who look at windows as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaneView<'a> {
+    /// What is rolled up.
+    pub rollup: Rollup,
+    /// Parts of the key, as in [`Rollup::parts`].
+    pub parts: &'a [Option<String>],
+    /// What the window holds for that key.
+    pub cell: &'a Cell,
+}
+
+impl<'a> PaneView<'a> {
+    /// A part of the key by its name in [`Rollup::parts`].
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<&'a str> {
+        let at = self.rollup.parts().iter().position(|part| *part == name)?;
+        self.parts.get(at)?.as_deref()
+    }
+}
+
 /// Merges the bytes of two cells of one rollup, as they travel between workers.
 ///
 /// # Errors

@@ -1,0 +1,1 @@
+//! From cells of windows to events.
