@@ -62,7 +62,7 @@ mod severity;
 mod shown;
 pub mod signature;
 pub mod sketch;
-pub mod state_cell;
+mod state_cell;
 pub mod time;
 pub mod timeline;
 pub mod top_k;
@@ -71,3 +71,5 @@ mod value;
 mod varint;
 pub mod watermark;
 pub mod window;
+
+pub use state_cell::StateCell;

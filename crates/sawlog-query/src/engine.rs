@@ -24,7 +24,7 @@ use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::session;
 use sawlog_seams::view::{View, ViewSource};
-use sawlog_seams::warehouse::LEDGER_TABLE;
+use sawlog_seams::warehouse::{ANOMALY_TABLE, LEDGER_TABLE};
 use sawlog_seams::{Clock, Disk};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -474,6 +474,10 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
         context.register_table(SESSIONS_TABLE, Arc::new(sessions_table(Arc::clone(panes), view)))?;
     }
     context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
+    if view.tables.contains_key(ANOMALY_TABLE) {
+        let scores = futures::executor::block_on(context.table(ANOMALY_TABLE))?;
+        context.register_table("anomalies", scores.filter(ident("is_anomaly"))?.into_view())?;
+    }
     if view.tables.contains_key("logs") {
         register_severity_split(&context)?;
     }

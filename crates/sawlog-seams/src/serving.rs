@@ -30,6 +30,10 @@ pub enum Family {
     Timeline,
     /// Last values of each user.
     Profile,
+    /// State of the detectors of anomalies.
+    Watch,
+    /// State of the alert rules.
+    Alert,
     /// State of the stream that no key has: watermarks, admitted series.
     StreamState,
     /// Event ids that were stored, for dedup.
@@ -40,7 +44,7 @@ pub enum Family {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Rollup10s,
         Self::Rollup1m,
         Self::Rollup1h,
@@ -49,6 +53,8 @@ impl Family {
         Self::SessionDue,
         Self::Timeline,
         Self::Profile,
+        Self::Watch,
+        Self::Alert,
         Self::StreamState,
         Self::EventId,
         Self::BatchKey,
@@ -76,6 +82,8 @@ impl Family {
             Self::SessionDue => "session_due",
             Self::Timeline => "timeline",
             Self::Profile => "profile",
+            Self::Watch => "watch",
+            Self::Alert => "alert",
             Self::StreamState => "stream_state",
             Self::EventId => "event_id",
             Self::BatchKey => "batch_key",

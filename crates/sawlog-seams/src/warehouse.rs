@@ -15,7 +15,7 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use sawlog_core::rollup::{self, Rollup};
 use sawlog_core::schema::{self, Table};
-use sawlog_core::session;
+use sawlog_core::{alert, anomaly, session};
 
 use crate::event_log::{Disposition, Position};
 
@@ -34,11 +34,16 @@ pub struct TableSpec {
     pub bloom: &'static [&'static str],
 }
 
+/// Name of the table of what the detectors say of each series and window.
+pub const ANOMALY_TABLE: &str = "anomaly_scores";
+/// Name of the table of what alert rules tell.
+pub const ALERT_TABLE: &str = "alert_events";
+
 /// Name of the ledger table.
 pub const LEDGER_TABLE: &str = "sawlog_ledger";
 
 impl TableSpec {
-    /// The tables of every deployment: events, dead letters, the ledger, and the panes of rollups and sessions.
+    /// The tables of every deployment: events, dead letters, the ledger, the panes of rollups and sessions, and verdicts.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut specs: Vec<Self> = Table::ALL.into_iter().map(Self::of).collect();
@@ -62,6 +67,20 @@ impl TableSpec {
             partition: Some(schema::PARTITION_COLUMN),
             clustering: session::CLUSTERING,
             bloom: &["user_id", "session_key"],
+        });
+        specs.push(Self {
+            name: ANOMALY_TABLE,
+            schema: anomaly::anomaly_schema(),
+            partition: Some(schema::PARTITION_COLUMN),
+            clustering: &["signal", "service", "window_start"],
+            bloom: &[],
+        });
+        specs.push(Self {
+            name: ALERT_TABLE,
+            schema: alert::alert_schema(),
+            partition: Some(schema::PARTITION_COLUMN),
+            clustering: &["rule", "at"],
+            bloom: &[],
         });
         specs
     }

@@ -11,19 +11,22 @@
 use std::sync::Arc;
 
 use sawlog_core::ledger::{Counts, Outcome};
+use sawlog_core::rollup::Deltas;
 use sawlog_core::schema::Table;
 use sawlog_core::transform::{RowId, Transformed};
-use sawlog_seams::Position;
 use sawlog_seams::serving::{Family, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::warehouse::{LEDGER_TABLE, Warehouse};
+use sawlog_seams::{Clock, Position};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::dedup::{StoredIds, slot_of};
 use crate::frame::{BatchFrame, NoteFrame};
-use crate::generation::Generation;
+use crate::generation::{Generation, VERDICT_TABLES};
 use crate::hot::{Hot, State};
+use crate::judge::Cells;
 use crate::pending::Held;
+use crate::stream_state::Progress;
 use crate::tap::Taps;
 
 /// How long an idempotency key is remembered, microseconds of receive time.
@@ -64,6 +67,7 @@ pub(crate) struct Applier {
     window: i64,
     is_lake_on: bool,
     taps: Arc<Taps>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Applier {
@@ -74,8 +78,9 @@ impl Applier {
         window: i64,
         is_lake_on: bool,
         taps: Arc<Taps>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { hot, warehouse, serving, window, is_lake_on, taps }
+        Self { hot, warehouse, serving, window, is_lake_on, taps, clock }
     }
 
     /// Applies one batch or note. `stored_ids` are the ids in the serving store.
@@ -93,7 +98,8 @@ impl Applier {
             Content::Tick(receive_time) => {
                 let mut state = self.hot.write();
                 if item.position >= self.serving.applied() {
-                    state.stream.tick(receive_time);
+                    let progress = state.stream.tick(receive_time);
+                    self.judge(&mut state, item.position, receive_time, &progress, &Deltas::default())?;
                 }
                 state.active.end = item.next;
             }
@@ -134,12 +140,15 @@ impl Applier {
         }
         counts += Counts::rejected(frame.rejected);
         let mut state = self.hot.write();
-        let State { active, stream, .. } = &mut *state;
         if !is_repeat && position >= self.serving.applied() {
-            counts.late = stream
+            let State { active, stream, .. } = &mut *state;
+            let taken = stream
                 .take_in(&frame, &mut transformed.tables, active)
                 .map_err(|error| ServingError::backend("taking out late rows", error))?;
+            counts.late = taken.late_count;
+            self.judge(&mut state, position, frame.receive_time, &taken.progress, &taken.corrections)?;
         }
+        let active = &mut state.active;
         debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
         self.hot.remove_in_flight(frame.receive_time, &frame.source, counts.received);
         if position >= self.warehouse.committed(LEDGER_TABLE) {
@@ -156,6 +165,35 @@ impl Applier {
             }
         }
         Ok(Applied { counts, outcomes: transformed.outcomes })
+    }
+
+    /// Judges what has become complete, and complete windows that got more, at once.
+    fn judge(
+        &self,
+        state: &mut State,
+        position: Position,
+        receive_time: i64,
+        progress: &Progress,
+        corrections: &Deltas,
+    ) -> Result<(), ServingError> {
+        let State { active, frozen, judge, serving, .. } = state;
+        let hot = frozen.iter().map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
+        let cells = Cells { hot, snapshot: serving.as_ref() };
+        let mut events = judge.correct(corrections, progress.before);
+        let mut verdicts = judge.go_on(progress, &cells)?;
+        events.append(&mut verdicts.events);
+        verdicts.events = events;
+        let rows = verdicts.rows().map_err(|error| ServingError::backend("making rows of verdicts", error))?;
+        for (table, rows) in rows.into_iter().enumerate() {
+            if let Some(rows) = rows.filter(|_| position >= self.warehouse.committed(VERDICT_TABLES[table])) {
+                active.push_verdicts(table, rows);
+            }
+        }
+        if !progress.ends.is_empty() {
+            let delay = self.clock.now_micros().saturating_sub(receive_time);
+            state.on_time_delay.add(delay.max(0) as f64);
+        }
+        Ok(())
     }
 
     fn is_repeated_batch(

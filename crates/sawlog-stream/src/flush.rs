@@ -19,7 +19,7 @@ use crate::applier::encode_batch_key;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
 use crate::dedup::{StoredIds, id_key, slot_of};
 use crate::forget::Forgetting;
-use crate::generation::Generation;
+use crate::generation::{Generation, VERDICT_TABLES};
 use crate::hot::{Hot, LedgerRow, ledger_rows};
 use crate::lake_rows;
 use crate::panes::{self, Panes};
@@ -98,6 +98,9 @@ impl Flusher {
             self.warehouse.append(rollup.pane_table(), vec![rows], end).await?;
         }
         self.warehouse.append(session::PANE_TABLE, sessions.rows.into_iter().collect(), end).await?;
+        for (table, rows) in VERDICT_TABLES.into_iter().zip(&generation.verdicts) {
+            self.warehouse.append(table, rows.clone(), end).await?;
+        }
         let (mut mutations, forgetting) = self.mutations(&generation)?;
         mutations.extend(panes.mutations);
         mutations.extend(sessions.mutations);
@@ -131,6 +134,7 @@ impl Flusher {
         let next = Generation::starting_at(state.active.end, state.active.newest_event);
         let mut frozen = std::mem::replace(&mut state.active, next);
         frozen.stream_state = state.stream.clone();
+        frozen.judge_state = state.judge.take_mutations();
         let frozen = Arc::new(frozen);
         state.frozen = Some(Arc::clone(&frozen));
         Some(frozen)
@@ -151,8 +155,8 @@ impl Flusher {
         let (frozen, snapshot) = (Arc::clone(generation), self.serving.snapshot());
         let fired = tokio::task::spawn_blocking(move || {
             let (watermark, rules) = (frozen.stream_state.watermark(), frozen.stream_state.session_rules());
-            let panes = panes::fire(&frozen.rollups.lock(), snapshot.as_ref(), watermark)?;
-            let sessions = users::advance_sessions(&frozen.sessions.lock(), snapshot.as_ref(), watermark, &rules)?;
+            let panes = panes::fire(&frozen.rollups.read(), snapshot.as_ref(), watermark)?;
+            let sessions = users::advance_sessions(&frozen.sessions.read(), snapshot.as_ref(), watermark, &rules)?;
             let timelines = users::timelines(&frozen, snapshot.as_ref())?;
             Ok::<_, ServingError>((panes, sessions, timelines))
         });
@@ -170,6 +174,7 @@ impl Flusher {
         // Deletions come first: a batch key that is forgotten may be among the new ones again.
         let (mut mutations, forgetting) = forgetting.part(snapshot.as_ref(), generation, floor)?;
         mutations.extend(generation.stream_state.mutations());
+        mutations.extend(generation.judge_state.iter().cloned());
         let ids = generation.ids.iter().filter(|(_, (slot, _))| *slot >= floor);
         mutations.extend(ids.map(|(id, (slot, position))| Mutation {
             family: Family::EventId,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -14,7 +14,9 @@ use sawlog_core::rollup::{self, Cell, Deltas, Rollup, Width};
 use sawlog_core::schema::Table;
 use sawlog_core::session::{SessionDeltas, SessionOptions};
 use sawlog_seams::Position;
+use sawlog_seams::serving::Mutation;
 use sawlog_seams::view::{HotRollups, HotSessions};
+use sawlog_seams::warehouse::{ALERT_TABLE, ANOMALY_TABLE};
 
 use crate::frame::BatchFrame;
 use crate::stream_state::StreamState;
@@ -28,6 +30,9 @@ pub(crate) const fn minute_of(time: i64) -> i64 {
     time.div_euclid(MINUTE) * MINUTE
 }
 
+/// Tables of what detectors and alert rules say.
+pub(crate) const VERDICT_TABLES: [&str; 2] = [ANOMALY_TABLE, ALERT_TABLE];
+
 /// Rows and everything else of a stretch of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Generation {
@@ -38,6 +43,10 @@ pub(crate) struct Generation {
     pub(crate) sessions: Arc<Shared<SessionDeltas>>,
     /// Rows that a flush which was cut short has in their tables already, and not in the timelines of their users.
     pub(crate) rows_in_tables: Vec<(Table, RecordBatch)>,
+    /// Rows of [`VERDICT_TABLES`].
+    pub(crate) verdicts: [Vec<RecordBatch>; 2],
+    /// State of detectors and alerts at its end; set when it is frozen.
+    pub(crate) judge_state: Vec<Mutation>,
     /// Watermarks and admitted series at its end; set when it is frozen.
     pub(crate) stream_state: StreamState,
     /// Ids of stored rows: slot and log position of their batch.
@@ -61,18 +70,18 @@ pub(crate) struct Generation {
 /// What a stretch of the log added, read by queries while it grows.
 #[derive(Debug, Default)]
 pub(crate) struct Shared<T> {
-    inner: Mutex<T>,
+    inner: RwLock<T>,
     bytes: AtomicUsize,
 }
 
 impl<T> Shared<T> {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes it; `measure` says how much memory it takes then.
     pub(crate) fn change(&self, change: impl FnOnce(&mut T), measure: impl FnOnce(&T) -> usize) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut inner);
         self.bytes.store(measure(&inner), Ordering::Relaxed);
     }
@@ -84,7 +93,7 @@ impl<T> Shared<T> {
 
 impl HotRollups for Shared<Deltas> {
     fn cells(&self, rollup: Rollup, width: Width, starts: Range<i64>) -> Vec<(Vec<u8>, Cell)> {
-        let inner = self.lock();
+        let inner = self.read();
         let found = inner.cells_of(rollup, width, starts);
         found.map(|(prefix, start, cell)| (rollup::with_time(prefix, start), cell)).collect()
     }
@@ -92,7 +101,7 @@ impl HotRollups for Shared<Deltas> {
 
 impl HotSessions for Shared<SessionDeltas> {
     fn merge_into(&self, into: &mut SessionDeltas, user: Option<&str>, options: &SessionOptions) {
-        into.merge(&self.lock(), user, options);
+        into.merge(&self.read(), user, options);
     }
 }
 
@@ -131,6 +140,18 @@ impl Generation {
         {
             list.truncate(list.len() - small);
             list.push(merged);
+        }
+    }
+
+    /// Adds rows to one of [`VERDICT_TABLES`].
+    pub(crate) fn push_verdicts(&mut self, table: usize, rows: RecordBatch) {
+        self.bytes += rows.get_array_memory_size();
+        let list = &mut self.verdicts[table];
+        list.push(rows);
+        if list.len() >= SMALL_BATCHES_MAX
+            && let Ok(merged) = concat_batches(&list[0].schema(), list.iter())
+        {
+            *list = vec![merged];
         }
     }
 

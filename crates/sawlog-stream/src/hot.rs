@@ -11,11 +11,13 @@ use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::schema::{self, Table};
 use sawlog_core::session;
+use sawlog_core::sketch::Sketch;
 use sawlog_seams::serving::ServingSnapshot;
 use sawlog_seams::view::{HotRollups, HotSessions, TableView, View, ViewSource};
 use sawlog_seams::warehouse::{LEDGER_TABLE, StoredTable};
 
-use crate::generation::{Generation, LedgerKey, minute_of};
+use crate::generation::{Generation, LedgerKey, VERDICT_TABLES, minute_of};
+use crate::judge::Judge;
 use crate::stream_state::StreamState;
 
 /// One line of the ledger.
@@ -41,6 +43,10 @@ pub(crate) struct State {
     pub(crate) serving: Arc<dyn ServingSnapshot>,
     /// Watermarks and admitted series as of the last batch.
     pub(crate) stream: StreamState,
+    /// Detectors and alert rules as of the last batch.
+    pub(crate) judge: Judge,
+    /// How long after the watermark had passed a window's end it was judged, microseconds.
+    pub(crate) on_time_delay: Sketch,
 }
 
 impl Hot {
@@ -49,9 +55,11 @@ impl Hot {
         stored: HashMap<&'static str, Arc<StoredTable>>,
         serving: Arc<dyn ServingSnapshot>,
         stream: StreamState,
+        judge: Judge,
     ) -> Self {
+        let (frozen, on_time_delay) = (None, Sketch::default());
         Self {
-            state: RwLock::new(State { active, frozen: None, stored, serving, stream }),
+            state: RwLock::new(State { active, frozen, stored, serving, stream, judge, on_time_delay }),
             in_flight: Mutex::new(HashMap::new()),
         }
     }
@@ -123,6 +131,12 @@ impl ViewSource for Hot {
         for name in Rollup::ALL.map(Rollup::pane_table).into_iter().chain([session::PANE_TABLE]) {
             if let Some(stored) = state.stored.get(name) {
                 tables.insert(name, TableView { hot: Vec::new(), stored: Arc::clone(stored) });
+            }
+        }
+        for (table, name) in VERDICT_TABLES.into_iter().enumerate() {
+            if let Some(stored) = state.stored.get(name) {
+                let hot = generations().flat_map(|generation| generation.verdicts[table].iter().cloned()).collect();
+                tables.insert(name, TableView { hot, stored: Arc::clone(stored) });
             }
         }
         let hot_rollups =

@@ -138,7 +138,7 @@ fn deadline_key(width: Width, key: &[u8], start: i64) -> Vec<u8> {
     [end.as_slice(), &[width as u8], key].concat()
 }
 
-fn split_deadline(deadline: &[u8]) -> Option<(Width, &[u8])> {
+pub(crate) fn split_deadline(deadline: &[u8]) -> Option<(Width, &[u8])> {
     let (&width, key) = deadline.get(8..)?.split_first()?;
     Some((Width::ALL.into_iter().find(|one| *one as u8 == width)?, key))
 }

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use sawlog_core::alert::GroupState;
+use sawlog_core::anomaly::WatchCounts;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::Rules;
 use sawlog_core::schema::Table;
+use sawlog_core::sketch::Sketch;
 use sawlog_core::transform::TransformError;
 use sawlog_seams::event_log::Damage;
 use sawlog_seams::lake::Lake;
@@ -24,12 +27,13 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
-use crate::checkpoint::{CheckpointError, CheckpointFile};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
 use crate::dedup::{DedupStats, StoredIds, slot_of};
 use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
 use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow};
+use crate::judge::{Judge, JudgeOptions};
 use crate::pending::{Held, Queue, WaitingBytes};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
@@ -52,8 +56,10 @@ pub struct PipelineOptions {
     pub workers: NonZeroUsize,
     /// Length of the dedup window, event time.
     pub dedup_window: Duration,
-    /// Windows and rollups.
+    /// Windows, rollups and sessions.
     pub stream: StreamOptions,
+    /// Detectors of anomalies, and alert rules.
+    pub judge: JudgeOptions,
     /// Most ids that dedup remembers; with more, the oldest go before their window ends.
     pub dedup_keys_max: u64,
     /// Free space on the disk of the folder below which new batches are refused, bytes.
@@ -240,7 +246,10 @@ impl Pipeline {
         let stored_ids = Arc::new(Mutex::new(stored_ids));
         let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
         let stream = StreamState::load(options.stream, serving_snapshot.as_ref())?;
-        let hot = Arc::new(Hot::new(start, stored_tables(stores.warehouse.as_ref())?, serving_snapshot, stream));
+        let lateness = options.stream.allowed_lateness;
+        let judge = Judge::load(options.judge.clone(), lateness, serving_snapshot.as_ref())?;
+        let stored = stored_tables(stores.warehouse.as_ref())?;
+        let hot = Arc::new(Hot::new(start, stored, serving_snapshot, stream, judge));
         let taps = Arc::new(Taps::default());
         let applier = Applier::new(
             Arc::clone(&hot),
@@ -249,6 +258,7 @@ impl Pipeline {
             window,
             stores.lake.is_some(),
             Arc::clone(&taps),
+            Arc::clone(&stores.clock),
         );
         let flusher = Flusher {
             hot: Arc::clone(&hot),
@@ -261,15 +271,7 @@ impl Pipeline {
             window,
             forgetting: Mutex::default(),
         };
-        let mut summary = RecoverySummary::default();
-        let mut from = Position(checkpoint.position);
-        if let Some(end) = interrupted_flush(checkpoint) {
-            from = replay(&stores, &applier, &stored_ids, from, Some(end), &mut summary)?;
-            hot.write().active.end = end;
-            flusher.flush().await?;
-            summary.finished_flush = true;
-        }
-        replay(&stores, &applier, &stored_ids, from, None, &mut summary)?;
+        let summary = recover_all(&stores, &applier, &stored_ids, &flusher, checkpoint).await?;
         let next = stores.log.next_position();
         let mut state = hot.write();
         if state.active.is_empty() {
@@ -449,6 +451,19 @@ impl Pipeline {
         self.inner.hot.read().stream.stats()
     }
 
+    /// What the detectors have done, and groups of alert rules that are pending or firing.
+    #[must_use]
+    pub fn judge_stats(&self) -> (WatchCounts, Vec<GroupState>) {
+        let state = self.inner.hot.read();
+        (state.judge.counts(), state.judge.states())
+    }
+
+    /// How long after the watermark had passed a window's end its pane on time was judged, microseconds, since the start.
+    #[must_use]
+    pub fn on_time_delay(&self) -> Sketch {
+        self.inner.hot.read().on_time_delay.clone()
+    }
+
     /// What dedup remembers.
     #[must_use]
     pub fn dedup_stats(&self) -> DedupStats {
@@ -602,7 +617,10 @@ impl Inner {
     /// Writes down that time goes on where a window becomes complete by nothing else: decisions follow the log alone.
     fn tick(self: &Arc<Self>) {
         let now = self.stores.clock.now_micros();
-        if !self.hot.read().stream.is_due(now) || self.stores.log.stats().is_failed {
+        let state = self.hot.read();
+        let is_due = state.stream.is_due(now, state.judge.is_awake());
+        drop(state);
+        if !is_due || self.stores.log.stats().is_failed {
             return;
         }
         let encoded = Frame::Tick(now).encode();
@@ -648,6 +666,26 @@ async fn tick_until_gone(pipeline: Weak<Inner>) {
         drop(inner);
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// Applies what the stores do not have yet, and finishes a flush that was under way.
+async fn recover_all(
+    stores: &Stores,
+    applier: &Applier,
+    stored_ids: &Mutex<StoredIds>,
+    flusher: &Flusher,
+    checkpoint: Checkpoint,
+) -> Result<RecoverySummary, OpenError> {
+    let mut summary = RecoverySummary::default();
+    let mut from = Position(checkpoint.position);
+    if let Some(end) = interrupted_flush(checkpoint) {
+        from = replay(stores, applier, stored_ids, from, Some(end), &mut summary)?;
+        flusher.hot.write().active.end = end;
+        flusher.flush().await?;
+        summary.finished_flush = true;
+    }
+    replay(stores, applier, stored_ids, from, None, &mut summary)?;
+    Ok(summary)
 }
 
 /// Applies the log from `from` up to `end` (or its end); returns where it stopped.

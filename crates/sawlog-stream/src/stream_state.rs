@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use sawlog_core::lateness;
@@ -57,6 +58,34 @@ pub struct StreamStats {
     pub watermark: Option<i64>,
     /// Series that are counted on their own and events beyond the limit, by rollup.
     pub rollups: Vec<(Rollup, usize, u64)>,
+}
+
+/// How far the watermark has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Where it was, UTC microseconds.
+    pub(crate) before: i64,
+    /// Where it is.
+    pub(crate) watermark: i64,
+    /// Ends of windows with events that it has passed.
+    pub(crate) ends: BTreeSet<i64>,
+}
+
+/// What a batch was for the stream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TakenIn {
+    /// Rows that came too late.
+    pub(crate) late_count: u64,
+    /// What it added to windows that were complete before it.
+    pub(crate) corrections: Deltas,
+    pub(crate) progress: Progress,
+}
+
+impl Default for Progress {
+    /// None.
+    fn default() -> Self {
+        Self { before: i64::MIN, watermark: i64::MIN, ends: BTreeSet::new() }
+    }
 }
 
 /// Watermarks and admitted series.
@@ -135,17 +164,20 @@ impl StreamState {
         }
     }
 
-    /// Counts the rows of a batch into their windows, marks those that came too late, and moves the watermarks. Returns how
-    /// many rows are late; those are in no rollup. A batch does not make its own rows late.
+    /// Counts the rows of a batch into their windows, marks those that came too late, and moves the watermarks. Rows that
+    /// are late are in no rollup. A batch does not make its own rows late.
     pub(crate) fn take_in(
         &mut self,
         frame: &BatchFrame,
         tables: &mut [RecordBatch; 4],
         active: &Generation,
-    ) -> Result<u64, ArrowError> {
+    ) -> Result<TakenIn, ArrowError> {
         // Files that somebody loads are history: never late, and no sign of how far the present is.
         let is_history = frame.age.past.is_none();
-        let (mut late_count, mut newest) = (0, None);
+        let before = self.watermark();
+        let (mut taken, mut newest) = (TakenIn::default(), None);
+        // What ends by the watermark has had its pane on time.
+        let complete_until = floor(before, Width::TenSeconds.micros());
         for table in [Table::Logs, Table::Metrics, Table::Activity] {
             let rows = &mut tables[table as usize];
             newest = newest.max(event_times(rows).and_then(|times| times.iter().copied().max()));
@@ -153,41 +185,61 @@ impl StreamState {
             let split = if is_history { None } else { lateness::split(rows, lateness, watermark)? };
             let in_time = match split {
                 Some(split) => {
-                    late_count += split.late_count;
+                    taken.late_count += split.late_count;
                     *rows = split.marked;
                     split.in_time
                 }
                 None => rows.clone(),
             };
             let (options, admission) = (&self.options.rollup, &mut self.admission);
-            let count = |deltas: &mut Deltas| deltas.add(table, &in_time, frame.receive_time, options, admission);
-            active.rollups.change(count, Deltas::memory_bytes);
+            let mut count = |deltas: &mut Deltas, rows: &RecordBatch| {
+                deltas.add(table, rows, frame.receive_time, options, admission)
+            };
+            let corrects = |times: &[i64]| times.iter().copied().min().is_some_and(|time| time < complete_until);
+            if !is_history && event_times(&in_time).is_some_and(corrects) {
+                let (correcting, others) = part(&in_time, complete_until)?;
+                let mut corrections = Deltas::default();
+                count(&mut corrections, &correcting);
+                taken.corrections.merge(corrections.clone());
+                let both = |deltas: &mut Deltas| {
+                    deltas.merge(corrections);
+                    count(deltas, &others);
+                };
+                active.rollups.change(both, Deltas::memory_bytes);
+            } else {
+                active.rollups.change(|deltas| count(deltas, &in_time), Deltas::memory_bytes);
+            }
             if table != Table::Metrics {
                 let follow = |sessions: &mut SessionDeltas| sessions.add(table, &in_time, &self.options.session);
                 active.sessions.change(follow, SessionDeltas::memory_bytes);
             }
+        }
+        for table in [Table::Logs, Table::Metrics, Table::Activity] {
+            self.note_windows(event_times(&tables[table as usize]).unwrap_or_default());
         }
         if is_history {
             self.watermarks.advance(frame.receive_time);
         } else {
             self.watermarks.observe(&frame.source, frame.receive_time, newest);
         }
-        for table in [Table::Logs, Table::Metrics, Table::Activity] {
-            self.note_windows(event_times(&tables[table as usize]).unwrap_or_default());
-        }
-        self.forget_complete();
-        Ok(late_count)
+        taken.progress = self.progress_since(before);
+        Ok(taken)
     }
 
     /// Lets receive time go on without a batch.
-    pub(crate) fn tick(&mut self, receive_time: i64) {
+    pub(crate) fn tick(&mut self, receive_time: i64) -> Progress {
+        let before = self.watermark();
         self.watermarks.advance(receive_time);
-        self.forget_complete();
+        self.progress_since(before)
     }
 
-    /// Whether a window would be complete at a receive time if nothing came until then.
-    pub(crate) fn is_due(&self, receive_time: i64) -> bool {
-        self.open_ends.first().is_some_and(|end| *end <= self.watermarks.at(receive_time))
+    /// Whether a window would be complete at a receive time if nothing came until then; where `each_minute`, whether a
+    /// minute would be, with events or without.
+    pub(crate) fn is_due(&self, receive_time: i64, each_minute: bool) -> bool {
+        let (watermark, then) = (self.watermark(), self.watermarks.at(receive_time));
+        let minute = |time| floor(time, Width::Minute.micros());
+        let is_next_minute = each_minute && watermark != i64::MIN && minute(then) > minute(watermark);
+        is_next_minute || self.open_ends.first().is_some_and(|end| *end <= then)
     }
 
     fn note_windows(&mut self, times: &[i64]) {
@@ -204,9 +256,20 @@ impl StreamState {
         }
     }
 
-    fn forget_complete(&mut self) {
-        self.open_ends = self.open_ends.split_off(&self.watermark().saturating_add(1));
+    /// What has become complete, which is forgotten.
+    fn progress_since(&mut self, before: i64) -> Progress {
+        let watermark = self.watermark();
+        let open = self.open_ends.split_off(&watermark.saturating_add(1));
+        let ends = std::mem::replace(&mut self.open_ends, open);
+        Progress { before, watermark, ends }
     }
+}
+
+/// Rows before a time, and the others.
+fn part(rows: &RecordBatch, time: i64) -> Result<(RecordBatch, RecordBatch), ArrowError> {
+    let is_before: BooleanArray =
+        event_times(rows).unwrap_or_default().iter().map(|event| Some(*event < time)).collect();
+    Ok((filter_record_batch(rows, &is_before)?, filter_record_batch(rows, &not(&is_before)?)?))
 }
 
 fn event_times(rows: &RecordBatch) -> Option<&[i64]> {

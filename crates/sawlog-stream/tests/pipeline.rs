@@ -22,7 +22,8 @@ use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 use sawlog_seams::{AppendError, Clock, ManualClock, MemoryEventLog, Position, SimDisk};
 use sawlog_stream::{
-    AckLevel, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, StreamOptions, Submission, SubmitError,
+    AckLevel, JudgeOptions, MemoryRulesArchive, Pipeline, PipelineOptions, Receipt, Stores, StreamOptions, Submission,
+    SubmitError,
 };
 
 const NOW: i64 = 1_795_489_200_000_000;
@@ -171,6 +172,7 @@ fn options() -> PipelineOptions {
         workers: NonZeroUsize::MIN,
         dedup_window: Duration::from_secs(3600),
         stream: StreamOptions::default(),
+        judge: JudgeOptions::default(),
         dedup_keys_max: u64::MAX,
         disk_free_min: 1024,
     }

@@ -49,6 +49,16 @@ struct ReloadLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuantileLabels {
+    quantile: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AlertLabels {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RollupLabels {
     rollup: &'static str,
 }
@@ -75,6 +85,10 @@ pub struct Metrics {
     watermark_seconds: Gauge<i64, AtomicI64>,
     rollup_series: Family<RollupLabels, Gauge<i64, AtomicI64>>,
     rollup_other_events: Family<RollupLabels, Counter>,
+    on_time_delay_seconds: Family<QuantileLabels, Gauge<f64, AtomicU64>>,
+    anomaly_series: Gauge<i64, AtomicI64>,
+    anomaly_refused: Counter<u64, AtomicU64>,
+    alerts: Family<AlertLabels, Gauge<i64, AtomicI64>>,
     rules_reloads: Family<ReloadLabels, Counter>,
     upkeep: UpkeepMetrics,
 }
@@ -110,6 +124,10 @@ impl Default for Metrics {
             watermark_seconds: Gauge::default(),
             rollup_series: Family::default(),
             rollup_other_events: Family::default(),
+            on_time_delay_seconds: Family::default(),
+            anomaly_series: Gauge::default(),
+            anomaly_refused: Counter::default(),
+            alerts: Family::default(),
             rules_reloads: Family::default(),
             upkeep: UpkeepMetrics::default(),
         };
@@ -161,6 +179,20 @@ impl Metrics {
             "Events counted under __other__ for want of places, by rollup",
             others,
         );
+        let delay = self.on_time_delay_seconds.clone();
+        registry.register(
+            "on_time_delay_seconds",
+            "From the watermark passing a window's end to its pane on time, since the start, by quantile",
+            delay,
+        );
+        registry.register("anomaly_series", "Series that are watched for anomalies", self.anomaly_series.clone());
+        let refused = self.anomaly_refused.clone();
+        registry.register(
+            "anomaly_refused_values",
+            "Values of series that were not watched for want of places",
+            refused,
+        );
+        registry.register("alerts", "Groups of alert rules by state", self.alerts.clone());
     }
 
     fn register_damage(&mut self) {
@@ -264,6 +296,21 @@ impl Metrics {
         self.dedup_ids.set(ids as i64);
         self.dedup_filter_bytes.set(filter_bytes as i64);
         raise(&self.dedup_evicted, evicted);
+    }
+
+    /// Takes over how long panes on time take after the watermark, seconds.
+    pub fn set_on_time_delay(&self, quantile: &'static str, seconds: f64) {
+        self.on_time_delay_seconds.get_or_create(&QuantileLabels { quantile }).set(seconds);
+    }
+
+    /// Takes over how many series are watched, how many values were refused, and how many groups of alert rules are in
+    /// each state.
+    pub fn set_verdicts(&self, series: u64, refused: u64, pending: usize, firing: usize) {
+        self.anomaly_series.set(series as i64);
+        raise(&self.anomaly_refused, refused);
+        for (state, count) in [("pending", pending), ("firing", firing)] {
+            self.alerts.get_or_create(&AlertLabels { state }).set(count as i64);
+        }
     }
 
     /// Takes over the watermark of all sources, seconds since the epoch.

@@ -16,10 +16,10 @@ use sawlog_seams::lake::Lake;
 use sawlog_seams::serving::{Family, ServingStore};
 use sawlog_seams::upkeep::TableUpkeep;
 use sawlog_seams::view::{StoreRefresh, ViewSource};
-use sawlog_seams::warehouse::Warehouse;
+use sawlog_seams::warehouse::{ALERT_TABLE, ANOMALY_TABLE, Warehouse};
 use sawlog_seams::{Clock, Disk, EventLog, RealDisk, SystemClock};
 use sawlog_store::{DeltaWarehouse, FjallServing, LocalLake};
-use sawlog_stream::{Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores, StreamOptions};
+use sawlog_stream::{JudgeOptions, Pipeline, PipelineOptions, RecoverySummary, RulesArchive, Stores, StreamOptions};
 use sawlog_telemetry::Metrics;
 use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
@@ -152,6 +152,7 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
         stream: stream_options(config),
+        judge: JudgeOptions { watch: config.anomalies.clone(), rules: config.alerts.clone() },
         dedup_keys_max: pipeline.dedup_keys_max as u64,
         disk_free_min: config.data.free_min.bytes(),
     }
@@ -199,6 +200,7 @@ pub(crate) fn retention_options(config: &Config) -> RetentionOptions {
     ];
     tables.extend(Rollup::ALL.map(|rollup| (rollup.pane_table(), days(retention.panes))));
     tables.push((session::PANE_TABLE, days(retention.sessions)));
+    tables.extend([(ANOMALY_TABLE, days(retention.anomalies)), (ALERT_TABLE, days(retention.alerts))]);
     let rollups = Width::ALL.map(Family::of_width).into_iter().zip(retention.rollups.map(days));
     let users = [(Family::Timeline, days(retention.timelines)), (Family::Profile, days(retention.profiles))];
     let cells = rollups.chain(users).collect();

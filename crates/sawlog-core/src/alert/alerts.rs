@@ -17,7 +17,7 @@ use super::reason;
 use super::rule::{Condition, Rule};
 use super::timeline::{Episode, State};
 use crate::anomaly::Scored;
-use crate::rollup::PaneView;
+use crate::rollup::{PaneView, Rollup, Width};
 use crate::state_cell::{StateCell, read_text, write_text};
 use crate::varint;
 use crate::window::{Window, floor};
@@ -99,6 +99,18 @@ impl Alerts {
     /// The rules, by name.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.values().map(|groups| &groups.rule)
+    }
+
+    /// Whether a rule looks at windows of a width.
+    #[must_use]
+    pub fn has_width(&self, width: Width) -> bool {
+        self.rules().any(|rule| rule.width == width)
+    }
+
+    /// Whether a rule looks at cells of a key in windows of a width; others need not be given to it.
+    #[must_use]
+    pub fn wants(&self, width: Width, rollup: Rollup, parts: &[Option<String>]) -> bool {
+        self.rules().any(|rule| rule.width == width && rule.is_about(rollup, parts))
     }
 
     /// What the rules have done, by name.

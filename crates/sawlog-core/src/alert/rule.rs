@@ -180,6 +180,15 @@ impl Rule {
         self.group(|name| pane.part(name))
     }
 
+    /// Whether cells of a key are in a group.
+    pub(super) fn is_about(&self, rollup: Rollup, parts: &[Option<String>]) -> bool {
+        let value = |name: &str| {
+            let at = rollup.parts().iter().position(|part| *part == name)?;
+            parts.get(at)?.as_deref()
+        };
+        self.rollup == Some(rollup) && self.group(value).is_some()
+    }
+
     /// Values of the group that a series is in; `None` when the rule is not about it.
     pub(super) fn group_of_series(&self, series: &Series) -> Option<Vec<Option<String>>> {
         let Condition::Anomaly { signal, .. } = self.condition else { return None };

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::glob;
-use crate::rollup::{Activity, Cell, Metric, OTHER, PaneView, Requests, Sample};
+use crate::rollup::{Activity, Cell, Metric, OTHER, PaneView, Requests, Rollup, Sample};
 use crate::state_cell::{read_text, write_text};
 use crate::window::Window;
 
@@ -202,6 +202,19 @@ const METRICS: [&str; 17] = [
 const COUNTERS: [&str; 9] =
     ["*.time", "*.io", "*.operations", "*.packets", "*.errors", "*.dropped", "*.faults", "*_total", "*.total"];
 
+/// Whether cells of a key say anything.
+pub(super) fn is_read(rollup: Rollup, parts: &[Option<String>], metrics: &[String]) -> bool {
+    match rollup {
+        Rollup::Requests | Rollup::Activity => true,
+        Rollup::Metrics => parts.first().and_then(Option::as_deref).is_some_and(|name| is_watched(name, metrics)),
+        Rollup::Users | Rollup::Top => false,
+    }
+}
+
+fn is_watched(metric: &str, metrics: &[String]) -> bool {
+    METRICS.contains(&metric) || metrics.iter().any(|pattern| glob::is_match(pattern, metric))
+}
+
 /// What the cells of a window say. `metrics` are patterns of metrics that are watched besides CPU and memory.
 pub(super) fn readings(panes: &[PaneView<'_>], window: Window, metrics: &[String]) -> BTreeMap<Series, Reading> {
     let seconds = window.end.saturating_sub(window.start) as f64 / 1e6;
@@ -264,7 +277,7 @@ fn request_readings(
 
 fn metric_reading(pane: &PaneView<'_>, cell: &Metric, metrics: &[String]) -> Option<(Series, Reading)> {
     let name = pane.part("metric_name").filter(|name| *name != OTHER)?;
-    if !METRICS.contains(&name) && !metrics.iter().any(|pattern| glob::is_match(pattern, name)) {
+    if !is_watched(name, metrics) {
         return None;
     }
     let (observed, _, distribution) = cell.observed();

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::contributors::{Compared, Leaf, Measures, Usual, contributors};
 use super::reason;
 use super::scored::{Kind, Scored};
-use super::signal::{Reading, Scope, Series, Signal, readings};
+use super::signal::{Reading, Scope, Series, Signal, is_read, readings};
 use super::watched::{Judged, Watched};
-use crate::rollup::{Cell, PaneView, Width};
+use crate::rollup::{Cell, PaneView, Rollup, Width};
 use crate::state_cell::{StateCell, read_text, write_text};
 use crate::varint;
 use crate::window::{Window, floor};
@@ -119,6 +119,12 @@ impl Watch {
     #[must_use]
     pub const fn last_window_start(&self) -> Option<i64> {
         self.last_start
+    }
+
+    /// Whether it looks at cells of a key in windows of a width; others need not be given to it.
+    #[must_use]
+    pub fn wants(&self, width: Width, rollup: Rollup, parts: &[Option<String>]) -> bool {
+        width == self.options.width && is_read(rollup, parts, &self.options.metrics)
     }
 
     /// Takes in a complete window with all its cells of all rollups, in any order; none when nothing came. Gives each

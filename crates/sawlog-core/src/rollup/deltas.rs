@@ -4,6 +4,7 @@
 //! windows held before: that is merged onto it where it is kept. In Beam this is what a worker makes of one batch before
 //! the shuffle.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -69,6 +70,20 @@ impl Deltas {
             Table::Metrics => run.metrics(),
             Table::Activity => run.activity(),
             Table::DeadLetters => {}
+        }
+    }
+
+    /// Adds what another stretch counted under the same admission.
+    pub fn merge(&mut self, other: Self) {
+        self.memory_bytes += other.memory_bytes;
+        for (prefix, cells) in other.series {
+            let mine = self.series.entry(prefix).or_default();
+            for (start, cell) in cells {
+                match mine.entry(start) {
+                    Entry::Occupied(mut older) => older.get_mut().merge(&cell),
+                    Entry::Vacant(place) => _ = place.insert(cell),
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sawlog_core::alert::State as AlertState;
 
 use crate::auth::Scope;
 use crate::serve::authorize;
@@ -42,6 +43,20 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: Head
     }
     for (rollup, series, other_events) in stream.rollups {
         state.metrics.set_rollup(rollup.name(), series, other_events);
+    }
+    let (watch, groups) = state.pipeline.judge_stats();
+    let in_state = |state: AlertState| groups.iter().filter(|group| group.state == state).count();
+    state.metrics.set_verdicts(
+        watch.series,
+        watch.refused_readings,
+        in_state(AlertState::Pending),
+        in_state(AlertState::Firing),
+    );
+    let delay = state.pipeline.on_time_delay();
+    for (name, quantile) in [("0.5", 0.5), ("0.99", 0.99)] {
+        if let Some(micros) = delay.quantile(quantile) {
+            state.metrics.set_on_time_delay(name, micros / 1e6);
+        }
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.metrics.to_text()).into_response()

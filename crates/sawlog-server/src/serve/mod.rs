@@ -1,5 +1,6 @@
 //! Serving answers: SQL, health, metrics and the web page.
 
+mod alerts;
 mod health;
 mod search;
 mod sql;
@@ -34,6 +35,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/v1/tail", get(tail::get_tail))
         .route("/v1/fields", get(search::get_fields))
         .route("/v1/users/{id}/timeline", get(users::get_timeline))
+        .route("/v1/alerts", get(alerts::get_alerts))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -60,6 +62,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
         Some("/v1/tail") => "/v1/tail",
         Some("/v1/fields") => "/v1/fields",
         Some("/v1/users/{id}/timeline") => "/v1/users/timeline",
+        Some("/v1/alerts") => "/v1/alerts",
         Some("/healthz") => "/healthz",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

@@ -18,6 +18,7 @@ const ENVIRONMENT_PREFIX: &str = "SAWLOG__";
 pub(crate) const RULES: &str = "rules";
 /// The list of files to follow, which has no defaults to merge with.
 pub(crate) const TAIL: &str = "tail";
+pub(crate) const ALERTS: &str = "alerts";
 
 /// What the layers above the defaults are read from.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +119,7 @@ pub(crate) struct Layered {
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) rules: Section,
     pub(crate) tail: Section,
+    pub(crate) alerts: Section,
     pub(crate) problems: Vec<ConfigProblem>,
     defaults: BTreeMap<String, Value>,
 }
@@ -132,6 +134,7 @@ impl Layered {
             settings: defaults.iter().map(|(key, value)| (key.clone(), as_default(value))).collect(),
             rules: Section::unset(RULES, Value::Table(Table::new())),
             tail: Section::unset(TAIL, Value::Array(Vec::new())),
+            alerts: Section::unset(ALERTS, Value::Array(Vec::new())),
             problems: Vec::new(),
             defaults,
         };
@@ -169,7 +172,7 @@ impl Layered {
             let line = lines.get(&key).copied().unwrap_or(0);
             self.set(&key, value, Origin::File(path.to_path_buf(), line));
         }
-        for section in [&mut self.rules, &mut self.tail] {
+        for section in [&mut self.rules, &mut self.tail, &mut self.alerts] {
             if let Some(value) = table.get(section.name) {
                 section.value = value.clone();
                 section.file = Some((path.to_path_buf(), lines.clone()));
@@ -219,10 +222,10 @@ impl Layered {
     }
 }
 
-/// Dotted keys of all values but the rules and the files to follow.
+/// Dotted keys of all values but the rules, the files to follow and the alerts.
 fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
     for (name, value) in table {
-        if prefix.is_empty() && (name == RULES || name == TAIL) {
+        if prefix.is_empty() && [RULES, TAIL, ALERTS].contains(&name.as_str()) {
             continue;
         }
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };

@@ -8,6 +8,7 @@ mod rules;
 mod tail;
 mod upkeep;
 mod values;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,9 @@ pub(crate) use values::{ByteSize, HumanDuration};
 
 use layers::{Layered, RULES};
 use values::FromSetting;
+
+use sawlog_core::alert::Rule;
+use sawlog_core::anomaly::WatchOptions;
 
 use crate::tail::Tail;
 
@@ -50,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) windows: WindowsConfig,
     pub(crate) rollups: RollupsConfig,
     pub(crate) sessions: SessionsConfig,
+    pub(crate) anomalies: WatchOptions,
+    pub(crate) alerts: Vec<Rule>,
     pub(crate) sources: SourcesConfig,
     pub(crate) syslog: SyslogConfig,
     pub(crate) tails: Vec<Tail>,
@@ -212,7 +218,7 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// Key → value as text, and its origin.
     pub(crate) settings: BTreeMap<String, (String, Origin)>,
-    /// The same of the sections that have no defaults: rules and files to follow.
+    /// The same of the sections that have no defaults: rules, files to follow and alerts.
     pub(crate) sections: BTreeMap<String, (String, Origin)>,
 }
 
@@ -227,6 +233,7 @@ impl Config {
             Some(config) => {
                 let mut sections = reader.layered.rules.shown();
                 sections.append(&mut reader.layered.tail.shown());
+                sections.append(&mut reader.layered.alerts.shown());
                 Ok(Loaded { config, settings: reader.layered.shown(), sections })
             }
             None => Err(problems),
@@ -270,7 +277,7 @@ impl Reader {
         let (windows, rollups, sessions) = (self.windows(), self.rollups(), self.sessions());
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let more_sources = (self.source("syslog"), self.source("tail"));
-        let tails = self.tails();
+        let (tails, anomalies, alerts) = (self.tails(), verdicts::anomalies(self), verdicts::alerts(self));
         let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
         let log = (self.get("log.level"), self.get("log.format"));
@@ -289,6 +296,8 @@ impl Reader {
             windows: windows?,
             rollups: rollups?,
             sessions: sessions?,
+            anomalies: anomalies?,
+            alerts: alerts?,
             sources: SourcesConfig {
                 http: sources.0?,
                 otlp: sources.1?,

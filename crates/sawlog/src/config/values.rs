@@ -79,6 +79,27 @@ impl FromSetting for ByteSize {
     }
 }
 
+/// A list of texts; in an environment variable or a flag separated by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Texts(pub(crate) Vec<String>);
+
+impl FromSetting for Texts {
+    fn from_setting(value: &Value) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "list of texts";
+        match value {
+            Value::String(text) => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                Ok(Self(parts.map(ToOwned::to_owned).collect()))
+            }
+            Value::Array(values) => {
+                let texts = values.iter().map(|value| value.as_str().map(ToOwned::to_owned).ok_or(EXPECTED));
+                texts.collect::<Result<_, _>>().map(Self)
+            }
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
 impl FromSetting for HumanDuration {
     fn from_setting(value: &Value) -> Result<Self, &'static str> {
         const EXPECTED: &str = "duration with a unit";
@@ -144,6 +165,18 @@ impl FromSetting for bool {
             Value::Boolean(value) => Ok(*value),
             Value::String(text) => text.parse().map_err(|_| "true or false"),
             _ => Err("true or false"),
+        }
+    }
+}
+
+impl FromSetting for f64 {
+    fn from_setting(value: &Value) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "number";
+        match value {
+            Value::Integer(number) => Ok(*number as Self),
+            Value::Float(number) => Ok(*number),
+            Value::String(text) => text.parse().map_err(|_| EXPECTED),
+            _ => Err(EXPECTED),
         }
     }
 }

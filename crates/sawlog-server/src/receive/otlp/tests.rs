@@ -22,7 +22,7 @@ use sawlog_seams::serving::MemoryServing;
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::MemoryWarehouse;
 use sawlog_seams::{Disk, ManualClock, MemoryEventLog, SimDisk};
-use sawlog_stream::{MemoryRulesArchive, PipelineOptions, Stores, StreamOptions};
+use sawlog_stream::{JudgeOptions, MemoryRulesArchive, PipelineOptions, Stores, StreamOptions};
 use tonic::codec::CompressionEncoding;
 use tower::ServiceExt;
 
@@ -55,6 +55,7 @@ pub(crate) async fn state(memory_bytes_max: usize) -> Arc<OtlpState> {
         workers: NonZeroUsize::MIN,
         dedup_window: Duration::from_secs(3600),
         stream: StreamOptions::default(),
+        judge: JudgeOptions::default(),
         dedup_keys_max: u64::MAX,
         disk_free_min: 0,
     };

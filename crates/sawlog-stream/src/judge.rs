@@ -1,0 +1,266 @@
+//! Judging windows as soon as they are complete: anomalies and alerts.
+//!
+//! For: giving each complete window with all its cells to the detectors and the alert rules within the frame of the log
+//! that completes it, and what comes late for it to the rules. Deterministic: the state is stored under the log position
+//! of the cells that it was made of. Not for: how surprising something is (`sawlog_core::anomaly`), what rules say
+//! (`sawlog_core::alert`), or telling anybody.
+//!
+//! A window that ended more than a day before the watermark when that passed it is not judged: history that is loaded
+//! before the first live event teaches the detectors a day and no more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use sawlog_core::alert::{AlertEvent, AlertOptions, Alerts, GroupState, Rule, alert_rows};
+use sawlog_core::anomaly::{Scored, Watch, WatchOptions, anomaly_rows};
+use sawlog_core::rollup::{self, Cell, Deltas, PaneCell, PaneView, Rollup, Width};
+use sawlog_core::window::{Window, floor};
+use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
+
+use crate::panes::{end_bytes, split_deadline};
+use crate::stream_state::Progress;
+
+const DAY: i64 = 86_400_000_000;
+/// Windows whose cells are in memory at a time.
+const WINDOWS_AT_ONCE: usize = 60;
+/// Length of the windows of the detectors whose state is stored.
+const WIDTH_KEY: &[u8] = b"watch_width";
+
+/// Settings of detectors and alerts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JudgeOptions {
+    /// Settings of the detectors.
+    pub watch: WatchOptions,
+    /// Alert rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Detectors and alert rules.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    watch: Watch,
+    alerts: Alerts,
+    /// Cells of a watch over windows of another length, to be deleted.
+    outdated: Vec<Vec<u8>>,
+}
+
+/// What a frame of the log has led to.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    pub(crate) scored: Vec<Scored>,
+    pub(crate) events: Vec<AlertEvent>,
+}
+
+impl Verdicts {
+    /// Rows of the tables of anomalies and of alerts, where there are any.
+    pub(crate) fn rows(&self) -> Result<[Option<RecordBatch>; 2], ArrowError> {
+        let scored = if self.scored.is_empty() { None } else { Some(anomaly_rows(&self.scored)?) };
+        let events = if self.events.is_empty() { None } else { Some(alert_rows(&self.events)?) };
+        Ok([scored, events])
+    }
+}
+
+/// Where the cells of windows are.
+pub(crate) struct Cells<'a> {
+    /// What generations in memory have.
+    pub(crate) hot: Vec<&'a crate::generation::Shared<Deltas>>,
+    pub(crate) snapshot: &'a dyn ServingSnapshot,
+}
+
+/// Cells of a window by row key without time.
+type CellsOfWindow = HashMap<Vec<u8>, Cell>;
+
+impl Judge {
+    /// The judge whose state is in the store.
+    pub(crate) fn load(
+        options: JudgeOptions,
+        allowed_lateness: i64,
+        snapshot: &dyn ServingSnapshot,
+    ) -> Result<Self, ServingError> {
+        let damaged = |error: &dyn std::fmt::Display| ServingError::backend("reading the state of detectors", error);
+        let mut cells = snapshot.scan(Family::Watch, b"", None)?;
+        let width = snapshot.get(Family::StreamState, WIDTH_KEY)?;
+        let mut outdated = Vec::new();
+        if width.is_some_and(|width| width != options.watch.width.name().as_bytes()) {
+            outdated = cells.drain(..).map(|(key, _)| key).collect();
+        }
+        let borrowed = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let watch = Watch::from_cells(options.watch, borrowed).map_err(|error| damaged(&error))?;
+        let cells = snapshot.scan(Family::Alert, b"", None)?;
+        let borrowed = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let alert_options = AlertOptions { allowed_lateness };
+        let alerts = Alerts::from_cells(options.rules, alert_options, borrowed).map_err(|error| damaged(&error))?;
+        Ok(Self { watch, alerts, outdated })
+    }
+
+    /// Whether a minute without events means something.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.watch.counts().series > 0 || self.alerts.rules().next().is_some()
+    }
+
+    /// Groups of alert rules that are pending or firing.
+    pub(crate) fn states(&self) -> Vec<GroupState> {
+        self.alerts.states()
+    }
+
+    /// What the detectors have done.
+    pub(crate) fn counts(&self) -> sawlog_core::anomaly::WatchCounts {
+        self.watch.counts()
+    }
+
+    /// What has changed since the last call, as cells.
+    pub(crate) fn take_mutations(&mut self) -> Vec<Mutation> {
+        let outdated = std::mem::take(&mut self.outdated);
+        let outdated = outdated.into_iter().map(|key| Mutation { family: Family::Watch, key, value: None });
+        let width = self.watch.options().width.name().as_bytes().to_vec();
+        let width = Mutation { family: Family::StreamState, key: WIDTH_KEY.to_vec(), value: Some(width) };
+        let cell = |family| move |cell: sawlog_core::StateCell| Mutation { family, key: cell.key, value: cell.value };
+        let watch = self.watch.changed_since_last_take().into_iter().map(cell(Family::Watch));
+        let alerts = self.alerts.changed_since_last_take().into_iter().map(cell(Family::Alert));
+        outdated.chain([width]).chain(watch).chain(alerts).collect()
+    }
+
+    /// Takes in what came for windows that were complete already.
+    pub(crate) fn correct(&mut self, corrections: &Deltas, watermark: i64) -> Vec<AlertEvent> {
+        let mut events = Vec::new();
+        for width in Width::ALL {
+            if !self.alerts.has_width(width) {
+                continue;
+            }
+            let mut windows: BTreeMap<i64, CellsOfWindow> = BTreeMap::new();
+            for (prefix, start, cell) in corrections.cells(width) {
+                let end = start.saturating_add(width.micros());
+                if end <= watermark {
+                    windows.entry(end).or_default().insert(prefix.to_vec(), cell);
+                }
+            }
+            for (end, cells) in windows {
+                let window = Window { start: end - width.micros(), end };
+                let alerts = &mut self.alerts;
+                with_panes(&cells, window.start, |panes| events.extend(alerts.late(window, panes)));
+            }
+        }
+        events
+    }
+
+    /// Judges the windows that the watermark has passed.
+    pub(crate) fn go_on(&mut self, progress: &Progress, cells: &Cells<'_>) -> Result<Verdicts, ServingError> {
+        let mut verdicts = Verdicts::default();
+        for width in Width::ALL {
+            let is_watched = self.watch.options().width == width;
+            if is_watched || self.alerts.has_width(width) {
+                let ends: Vec<i64> = ends_of(progress, width).into_iter().collect();
+                for ends in ends.chunks(WINDOWS_AT_ONCE) {
+                    self.judge(width, ends, cells, &mut verdicts)?;
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+
+    fn judge(
+        &mut self,
+        width: Width,
+        ends: &[i64],
+        cells: &Cells<'_>,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), ServingError> {
+        let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else { return Ok(()) };
+        let mut windows = self.cells_of(width, first, last, cells)?;
+        for &end in ends {
+            let window = Window { start: end - width.micros(), end };
+            let found = windows.remove(&end).unwrap_or_default();
+            with_panes(&found, window.start, |panes| {
+                let is_watched = self.watch.options().width == width;
+                let scored = if is_watched { self.watch.complete(window, panes) } else { Vec::new() };
+                verdicts.events.extend(self.alerts.complete(window, panes, &scored));
+                verdicts.scored.extend(scored);
+            });
+        }
+        Ok(())
+    }
+
+    /// Cells of the windows that end from `first` to `last`, as far as anybody looks at them.
+    fn cells_of(
+        &self,
+        width: Width,
+        first: i64,
+        last: i64,
+        cells: &Cells<'_>,
+    ) -> Result<BTreeMap<i64, CellsOfWindow>, ServingError> {
+        let mut windows: BTreeMap<i64, CellsOfWindow> = BTreeMap::new();
+        let mut wanted: HashMap<Vec<u8>, bool> = HashMap::new();
+        let mut is_wanted = |prefix: &[u8]| match wanted.get(prefix) {
+            Some(is_wanted) => *is_wanted,
+            None => {
+                let decoded = rollup::decode(&rollup::with_time(prefix, 0));
+                let is_wanted = decoded.is_some_and(|(rollup, key)| {
+                    self.watch.wants(width, rollup, &key.parts) || self.alerts.wants(width, rollup, &key.parts)
+                });
+                wanted.insert(prefix.to_vec(), is_wanted);
+                is_wanted
+            }
+        };
+        let mut stored = Vec::new();
+        let (from, to) = (end_bytes(first), end_bytes(last.saturating_add(1)));
+        cells.snapshot.scan_each(Family::Deadline, &from, Some(&to), &mut |deadline, _| {
+            if let Some((_, key)) = split_deadline(deadline).filter(|(one, _)| *one == width)
+                && is_wanted(rollup::prefix_of(key))
+            {
+                stored.push(key.to_vec());
+            }
+            ControlFlow::Continue(())
+        })?;
+        for key in stored {
+            let Some((rollup, decoded)) = rollup::decode(&key) else { continue };
+            let Some(bytes) = cells.snapshot.get(Family::of_width(width), &key)? else { continue };
+            let pane = PaneCell::from_bytes(rollup, &bytes)
+                .map_err(|error| ServingError::backend("reading a rollup", error))?;
+            let end = decoded.time.saturating_add(width.micros());
+            windows.entry(end).or_default().insert(rollup::prefix_of(&key).to_vec(), pane.cell);
+        }
+        let starts = first - width.micros()..last - width.micros() + 1;
+        for deltas in &cells.hot {
+            let deltas = deltas.read();
+            for rollup in Rollup::ALL.into_iter().filter(|rollup| *rollup != Rollup::Top) {
+                for (prefix, start, cell) in deltas.cells_of(rollup, width, starts.clone()) {
+                    if is_wanted(prefix) {
+                        let window = windows.entry(start.saturating_add(width.micros())).or_default();
+                        window.entry(prefix.to_vec()).and_modify(|older| older.merge(&cell)).or_insert(cell);
+                    }
+                }
+            }
+        }
+        Ok(windows)
+    }
+}
+
+/// Ends of the windows of a width to judge: those with events, and the last one, with events or without.
+fn ends_of(progress: &Progress, width: Width) -> BTreeSet<i64> {
+    let oldest = progress.watermark.saturating_sub(DAY);
+    let is_end = |end: &i64| end.rem_euclid(width.micros()) == 0 && *end > oldest;
+    let mut ends: BTreeSet<i64> = progress.ends.iter().copied().filter(is_end).collect();
+    let last = floor(progress.watermark, width.micros());
+    if last > progress.before && progress.watermark != i64::MIN && progress.before != i64::MIN {
+        ends.insert(last);
+    }
+    ends
+}
+
+/// Shows cells of a window as panes.
+fn with_panes<T>(cells: &CellsOfWindow, start: i64, show: impl FnOnce(&[PaneView<'_>]) -> T) -> T {
+    let mut decoded: Vec<_> = cells
+        .iter()
+        .filter_map(|(prefix, cell)| {
+            let (rollup, key) = rollup::decode(&rollup::with_time(prefix, start))?;
+            Some((prefix, rollup, key.parts, cell))
+        })
+        .collect();
+    // In one order, whatever the map's: sums of floating-point numbers depend on it.
+    decoded.sort_unstable_by_key(|(prefix, ..)| *prefix);
+    let panes: Vec<_> =
+        decoded.iter().map(|(_, rollup, parts, cell)| PaneView { rollup: *rollup, parts, cell }).collect();
+    show(&panes)
+}
