@@ -16,6 +16,8 @@ use crate::value::{DurationUnit, duration_micros};
 
 /// Groups of a rule when it does not say.
 const GROUPS_MAX: usize = 1_000;
+/// Score of an anomaly when the rule does not say: that of a watch.
+const SCORE_MIN: f64 = 0.999;
 /// Most windows that a duration of a rule may be.
 const WINDOWS_MAX: i64 = 10_080;
 
@@ -43,7 +45,7 @@ pub struct AlertConfig {
     pub min_count: Option<u64>,
     /// Of `anomaly`: which signal; all when not given.
     pub signal: Option<String>,
-    /// Of `anomaly`: least score; 0.97 when not given.
+    /// Of `anomaly`: least score; 0.999 when not given.
     pub score: Option<f64>,
     /// Of `burn-rate`: share of what must be good, percent.
     pub objective: Option<f64>,
@@ -334,7 +336,7 @@ impl Check<'_> {
                 Some(found?)
             }
         };
-        let score = self.config.score.unwrap_or(0.97);
+        let score = self.config.score.unwrap_or(SCORE_MIN);
         if !(0.0..=1.0).contains(&score) || score == 0.0 {
             self.mistake("score", format!("{score} is no score"), "use a number above 0, up to 1".to_owned());
         }

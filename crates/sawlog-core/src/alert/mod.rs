@@ -12,9 +12,11 @@ mod config;
 mod event;
 mod group;
 mod input;
+mod key;
 mod reason;
 mod rows;
 mod rule;
+mod run;
 mod timeline;
 
 #[cfg(test)]

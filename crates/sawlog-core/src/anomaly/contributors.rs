@@ -22,6 +22,8 @@ const NAMED_MAX: usize = 3;
 /// What a value must explain of the excess to be named, and what all of them must explain.
 const SHARE_MIN: f64 = 0.1;
 const SHARE_OF_ALL: f64 = 0.67;
+/// Less surprise than this: all values have changed alike, and none is to be named.
+const SURPRISE_MIN: f64 = 0.005;
 /// Half-life of what is usual, windows.
 const HALF_LIFE: f64 = 60.0;
 /// Records by which a mean is pulled to that of all.
@@ -176,13 +178,13 @@ pub(super) fn contributors(signal: Signal, is_service: bool, leaves: &[Compared<
     }
     let subsets = (1u8..1 << DIMENSIONS).filter(|subset| !is_service || subset & 1 == 0);
     let explanations = subsets.filter_map(|dimensions| explain(dimensions, &changes, total, excess));
-    // The fewest values; of as few those that explain clearly more, then the most surprising, then the simplest.
+    let explanations = explanations.filter(|found| found.surprise >= SURPRISE_MIN);
+    // Those that explain enough; of these the fewest values, then the most surprising, then the simplest.
     let better = |one: &Explanation, other: &Explanation| {
-        let rank =
-            |found: &Explanation| (std::cmp::Reverse(found.values.len()), (found.explained.min(1.0) * 10.0).round());
-        rank(one)
-            .partial_cmp(&rank(other))
-            .unwrap_or(std::cmp::Ordering::Equal)
+        let is_enough = |found: &Explanation| found.explained >= SHARE_OF_ALL;
+        is_enough(one)
+            .cmp(&is_enough(other))
+            .then_with(|| other.values.len().cmp(&one.values.len()))
             .then_with(|| (one.surprise * 1e6).round().total_cmp(&(other.surprise * 1e6).round()))
             .then_with(|| other.dimensions.count_ones().cmp(&one.dimensions.count_ones()))
             .then_with(|| other.dimensions.cmp(&one.dimensions))
@@ -336,6 +338,12 @@ mod tests {
     fn a_whole_service_that_loses_its_requests_is_found() {
         let lost = |leaf: &Leaf, usual: Measures| if is(leaf, 0, "search") { measures(20.0, 0.0, 50.0) } else { usual };
         assert_eq!(texts(Signal::RequestRate, false, lost), ["requests -90 % in search"]);
+    }
+
+    #[test]
+    fn where_all_values_change_alike_none_is_named() {
+        let slow = |_: &Leaf, _: Measures| measures(200.0, 2.0, 100.0);
+        assert_eq!(texts(Signal::LatencyP50, false, slow), [""; 0]);
     }
 
     #[test]

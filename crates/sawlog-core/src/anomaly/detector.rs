@@ -142,6 +142,21 @@ pub struct Verdict {
     pub view: Option<View>,
 }
 
+/// A verdict, and what a watch needs besides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FullVerdict {
+    pub(super) verdict: Verdict,
+    /// By how much what is most surprising is off, in the unit of the values.
+    pub(super) deviation: f64,
+    /// The score without regard to what was just reported: of something that goes on it stays high.
+    pub(super) sustained: f64,
+}
+
+/// The score of a surprise, which is in powers of ten.
+fn score_of(surprise: f64) -> f64 {
+    1.0 - 10f64.powf(-surprise / 2.0)
+}
+
 /// Bytes that are no detector.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the bytes are no detector of version {VERSION}")]
@@ -204,13 +219,14 @@ impl Default for Detector {
 impl Detector {
     /// Takes in the value at a time (seconds since the epoch) and says how surprising it is.
     pub fn step(&mut self, time: i64, value: f64) -> Verdict {
-        self.step_and_deviation(time, value).0
+        self.step_in_full(time, value).verdict
     }
 
-    /// As [`Self::step`], and by how much what is most surprising is off, in the unit of the values.
-    pub(super) fn step_and_deviation(&mut self, time: i64, value: f64) -> (Verdict, f64) {
+    /// As [`Self::step`], with what a watch needs besides.
+    pub(super) fn step_in_full(&mut self, time: i64, value: f64) -> FullVerdict {
         if !value.is_finite() {
-            return (Verdict { score: 0.0, low: f64::NAN, high: f64::NAN, view: None }, 0.0);
+            let verdict = Verdict { score: 0.0, low: f64::NAN, high: f64::NAN, view: None };
+            return FullVerdict { verdict, deviation: 0.0, sustained: 0.0 };
         }
         let value = value.clamp(-VALUE_MAX, VALUE_MAX);
         self.note_time(time, value);
@@ -227,7 +243,8 @@ impl Detector {
             None => 0.0,
         };
         self.learn(time, value, last);
-        (Verdict { score: self.score(surprise), low, high, view }, deviation.abs())
+        let verdict = Verdict { score: self.score(surprise), low, high, view };
+        FullVerdict { verdict, deviation: deviation.abs(), sustained: score_of(surprise) }
     }
 
     fn note_time(&mut self, time: i64, value: f64) {
@@ -412,7 +429,7 @@ impl Detector {
         for (reported, kept) in self.reported.iter_mut().zip(RATES.reported) {
             *reported = (*reported * kept).max(surprise);
         }
-        1.0 - 10f64.powf(-(surprise - taken_off).max(0.0) / 2.0)
+        score_of((surprise - taken_off).max(0.0))
     }
 
     /// The slow level: a mean whose half-life is 616 values; `None` before the first value.

@@ -2,15 +2,15 @@
 //!
 //! For: how surprising it is that windows are empty. Not for: what an empty window's value would be: there is none.
 //!
-//! score = r · (1 − s), where r is the share of recent windows (half-life 60) that had data, with one added to their
-//! number since little is known at first, and s the share of all windows (half-life a week of minutes) that lay in gaps
-//! at least as long as this one, by powers of two. So a series that is silent every night is no surprise from the second
-//! night on, and one that has data in every other window never is.
+//! score = 1 − p², where p = 1 − r·(1 − s) is the chance of such a window: r is the share of recent windows (half-life 120)
+//! that had data, with one added to their number since little is known at first, and s the share of all windows (half-life
+//! a week of minutes) that lay in gaps at least as long as this one, by powers of two. So a series that is silent every
+//! night is no surprise from the second night on, and one that has data in every other window never is.
 
 use super::bytes::{self, Floats};
 
 /// Half-life of the share of windows with data, windows.
-const RECENT_HALF_LIFE: f64 = 60.0;
+const RECENT_HALF_LIFE: f64 = 120.0;
 /// Half-life of what is known of gaps, windows.
 const GAP_HALF_LIFE: f64 = 10_080.0;
 /// Lengths of gaps that are told apart, in powers of two.
@@ -50,7 +50,8 @@ impl Presence {
     pub(super) fn score(&self, gap: u64) -> f64 {
         let Some(octave) = octave(gap) else { return 0.0 };
         let as_long: f64 = self.in_gaps[octave..].iter().sum();
-        (self.recent.0 / (self.recent.1 + 1.0) * (1.0 - as_long / (self.windows + 1.0))).clamp(0.0, 1.0)
+        let usual = self.recent.0 / (self.recent.1 + 1.0) * (1.0 - as_long / (self.windows + 1.0));
+        1.0 - (1.0 - usual.clamp(0.0, 1.0)).powi(2)
     }
 
     /// Share of the recent windows before the silence that had data.
@@ -103,29 +104,29 @@ mod tests {
     fn the_more_regular_the_more_surprising() {
         let every = |period: usize| then_silent((0..1_000).map(move |window| window % period == 0), 16);
         assert!(
-            every(1) > 0.98 && every(1) > every(2) && every(2) > every(5),
+            every(1) > 0.999 && every(1) > every(2) && every(2) > every(5),
             "{} {} {}",
             every(1),
             every(2),
             every(5)
         );
         let short = then_silent((0..10).map(|_| true), 3);
-        assert!(short < 0.95 && short < then_silent((0..50).map(|_| true), 3), "little is known at first: {short}");
+        assert!(short < 0.995 && short < then_silent((0..50).map(|_| true), 3), "little is known at first: {short}");
     }
 
     #[test]
     fn a_nightly_silence_surprises_once() {
         let day = |window: usize| window % 1_440 < 1_000;
-        assert!(then_silent((0..1_000).map(day), 3) > 0.97);
+        assert!(then_silent((0..1_000).map(day), 3) > 0.999);
         let second_night = then_silent((0..2_440).map(day), 3);
-        assert!(second_night < 0.9, "{second_night}");
+        assert!(second_night < 0.97, "{second_night}");
         let longer_than_ever = then_silent((0..2_440).map(day), 1_024);
-        assert!(longer_than_ever > 0.97, "{longer_than_ever}");
+        assert!(longer_than_ever > 0.999, "{longer_than_ever}");
     }
 
     #[test]
     fn one_short_gap_in_many_windows_stays_surprising() {
-        assert!(then_silent((0..2_000).map(|window| window != 1_000), 3) > 0.97);
+        assert!(then_silent((0..2_000).map(|window| window != 1_000), 3) > 0.999);
     }
 
     #[test]

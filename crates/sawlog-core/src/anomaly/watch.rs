@@ -48,9 +48,9 @@ pub struct WatchOptions {
 }
 
 impl Default for WatchOptions {
-    /// Minutes, 0.97, 2,000 series, silent after 3 windows.
+    /// Minutes, 0.999, 2,000 series, silent after 3 windows.
     fn default() -> Self {
-        Self { width: Width::Minute, threshold: 0.97, series_max: 2_000, silence_windows: 3, metrics: Vec::new() }
+        Self { width: Width::Minute, threshold: 0.999, series_max: 2_000, silence_windows: 3, metrics: Vec::new() }
     }
 }
 

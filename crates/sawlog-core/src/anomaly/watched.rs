@@ -9,9 +9,11 @@
 //! - **Small changes do not matter**: a score is multiplied by the size of the change over the least that matters, if
 //!   that is below 1: a percentage point of errors, a fifth of a rate or a latency, a millisecond, a twentieth of a metric;
 //!   and for counted things three standard errors of a count by chance (Poisson).
+//! - **What goes on stays an anomaly**: the score is the larger of the detector's, which is low for what was just reported,
+//!   and of the least of the last three without regard to that. Noise is rarely surprising three times in a row.
 
 use super::bytes::Floats;
-use super::detector::{Detector, Verdict, View};
+use super::detector::{Detector, FullVerdict, Verdict, View};
 use super::signal::{Reading, Signal};
 use super::silence::Presence;
 use crate::rollup::Sample;
@@ -26,6 +28,8 @@ const PRIOR_RECORDS: f64 = 20.0;
 /// Larger numbers of either sign are as good as these.
 const VALUE_MAX: f64 = 1e30;
 const STANDARD_ERRORS: f64 = 3.0;
+/// Readings in a row for which something must be surprising to stay an anomaly.
+const PERSISTENT: usize = 3;
 
 /// A reading as the detector judges it.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub(super) struct Watched {
     /// Start of the first and of the last window of the last episode.
     pub(super) episode: Option<(i64, i64)>,
     usual: UsualRatio,
+    /// Sustained scores of the last readings, the newest last.
+    recent: [f64; PERSISTENT - 1],
     /// Last value of a counter.
     sample: Option<Sample>,
     detector: Box<Detector>,
@@ -103,6 +109,7 @@ impl Watched {
             presence: Presence::default(),
             episode: None,
             usual: UsualRatio::default(),
+            recent: [0.0; PERSISTENT - 1],
             sample: None,
             detector: Box::default(),
         }
@@ -156,7 +163,8 @@ impl Watched {
         let level = self.detector.level().unwrap_or(value).abs();
         // What the detector keeps is four bytes a value.
         let rounded = f64::from(value.clamp(-VALUE_MAX, VALUE_MAX) as f32);
-        let (verdict, deviation) = self.detector.step_and_deviation(window.start.div_euclid(1_000_000), rounded);
+        let FullVerdict { verdict, deviation, sustained } =
+            self.detector.step_in_full(window.start.div_euclid(1_000_000), rounded);
         let least = match signal {
             Signal::ErrorRatio => 0.01,
             Signal::RequestRate | Signal::RecordRate | Signal::EventRate => 0.2 * level,
@@ -166,7 +174,11 @@ impl Watched {
         let values = verdict.view.map_or(1, View::values) as f64;
         let least = least.max(STANDARD_ERRORS * standard_error / values.sqrt());
         let weight = if least > 0.0 { (deviation / least).min(1.0) } else { 1.0 };
-        Some((verdict, verdict.score * weight))
+        let sustained = sustained * weight;
+        let least = self.recent.iter().fold(sustained, |least, score| score.min(least));
+        self.recent.rotate_left(1);
+        self.recent[PERSISTENT - 2] = sustained;
+        Some((verdict, least.max(verdict.score * weight)))
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
@@ -174,6 +186,7 @@ impl Watched {
         varint::write_signed(out, self.last_seen);
         self.presence.write_to(out);
         Floats(&[self.usual.errors, self.usual.records, self.usual.windows]).write_to(out);
+        Floats(&self.recent).write_to(out);
         out.push(u8::from(self.episode.is_some()) | u8::from(self.sample.is_some()) << 1);
         if let Some((start, last)) = self.episode {
             varint::write_signed(out, start);
@@ -192,6 +205,11 @@ impl Watched {
         let presence = Presence::read_from(bytes)?;
         let [errors, records, windows] = Floats::read_from(bytes)?;
         let usual = UsualRatio { errors, records, windows };
+        let recent = Floats::read_from(bytes)?;
+        let is_score = |score: &f64| (0.0..=1.0).contains(score);
+        if !(recent.iter().all(is_score) && [errors, records, windows].iter().all(|number| *number >= 0.0)) {
+            return None;
+        }
         let (&flags, rest) = bytes.split_first()?;
         *bytes = rest;
         let (mut episode, mut sample) = (None, None);
@@ -205,7 +223,7 @@ impl Watched {
             sample = Some(Sample { time, value: f64::from_le_bytes(*value) }).filter(|sample| sample.value.is_finite());
         }
         let detector = Box::new(Detector::read_from(bytes).ok()?);
-        Some(Self { last_seen, presence, episode, usual, sample, detector })
+        Some(Self { last_seen, presence, episode, usual, recent, sample, detector })
     }
 }
 

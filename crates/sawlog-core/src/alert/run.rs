@@ -1,0 +1,277 @@
+//! One rule at work: a complete window, or late cells of one.
+//!
+//! For: which groups there are, what is told of them, and which are given up. Not for: what a single group does
+//! ([`super::group`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::alerts::{AlertCounts, AlertOptions};
+use super::event::{AlertEvent, Change};
+use super::group::{Group, History, Step};
+use super::input::{Input, judge};
+use super::key::{GroupKey, Key};
+use super::reason;
+use super::rule::{Condition, Rule};
+use super::timeline::{Episode, State};
+use crate::anomaly::Scored;
+use crate::rollup::PaneView;
+use crate::window::{Window, floor};
+
+const DAY: i64 = 86_400_000_000;
+
+/// A rule and its groups.
+#[derive(Clone, Debug)]
+pub(super) struct RuleGroups {
+    pub(super) rule: Rule,
+    /// Start of the last complete window.
+    pub(super) last: Option<i64>,
+    pub(super) groups: BTreeMap<GroupKey, Group>,
+    pub(super) counts: AlertCounts,
+}
+
+/// A rule in a window.
+pub(super) struct Run<'a> {
+    pub(super) options: AlertOptions,
+    pub(super) groups: &'a mut RuleGroups,
+    /// Keys of the parts of the state that change.
+    pub(super) changed: &'a mut BTreeSet<Vec<u8>>,
+    pub(super) events: &'a mut Vec<AlertEvent>,
+}
+
+impl Run<'_> {
+    pub(super) fn complete(&mut self, window: Window, panes: &[PaneView<'_>], scored: &[Scored]) {
+        self.changed.insert(Key::Rule(self.groups.rule.name.clone()).to_bytes());
+        let last = self.groups.last;
+        if last.is_some_and(|last| window.start <= last) {
+            self.groups.counts.ignored_windows += 1;
+            return;
+        }
+        self.groups.last = Some(window.start);
+        let mut inputs = self.inputs_of_panes(panes);
+        for found in scored {
+            if let Some(key) = self.groups.rule.group_of_series(&found.series) {
+                add_input(&mut inputs, key, Input::of_series(found));
+            }
+        }
+        self.add(window, &inputs);
+        // Without dimensions all that matches is one group, also before anything does.
+        let whole = GroupKey::new();
+        if self.groups.rule.group_by.is_empty() && !self.groups.groups.contains_key(&whole) {
+            self.changed.insert(Key::Group(self.groups.rule.name.clone(), whole.clone()).to_bytes());
+            self.groups.groups.insert(whole, Group::new(window.start));
+        }
+        let from = last.map_or(window.start, |last| last.saturating_add(self.groups.rule.width.micros()));
+        for key in self.groups.groups.keys().cloned().collect::<Vec<_>>() {
+            self.go_on(&key, from, window);
+        }
+    }
+
+    fn inputs_of_panes(&self, panes: &[PaneView<'_>]) -> BTreeMap<GroupKey, Input> {
+        let mut inputs = BTreeMap::new();
+        for pane in panes {
+            if let Some(key) = self.groups.rule.group_of_pane(pane) {
+                add_input(&mut inputs, key, Input::of_pane(&self.groups.rule, pane));
+            }
+        }
+        inputs
+    }
+
+    /// Adds what groups have in a window; gives those for which there was room.
+    fn add(&mut self, window: Window, inputs: &BTreeMap<GroupKey, Input>) {
+        let name = &self.groups.rule.name;
+        for (key, input) in inputs {
+            let is_known = self.groups.groups.contains_key(key);
+            if !is_known && self.groups.groups.len() >= self.groups.rule.groups_max {
+                self.groups.counts.refused_values += 1;
+                continue;
+            }
+            self.changed.insert(Key::Group(name.clone(), key.clone()).to_bytes());
+            self.changed.insert(Key::Input(name.clone(), key.clone(), window.start).to_bytes());
+            self.groups.groups.entry(key.clone()).or_insert_with(|| Group::new(window.start)).add(window.start, input);
+        }
+    }
+
+    /// Goes on with a group over the windows since the last one, and closes those that take no more.
+    fn go_on(&mut self, key: &GroupKey, from: i64, window: Window) {
+        let RuleGroups { rule, groups, .. } = &mut *self.groups;
+        let Some(group) = groups.get_mut(key) else { return };
+        // A group that is new has no state before this window.
+        let from = from.max(group.base_next);
+        let before = (group.phase, group.base_next);
+        let steps = group.go_on(rule, from, window.end);
+        let closed_until = floor(window.end.saturating_sub(self.options.allowed_lateness), rule.width.micros());
+        let dropped = group.close(rule, closed_until);
+        let name = rule.name.clone();
+        self.changed.extend(dropped.into_iter().map(|start| Key::Input(name.clone(), key.clone(), start).to_bytes()));
+        if before != (group.phase, group.base_next) {
+            self.changed.insert(Key::Group(name, key.clone()).to_bytes());
+        }
+        for step in steps {
+            self.tell_step(key, &step);
+        }
+        self.forget(key, window);
+    }
+
+    /// Gives up a group that has nothing to say any more. A silence of more than a day is of something that is gone.
+    fn forget(&mut self, key: &GroupKey, window: Window) {
+        let rule = &self.groups.rule;
+        let Some(group) = self.groups.groups.get(key).filter(|_| !rule.group_by.is_empty()) else { return };
+        let is_silence = rule.condition == Condition::Silence;
+        let forgotten_after = DAY.max(i64::from(rule.held_min).saturating_mul(2 * rule.width.micros()));
+        let is_gone = is_silence
+            && window.start.saturating_sub(group.last_input)
+                > forgotten_after.saturating_add(self.options.allowed_lateness);
+        if group.is_idle() && !is_silence || is_gone {
+            if group.phase.state == State::Firing {
+                let resolved_at = Some(window.end);
+                let episode = group.phase.fired_at.map(|fired_at| Episode { fired_at, resolved_at });
+                self.tell(
+                    key,
+                    Change::Resolved,
+                    State::Resolved,
+                    window.end,
+                    episode,
+                    None,
+                    "no data for more than a day: the group is forgotten".to_owned(),
+                );
+            }
+            self.groups.groups.remove(key);
+            self.changed.insert(Key::Group(self.groups.rule.name.clone(), key.clone()).to_bytes());
+        }
+    }
+
+    pub(super) fn late(&mut self, window: Window, added: &[PaneView<'_>]) {
+        let Some(last) = self.groups.last else { return };
+        let inputs = self.inputs_of_panes(added);
+        if inputs.is_empty() {
+            return;
+        }
+        self.changed.insert(Key::Rule(self.groups.rule.name.clone()).to_bytes());
+        let until = last.saturating_add(self.groups.rule.width.micros());
+        let closed_until = floor(until.saturating_sub(self.options.allowed_lateness), self.groups.rule.width.micros());
+        if window.start > last || window.start < closed_until {
+            self.groups.counts.ignored_late += inputs.len() as u64;
+            return;
+        }
+        let history = |run: &Self, key: &GroupKey| {
+            let group = run.groups.groups.get(key);
+            group.map_or_else(History::default, |group| group.history(&run.groups.rule, until))
+        };
+        let before: Vec<History> = inputs.keys().map(|key| history(self, key)).collect();
+        self.add(window, &inputs);
+        for (key, before) in inputs.keys().zip(before) {
+            let after = history(self, key);
+            if let Some(group) = self.groups.groups.get_mut(key) {
+                group.phase = after.phase;
+                self.tell_corrections(key, &before, &after, until);
+            }
+        }
+    }
+
+    fn tell_step(&mut self, key: &GroupKey, step: &Step) {
+        let change = match step.state {
+            State::Inactive => Change::Inactive,
+            State::Pending => Change::Pending,
+            State::Firing => Change::Firing,
+            State::Resolved => Change::Resolved,
+        };
+        let fired_at = self.groups.groups.get(key).and_then(|group| group.phase.fired_at);
+        let episode = match step.state {
+            State::Firing => Some(Episode { fired_at: step.window_end, resolved_at: None }),
+            State::Resolved => fired_at.map(|fired_at| Episode { fired_at, resolved_at: Some(step.window_end) }),
+            State::Inactive | State::Pending => None,
+        };
+        let reason = reason::of_verdict(&self.groups.rule, &step.verdict);
+        self.tell(key, change, step.state, step.window_end, episode, step.verdict.value, reason);
+    }
+
+    /// Tells how what was told differs from what should have been.
+    fn tell_corrections(&mut self, key: &GroupKey, before: &History, after: &History, until: i64) {
+        let state = after.phase.state;
+        let mut is_told = false;
+        for old in before.episodes.iter().filter(|old| !after.episodes.iter().any(|new| overlap(old, new))) {
+            is_told = true;
+            let reason = "late data: it should not have fired".to_owned();
+            self.tell(key, Change::Retracted, state, old.fired_at, Some(*old), self.value_at(key, old), reason);
+        }
+        for new in after.episodes.iter().filter(|new| !before.episodes.contains(new)) {
+            is_told = true;
+            let reason = match before.episodes.iter().any(|old| overlap(old, new)) {
+                true => "late data: it should have begun or ended at another time",
+                false => "late data: it should have fired",
+            };
+            self.tell(
+                key,
+                Change::Corrected,
+                state,
+                new.fired_at,
+                Some(*new),
+                self.value_at(key, new),
+                reason.to_owned(),
+            );
+        }
+        if !is_told && state != before.phase.state {
+            let change = if state == State::Pending { Change::Pending } else { Change::Inactive };
+            self.tell(key, change, state, until, None, None, "late data".to_owned());
+        }
+    }
+
+    /// The value in the window in which an episode begins.
+    fn value_at(&self, key: &GroupKey, episode: &Episode) -> Option<f64> {
+        let start = episode.fired_at.saturating_sub(self.groups.rule.width.micros());
+        let group = self.groups.groups.get(key).filter(|group| start >= group.base_next)?;
+        judge(&self.groups.rule, &group.inputs, start).value
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what an event says, each once")]
+    fn tell(
+        &mut self,
+        key: &GroupKey,
+        change: Change,
+        state: State,
+        at: i64,
+        episode: Option<Episode>,
+        value: Option<f64>,
+        reason: String,
+    ) {
+        let now = self.groups.last.unwrap_or(at).saturating_add(self.groups.rule.width.micros());
+        let RuleGroups { rule, groups, .. } = &mut *self.groups;
+        let Some(group) = groups.get_mut(key) else { return };
+        // By the time, so that a group that was forgotten and comes back goes on with larger numbers.
+        group.sequence = group.sequence.saturating_add(1).max(u64::try_from(now / 1_000).unwrap_or(0));
+        self.changed.insert(Key::Group(rule.name.clone(), key.clone()).to_bytes());
+        self.events.push(AlertEvent {
+            rule: rule.name.clone(),
+            severity: rule.severity,
+            group: named(rule, key),
+            sequence: group.sequence,
+            change,
+            state,
+            at,
+            fired_at: episode.map(|episode| episode.fired_at),
+            resolved_at: episode.and_then(|episode| episode.resolved_at),
+            value,
+            threshold: rule.limit(),
+            reason,
+            labels: rule.labels.clone(),
+            description: rule.description.clone(),
+        });
+    }
+}
+
+fn add_input(inputs: &mut BTreeMap<GroupKey, Input>, key: GroupKey, input: Input) {
+    match inputs.get_mut(&key) {
+        Some(mine) => mine.merge(&input),
+        None => _ = inputs.insert(key, input),
+    }
+}
+
+fn overlap(one: &Episode, other: &Episode) -> bool {
+    let end = |episode: &Episode| episode.resolved_at.unwrap_or(i64::MAX);
+    one.fired_at < end(other) && other.fired_at < end(one)
+}
+
+/// Dimensions and values of a group.
+pub(super) fn named(rule: &Rule, key: &GroupKey) -> Vec<(&'static str, Option<String>)> {
+    rule.group_by.iter().copied().zip(key.iter().cloned()).collect()
+}
