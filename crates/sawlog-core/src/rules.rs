@@ -356,7 +356,7 @@ impl Rules {
 
 /// Columns whose texts a redaction at `transform` applies to, besides message, path and exemplars. The other texts are
 /// words of this program.
-const REDACTED: [Text; 25] = [
+const REDACTED: [Text; 27] = [
     Text::HttpRoute,
     Text::Service,
     Text::ServiceVersion,
@@ -371,6 +371,8 @@ const REDACTED: [Text; 25] = [
     Text::HttpMethod,
     Text::UserId,
     Text::SessionId,
+    Text::UserSegment,
+    Text::Country,
     Text::ClientAddress,
     Text::ClientAddressClass,
     Text::UserAgent,
@@ -399,6 +401,7 @@ impl FieldRef {
             return Ok(Self::Attribute(name.as_bytes().to_vec()));
         };
         let hint = match column.source {
+            Source::Text(Text::Signature) => "the signature is made after the rules: use the message itself",
             Source::Text(slot) => return Ok(Self::Text(slot, name.as_bytes().to_vec())),
             Source::Int32(slot) | Source::Int64(slot) => return Ok(Self::Int(slot)),
             Source::Float(slot) => return Ok(Self::Float(slot)),

@@ -1,6 +1,6 @@
 //! From a raw batch to typed batches and dead letters.
 //!
-//! For: the one sequence that every runtime calls: parse → standardize → classify → filter → enrich → split by kind.
+//! For: the one sequence that every runtime calls: parse → standardize → classify → enrich → filter → redact → sign → split by kind.
 //! Not for: dedup against what came before, windows, or anything that needs a clock. Deterministic: the same payload,
 //! receive time and rules give the same rows. Each record is counted in exactly one outcome.
 
@@ -24,6 +24,7 @@ use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
 use crate::rows::{BatchFacts, Rows};
 use crate::rules::Rules;
 use crate::schema::Table;
+use crate::signature::{self, Signer};
 use crate::time::{ExactTime, to_exact_rfc3339};
 use crate::value;
 
@@ -121,6 +122,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         rules,
         source_seed: xxh3_64(batch.source.as_bytes()),
         enricher: Enricher::default(),
+        signer: Signer::default(),
         otlp: OtlpReader::default(),
         record: Record::default(),
         rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
@@ -141,6 +143,7 @@ struct Run<'a> {
     /// Hash of the source's name: the scope of its insert ids.
     source_seed: u64,
     enricher: Enricher,
+    signer: Signer,
     otlp: OtlpReader,
     record: Record,
     rows: [Rows; 4],
@@ -212,7 +215,19 @@ impl Run<'_> {
         // Before redaction, after which two ids may read the same.
         let id = self.identity(payload, kind.table());
         self.rules.redact_record(payload, &mut self.record);
+        if kind == Kind::Log {
+            self.sign(payload);
+        }
         Outcome::Row(kind, RowFacts { event_time, id })
+    }
+
+    /// Fills the signature of the message as it is after redaction.
+    fn sign(&mut self, payload: &[u8]) {
+        let message = self.record.text_bytes(payload, Text::Message).and_then(|message| str::from_utf8(message).ok());
+        if let Some(message) = message {
+            let digits = signature::to_digits(self.signer.signature(message));
+            self.record.set_text_copy(Text::Signature, &digits);
+        }
     }
 
     fn parse(&mut self, payload: &[u8], span: &RecordSpan) -> Result<(), Defect> {
@@ -336,10 +351,12 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
         [(Text::MetricName, b"metric"), (Text::MetricType, b"type"), (Text::Unit, b"unit")];
     const LOG_ONLY: [(Text, &[u8]); 2] = [(Text::Message, b"message"), (Text::SeverityText, b"severity")];
     const HTTP: [(Text, &[u8]); 2] = [(Text::HttpMethod, b"http.method"), (Text::Device, b"device")];
-    const VISIT: [(Text, &[u8]); 10] = [
+    const VISIT: [(Text, &[u8]); 12] = [
         (Text::EventName, b"event"),
         (Text::UserId, b"user_id"),
         (Text::SessionId, b"session_id"),
+        (Text::UserSegment, b"user_segment"),
+        (Text::Country, b"country"),
         (Text::HttpPath, b"http.path"),
         (Text::HttpRoute, b"http.route"),
         (Text::Referrer, b"referrer"),

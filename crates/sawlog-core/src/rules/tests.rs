@@ -1,5 +1,8 @@
 //! Rules, their mistakes, and what they do to rows.
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+
 use super::*;
 use crate::shown::{self, batch};
 use crate::transform::transform;
@@ -112,6 +115,7 @@ fn a_column_that_rules_cannot_see_is_a_mistake_with_a_remedy() {
         ("batch_id", "texts or numbers"),
         ("record_index", "texts or numbers"),
         ("rules_version", "texts or numbers"),
+        ("signature", "the message itself"),
     ] {
         let json = format!(
             r#"{{"filter":[{{"name":"f","where":[{{"field":"{field}","equals":"1"}}]}}],
@@ -172,6 +176,27 @@ fn redaction_at_the_transform_covers_every_text_of_a_row() {
         r#"{"event":"e s3cret","user_id":"u","device":"s3cret","page":"/s3cret?q=s3cret"}"#,
         "activity event_name=e [x] user_id=u page_path=/[x] page_route=/[x] device=[x] @url.query=s:q=[x]",
     );
+}
+
+/// The column `signature` of the first log row.
+fn signature_of(rules: &Rules, body: &str) -> Option<String> {
+    let rows = transform(&batch(Format::Json, "test", body), rules).expect("a batch");
+    let column = rows.tables[Table::Logs as usize].column_by_name("signature").expect("a column");
+    let column = column.as_string::<i32>();
+    column.is_valid(0).then(|| column.value(0).to_owned())
+}
+
+#[test]
+fn the_signature_is_that_of_the_redacted_message() {
+    let redacting = shown::rules(r#"{"redact":[{"name":"x","pattern":"s3cret\\w+"}]}"#);
+    let digits = |message: &str| format!("{:016x}", crate::signature::signature(message));
+    let of = |rules: &Rules, message: &str| signature_of(rules, &format!(r#"{{"message":"{message}"}}"#));
+    assert_eq!(of(&redacting, "password s3cretA of 7"), Some(digits("password [x] of 9")));
+    assert_eq!(of(&Rules::none(), "password s3cretA of 7"), Some(digits("password s3cretA of 9")));
+    assert_eq!(signature_of(&Rules::none(), r#"{"level":"error"}"#), None, "no message, no signature");
+    let activity = r#"{"event":"e","user_id":"u","message":"m","kind":"activity"}"#;
+    let rows = transform(&batch(Format::Json, "test", activity), &Rules::none()).expect("a batch");
+    assert!(rows.tables[Table::Activity as usize].column_by_name("signature").is_none());
 }
 
 #[test]
