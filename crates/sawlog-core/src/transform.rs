@@ -22,7 +22,7 @@ use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
 use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
 use crate::rows::{BatchFacts, Rows};
-use crate::rules::Rules;
+use crate::rules::{LookupCounts, Rules};
 use crate::schema::Table;
 use crate::signature::{self, Signer};
 use crate::time::{ExactTime, to_exact_rfc3339};
@@ -41,6 +41,8 @@ pub struct Transformed {
     pub ids: Vec<RowId>,
     /// The first bad records, at most [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
+    /// What the tables of users knew, in the order of [`Rules::user_tables`].
+    pub lookups: Vec<LookupCounts>,
 }
 
 /// Identity of a row for dedup.
@@ -130,6 +132,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         outcomes: Vec::with_capacity(spans.len()),
         ids: Vec::new(),
         problems: Vec::new(),
+        lookups: rules.user_tables().map(|_| LookupCounts::default()).collect(),
     };
     for (index, span) in spans.iter().enumerate() {
         run.record(index, span);
@@ -151,6 +154,7 @@ struct Run<'a> {
     outcomes: Vec<ledger::Outcome>,
     ids: Vec<Identified>,
     problems: Vec<Problem>,
+    lookups: Vec<LookupCounts>,
 }
 
 /// A row with an id, and the hash that decides between two of one id.
@@ -208,7 +212,7 @@ impl Run<'_> {
             return Outcome::Dead(Defect::new(Reason::TimeOutOfRange).in_field(b"timestamp").about(&written));
         }
         self.enricher.enrich(payload, &mut self.record);
-        self.rules.add_values(self.batch, payload, &mut self.record);
+        self.rules.add_values(self.batch, payload, &mut self.record, &mut self.lookups);
         if self.rules.drops(self.batch, payload, &self.record) {
             return Outcome::Filtered;
         }
@@ -301,6 +305,7 @@ impl Run<'_> {
             outcomes: self.outcomes,
             ids: Vec::new(),
             problems: self.problems,
+            lookups: self.lookups,
         };
         crate::dedup::without_repeats(transformed, self.ids.into_iter().map(|one| (one.row_id, one.payload_hash)))
     }

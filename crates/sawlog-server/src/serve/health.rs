@@ -43,6 +43,9 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: Head
     for (rollup, series, other_events) in stream.rollups {
         state.metrics.set_rollup(rollup.name(), series, other_events);
     }
+    for (table, counts) in state.pipeline.lookup_stats() {
+        state.metrics.set_enrichment(&table, counts.matches, counts.misses);
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.metrics.to_text()).into_response()
 }
