@@ -54,6 +54,9 @@ pub fn to_text(bytes: Vec<u8>) -> Result<String, CsvError> {
     })
 }
 
+/// A line and the values of the record that starts in it.
+type LineValues<'r, 'a> = (usize, &'r [Cow<'a, str>]);
+
 /// The records of a text below its header. All have as many values as the header.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
@@ -103,7 +106,7 @@ impl<'a> Records<'a> {
     }
 
     /// The line in which the next record starts, and its values; `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<(usize, &[Cow<'a, str>])>, CsvError> {
+    pub(crate) fn next(&mut self) -> Result<Option<LineValues<'_, 'a>>, CsvError> {
         if !self.read()? {
             return Ok(None);
         }
