@@ -120,3 +120,72 @@ fn oldest_window(view: &View, width: Width, prefix: &[u8], newest: i64) -> Resul
     }
     Ok(oldest)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use proptest::prelude::*;
+    use sawlog_seams::Position;
+    use sawlog_seams::serving::{MemoryServing, Mutation, ServingStore};
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+    const MINUTE: i64 = 60_000_000;
+
+    /// A store with a cell for each service, version, route and start of a window.
+    fn view(width: Width, cells: &[(&str, &str, &str, i64)]) -> View {
+        let store = MemoryServing::default();
+        let cell = |(service, version, route, time): &(&str, &str, &str, i64)| {
+            let mut key = Vec::new();
+            rowkey::encode(&mut key, Rollup::Requests.byte(), &[Some(service), Some(version), Some(route)], *time);
+            Mutation { family: Family::of_width(width), key, value: Some(Vec::new()) }
+        };
+        store.apply(cells.iter().map(cell).collect(), Position(1)).expect("applied");
+        View { tables: HashMap::new(), hot_rollups: Vec::new(), serving: store.snapshot(), watermark: 0 }
+    }
+
+    fn names(times: &[(&str, &str, i64)]) -> BTreeMap<Name, i64> {
+        times.iter().map(|(service, version, time)| (((*service).to_owned(), (*version).to_owned()), *time)).collect()
+    }
+
+    #[test]
+    fn minutes_tell_more_than_hours_where_they_are_kept() {
+        let hours = names(&[
+            ("a", "1", 0),
+            ("a", "2", 10 * HOUR),
+            ("a", "3", 20 * HOUR),
+            ("b", "1", 10 * HOUR),
+            ("b", "2", 10 * HOUR),
+        ]);
+        let minutes = names(&[
+            ("a", "1", 19 * HOUR),
+            ("a", "3", 20 * HOUR + 5 * MINUTE),
+            ("b", "1", 10 * HOUR + 2 * MINUTE),
+            ("b", "2", 10 * HOUR + 4 * MINUTE),
+        ]);
+        let found = without_beginnings(&hours, &minutes);
+        let found: Vec<_> = found.iter().map(|one| (one.service.as_str(), one.version.as_str(), one.time)).collect();
+        assert_eq!(found, [("a", "2", 10 * HOUR), ("a", "3", 20 * HOUR + 5 * MINUTE)], "b had both from the beginning");
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_window_is_found_whatever_the_gaps(
+            cells in proptest::collection::vec(("[ab]", "[12]", "[xy]", 0i64..3_000), 1..60),
+        ) {
+            let cells: Vec<(&str, &str, &str, i64)> = cells
+                .iter()
+                .map(|(service, version, route, hour)| (service.as_str(), version.as_str(), route.as_str(), hour * hour * HOUR))
+                .collect();
+            let mut expected: BTreeMap<Name, i64> = BTreeMap::new();
+            for (service, version, _, time) in &cells {
+                let first = expected.entry(((*service).to_owned(), (*version).to_owned())).or_insert(*time);
+                *first = (*first).min(*time);
+            }
+            let found = futures::executor::block_on(first_windows(&view(Width::Hour, &cells), Width::Hour));
+            prop_assert_eq!(found.expect("read"), expected);
+        }
+    }
+}
