@@ -66,6 +66,11 @@ def test_the_demo_answers_three_questions_and_stops_cleanly(data: Path, taken_po
         late = f"{binary()} query --url {opened[1]} --format csv 'SELECT max(late) FROM sawlog_ledger'"
         lines = subprocess.run(late, shell=True, capture_output=True, timeout=60, check=True).stdout.split()
         assert int(lines[1]) < 20, "the hour of history is in the rollups; of the live stream a few events come late on purpose"
+        known = "SELECT count(*), count(user_segment), count(country) FROM logs WHERE user_id IS NOT NULL AND source = 'generate'"
+        query = [binary(), "query", "--url", opened[1], "--format", "csv", known]
+        lines = subprocess.run(query, capture_output=True, timeout=60, check=True).stdout.split()
+        users, with_segment, with_country = map(int, lines[1].split(b","))
+        assert users == with_segment == with_country > 100, "the demo knows its users"
         count = f"{binary()} query --url {opened[1]} --format csv 'SELECT count(*) FROM logs'"
 
         def logs() -> int:

@@ -63,6 +63,8 @@ const HOSTILE = [
   `"><svg onload=window.__pwned=3> javascript:window.__pwned=4 ${marker}`,
 ];
 
+const DEPLOY_NOTE = '<b>faster</b>';
+
 async function sendLogs() {
   const events = HOSTILE.map((message, index) => ({
     timestamp: new Date().toISOString(),
@@ -72,6 +74,9 @@ async function sendLogs() {
     insert_id: `${marker}-${index}`,
     labels: { html: '<img src=x onerror="window.__pwned = 5">', nested: '{"a":{"b":[1,2]}}' },
   }));
+  // Announced a minute ago, so that its mark is inside every chart.
+  const announced = new Date(Date.now() - 60_000).toISOString();
+  events.push({ timestamp: announced, event: 'deploy', service: 'e2e', version: '7', message: DEPLOY_NOTE, insert_id: `${marker}-deploy` });
   const response = await fetch(`${baseUrl}/v1/events`, {
     method: 'POST',
     headers: { 'content-type': 'application/x-ndjson', 'x-sawlog-ack': 'disk' },
@@ -146,6 +151,15 @@ async function checkLive(browser, scheme) {
   }
   await check(`[${scheme}] the ledger closes`, () => eventually('"closes"', () => page.getByText('closes ✓').isVisible()));
   await check(`[${scheme}] health is shown`, () => eventually('"ready"', () => page.getByRole('status').filter({ hasText: 'ready' }).isVisible()));
+  await check(`[${scheme}] deploys are marks of the charts and a column of their tables`, async () => {
+    const flags = panel(page, 'Events').locator('.flag');
+    await eventually('the deploy', async () => (await flags.evaluateAll((found) => found.map((flag) => flag.title).join('\n'))).includes(`e2e 7 deployed: ${DEPLOY_NOTE}`));
+    assert((await panel(page, 'Latency').locator('.flag').count()) > 0, 'no marks in another chart');
+    const button = page.getByRole('button', { name: 'Show Latency as a table' });
+    await button.click();
+    await eventually('the column', async () => (await panel(page, 'Latency').locator('table').innerText()).includes('e2e 7 deployed'));
+    await button.click();
+  });
   await check(`[${scheme}] log rows are shown`, () => eventually('rows', async () => (await rows(page).count()) > 0));
   await shoot(page, `live-${scheme}`);
   await checkAxe(page, `live, ${scheme}`);

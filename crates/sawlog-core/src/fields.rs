@@ -44,13 +44,14 @@ impl Target {
     /// Whether the field means the same inside `labels`, `tags` and the like.
     fn holds_in_labels(self) -> bool {
         use Text::{
-            ClientAddress, Environment, Host, HttpMethod, HttpPath, HttpRoute, Referrer, Region, Service,
-            ServiceVersion, SessionId, UserAgent, UserId,
+            ClientAddress, Country, Environment, Host, HttpMethod, HttpPath, HttpRoute, Referrer, Region, Service,
+            ServiceVersion, SessionId, UserAgent, UserId, UserSegment,
         };
         match self {
             Self::Text(slot) => matches!(
                 slot,
                 ClientAddress
+                    | Country
                     | Environment
                     | Host
                     | HttpMethod
@@ -63,6 +64,7 @@ impl Target {
                     | SessionId
                     | UserAgent
                     | UserId
+                    | UserSegment
             ),
             Self::Int(slot) => slot == Int::HttpStatus,
             _ => false,
@@ -133,6 +135,16 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"insert_id" | b"insertId" | b"event.id" | b"log.record.uid" => Target::Text(Text::InsertId),
         b"user_id" | b"userId" | b"user.id" | b"uid" | b"enduser.id" | b"distinct_id" => Target::Text(Text::UserId),
         b"session_id" | b"sessionId" | b"session.id" => Target::Text(Text::SessionId),
+        b"user_segment" | b"userSegment" | b"user.segment" | b"segment" => Target::Text(Text::UserSegment),
+        b"country"
+        | b"country_code"
+        | b"countryCode"
+        | b"geo.country"
+        | b"geo.country_iso_code"
+        | b"geo.country.iso_code"
+        | b"client.geo.country_iso_code"
+        | b"source.geo.country_iso_code"
+        | b"geoip.country_iso_code" => Target::Text(Text::Country),
         b"device" | b"device.type" | b"device_type" => Target::Text(Text::Device),
         _ => return http_text(key).or_else(|| http_number(key)).or_else(|| metric_target(key)),
     })
@@ -238,6 +250,10 @@ fn metric_target(key: &[u8]) -> Option<Target> {
     })
 }
 
+/// Means the user's segment only in a record that names a user or a session: there are segments of files, networks and
+/// routes, too.
+const SEGMENT: &[u8] = b"segment";
+
 /// Names that often mean something else: they fill a slot only when no better name does.
 fn is_weak(found: Target, key: &[u8]) -> bool {
     match found {
@@ -275,10 +291,12 @@ enum Rank {
     WeakBody,
     /// In labels or the resource.
     Label,
+    /// The name means this only beside other fields, which must be in place before.
+    Dependent,
 }
 
 impl Rank {
-    const ALL: [Self; 5] = [Self::Body, Self::Doubtful, Self::Weak, Self::WeakBody, Self::Label];
+    const ALL: [Self; 6] = [Self::Body, Self::Doubtful, Self::Weak, Self::WeakBody, Self::Label, Self::Dependent];
 }
 
 /// A field that waits for the end of its record.
@@ -314,6 +332,7 @@ pub(crate) fn assign(record: &mut Record, payload: &[u8], scope: Option<Containe
     let found = target(key).filter(|found| !is_outside || found.holds_in_labels());
     let is_weak = found.is_some_and(|found| is_weak(found, key));
     let rank = match (scope, found) {
+        (_, Some(_)) if key == SEGMENT => Some(Rank::Dependent),
         (None, None) => {
             record.traits.has_log_name |= key == b"logName";
             return keep(record, payload, scope, field);
@@ -380,8 +399,10 @@ fn place_all(
 /// Fills the field's slot or makes it an attribute, unless its value is doubtful.
 fn place(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64) -> Fit {
     let field = one.field;
-    let fit = one.found.map_or(Fit::NotTaken, |found| fill(record, payload, found, field.value, receive_time));
-    match (fit, one.found) {
+    let names_visitor = record.text(Text::UserId).or(record.text(Text::SessionId)).is_some();
+    let found = one.found.filter(|_| one.rank != Rank::Dependent || names_visitor);
+    let fit = found.map_or(Fit::NotTaken, |found| fill(record, payload, found, field.value, receive_time));
+    match (fit, found) {
         (Fit::NotTaken, _) => keep(record, payload, one.scope, field),
         (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
         _ => {}
@@ -493,7 +514,8 @@ impl Place {
 
 /// Puts an OTLP attribute where it belongs. Its type was given, so that words such as `none` stay what they are.
 pub(crate) fn assign_typed(record: &mut Record, payload: &[u8], place: Place, key_span: Span, value: Value) {
-    let found = target(record.bytes(payload, key_span)).filter(|found| place.takes(*found));
+    let key = record.bytes(payload, key_span);
+    let found = target(key).filter(|found| place.takes(*found) && key != SEGMENT);
     let says_nothing = value.kind == AttributeType::Null || value::is_null_word(record.bytes(payload, value.text));
     let field = Field { key: key_span, value, at: 0 };
     let fit = match found {

@@ -28,8 +28,10 @@
 pub mod alert;
 pub mod anomaly;
 pub mod batch;
+pub mod csv;
 pub mod dedup;
 pub mod defect;
+pub mod deploys;
 mod enrich;
 mod fields;
 pub mod fixed_sum;
@@ -67,6 +69,7 @@ pub mod time;
 pub mod timeline;
 pub mod top_k;
 pub mod transform;
+pub mod users;
 mod value;
 mod varint;
 pub mod watermark;

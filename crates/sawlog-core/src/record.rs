@@ -65,8 +65,8 @@ macro_rules! slots {
 slots! {
     /// Text values of a record.
     Text {
-        Service, ServiceVersion, Environment, Region, Host, Logger, Message, MessageType, EventName, TraceId, SpanId,
-        SeverityText, SeverityClass, HttpMethod, HttpPath, HttpRoute, UserId, SessionId, ClientAddress,
+        Service, ServiceVersion, Environment, Region, Host, Logger, Message, MessageType, Signature, EventName, TraceId, SpanId,
+        SeverityText, SeverityClass, HttpMethod, HttpPath, HttpRoute, UserId, SessionId, UserSegment, Country, ClientAddress,
         ClientAddressClass, UserAgent, UserAgentFamily, Referrer, InsertId, Device, MetricName, MetricType, Unit,
         Description, Temporality, Exemplars, Stage, Reason, FieldName, Error, Remedy,
     }

@@ -1,10 +1,13 @@
 //! The rules that a user sets: which records to drop, what to redact, what to add.
 //!
 //! For: one typed configuration, checked as a whole and compiled once; its version stands in each row. Not for:
-//! reading files (lookup tables come in as text) or deciding when new rules apply. Patterns run in linear time.
+//! reading files (tables come in as text) or deciding when new rules apply. Patterns run in linear time.
+
+mod tables;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,7 @@ use crate::enrich::{is_missing, route_template};
 use crate::record::{AttributeType, Float, Int, Record, Text, Value};
 use crate::redact::{self, Redaction};
 use crate::schema::{Source, Table};
+use crate::users::UserTable;
 use crate::value;
 
 /// Rules as written in the configuration.
@@ -27,6 +31,8 @@ pub struct RulesConfig {
     pub redact: Vec<RedactConfig>,
     /// Values for records that lack them.
     pub defaults: DefaultsConfig,
+    /// Tables of users, which fill `user_segment` and `country`.
+    pub users: Vec<UsersConfig>,
     /// Tables that add attributes by a key.
     pub lookup: Vec<LookupConfig>,
 }
@@ -119,6 +125,16 @@ pub struct SourceDefaultsConfig {
     pub region: Option<String>,
 }
 
+/// A table of users ([`crate::users`]).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UsersConfig {
+    /// Name for messages and counts.
+    pub name: String,
+    /// The CSV file, with a header line.
+    pub file: String,
+}
+
 /// A lookup table: rows of a CSV file, found by one key column, add attributes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -157,6 +173,7 @@ pub struct Rules {
     at_transform: Vec<Redaction>,
     defaults: Defaults,
     source_defaults: HashMap<String, Defaults>,
+    users: Vec<UsersLookup>,
     lookups: Vec<Lookup>,
 }
 
@@ -166,6 +183,21 @@ type Defaults = Vec<(Text, Vec<u8>)>;
 #[derive(Debug)]
 struct Filter {
     conditions: Vec<(FieldRef, Test)>,
+}
+
+#[derive(Debug)]
+struct UsersLookup {
+    name: String,
+    table: Arc<UserTable>,
+}
+
+/// How often a table of users was asked and what it knew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LookupCounts {
+    /// It has the user.
+    pub matches: u64,
+    /// It does not.
+    pub misses: u64,
 }
 
 #[derive(Debug)]
@@ -202,13 +234,25 @@ enum Test {
 }
 
 impl Rules {
-    /// Compiles rules. `file` gives the text of a lookup file.
+    /// Compiles rules. `file` gives the text of a file that they name.
     ///
     /// # Errors
     /// All mistakes at once, each with its place and remedy.
     pub fn compile(
         config: &RulesConfig,
         file: &dyn Fn(&str) -> Result<String, String>,
+    ) -> Result<Self, Vec<RulesError>> {
+        Self::compile_sharing(config, file, &[])
+    }
+
+    /// The same; tables of users that one of the `others` has read from the same text are shared with it.
+    ///
+    /// # Errors
+    /// All mistakes at once, each with its place and remedy.
+    pub fn compile_sharing(
+        config: &RulesConfig,
+        file: &dyn Fn(&str) -> Result<String, String>,
+        others: &[Arc<Self>],
     ) -> Result<Self, Vec<RulesError>> {
         let mut errors = Vec::new();
         let mut identity = format!("{config:?}");
@@ -221,20 +265,8 @@ impl Rules {
                 list.push(redaction);
             }
         }
-        let mut lookups = Vec::new();
-        for lookup in &config.lookup {
-            match file(&lookup.file) {
-                Ok(text) => {
-                    identity.push_str(&text);
-                    lookups.extend(compile_lookup(lookup, &text, &mut errors));
-                }
-                Err(problem) => errors.push(RulesError {
-                    place: format!("lookup {:?}", lookup.name),
-                    problem: format!("file {:?} cannot be read: {problem}", lookup.file),
-                    hint: "give the path of a CSV file that this process may read".to_owned(),
-                }),
-            }
-        }
+        let mut tables = tables::Reader { file, others, identity: &mut identity, errors: &mut errors };
+        let (users, lookups) = (tables.users(&config.users), tables.lookups(&config.lookup));
         let DefaultsConfig { service, environment, region, by_source } = &config.defaults;
         let source_defaults = by_source.iter().map(|(source, values)| {
             let SourceDefaultsConfig { service, environment, region } = values;
@@ -250,6 +282,7 @@ impl Rules {
             at_transform,
             defaults: compile_defaults([service, environment, region]),
             source_defaults: source_defaults.collect(),
+            users,
             lookups,
         })
     }
@@ -331,14 +364,26 @@ impl Rules {
         self.filters.iter().any(|filter| filter.conditions.iter().all(holds))
     }
 
-    /// Adds defaults and what the lookup tables know to a record of that batch.
-    pub(crate) fn add_values(&self, batch: &RawBatch<'_>, payload: &[u8], record: &mut Record) {
+    /// Names of the tables of users, in the order in which they are asked.
+    pub fn user_tables(&self) -> impl Iterator<Item = &str> {
+        self.users.iter().map(|users| users.name.as_str())
+    }
+
+    /// Adds defaults and what the tables know to a record of that batch. `counts` has an entry for each table of users.
+    pub(crate) fn add_values(
+        &self,
+        batch: &RawBatch<'_>,
+        payload: &[u8],
+        record: &mut Record,
+        counts: &mut [LookupCounts],
+    ) {
         let of_source = self.source_defaults.get(batch.source).into_iter().flatten();
         for (slot, text) in of_source.chain(&self.defaults) {
             if is_missing(record, payload, *slot) {
                 record.set_text_copy(*slot, text);
             }
         }
+        self.add_user_facts(payload, record, counts);
         for lookup in &self.lookups {
             let key = lookup.field.text(batch, payload, record);
             let Some(row) = key.and_then(|key| lookup.rows.get(key.as_ref())) else {
@@ -354,9 +399,34 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Fills segment and country where the record itself does not say them. Tables are asked in order until both are known.
+    fn add_user_facts(&self, payload: &[u8], record: &mut Record, counts: &mut [LookupCounts]) {
+        for (users, counts) in self.users.iter().zip(counts) {
+            let lacks = |slot| is_missing(record, payload, slot);
+            let (lacks_segment, lacks_country) = (lacks(Text::UserSegment), lacks(Text::Country));
+            let Some(user) = record.text_bytes(payload, Text::UserId).filter(|_| lacks_segment || lacks_country) else {
+                return;
+            };
+            let Some(facts) = users.table.get(user) else {
+                counts.misses += 1;
+                continue;
+            };
+            counts.matches += 1;
+            for (slot, fact, is_lacking) in
+                [(Text::UserSegment, &facts.segment, lacks_segment), (Text::Country, &facts.country, lacks_country)]
+            {
+                if let Some(fact) = fact.as_ref().filter(|_| is_lacking) {
+                    record.set_text_copy(slot, fact.as_bytes());
+                }
+            }
+        }
+    }
+}
+
 /// Columns whose texts a redaction at `transform` applies to, besides message, path and exemplars. The other texts are
 /// words of this program.
-const REDACTED: [Text; 25] = [
+const REDACTED: [Text; 27] = [
     Text::HttpRoute,
     Text::Service,
     Text::ServiceVersion,
@@ -371,6 +441,8 @@ const REDACTED: [Text; 25] = [
     Text::HttpMethod,
     Text::UserId,
     Text::SessionId,
+    Text::UserSegment,
+    Text::Country,
     Text::ClientAddress,
     Text::ClientAddressClass,
     Text::UserAgent,
@@ -399,6 +471,7 @@ impl FieldRef {
             return Ok(Self::Attribute(name.as_bytes().to_vec()));
         };
         let hint = match column.source {
+            Source::Text(Text::Signature) => "the signature is made after the rules: use the message itself",
             Source::Text(slot) => return Ok(Self::Text(slot, name.as_bytes().to_vec())),
             Source::Int32(slot) | Source::Int64(slot) => return Ok(Self::Int(slot)),
             Source::Float(slot) => return Ok(Self::Float(slot)),
@@ -570,68 +643,6 @@ fn compile_redaction(config: &RedactConfig, errors: &mut Vec<RulesError>) -> Opt
             None
         }
     }
-}
-
-fn compile_lookup(config: &LookupConfig, text: &str, errors: &mut Vec<RulesError>) -> Option<Lookup> {
-    let mut records = csv_records(text);
-    let header = records.next().unwrap_or_default();
-    let Some(key_index) = header.iter().position(|name| *name == config.key) else {
-        errors.push(RulesError {
-            place: format!("lookup {:?}", config.name),
-            problem: format!("file {:?} has no column {:?}", config.file, config.key),
-            hint: format!("its columns are: {}", header.join(", ")),
-        });
-        return None;
-    };
-    let without_key = |mut row: Vec<String>| {
-        let key = row.remove(key_index);
-        (key, row)
-    };
-    let (_, names) = without_key(header.clone());
-    let mut rows = HashMap::new();
-    let is_blank = |row: &[String]| row.iter().all(String::is_empty) && row.len() == 1;
-    for (index, row) in records.enumerate().filter(|(_, row)| !is_blank(row)) {
-        if row.len() != header.len() {
-            errors.push(RulesError {
-                place: format!("lookup {:?}, record {} of file {:?}", config.name, index + 2, config.file),
-                problem: format!("it has {} fields, the header has {}", row.len(), header.len()),
-                hint: "put quotes around a value that contains a comma or a line break".to_owned(),
-            });
-            return None;
-        }
-        let (key, row) = without_key(row);
-        rows.insert(key.into_bytes(), row.into_iter().map(String::into_bytes).collect());
-    }
-    Some(Lookup {
-        field: compile_field(&config.field, &format!("lookup {:?}, field {:?}", config.name, config.field), errors)?,
-        names: names.iter().map(|name| format!("{}.{name}", config.name).into_bytes()).collect(),
-        rows,
-    })
-}
-
-/// Records of a CSV text (RFC 4180: quotes, doubled quotes, line breaks inside quotes).
-fn csv_records(text: &str) -> impl Iterator<Item = Vec<String>> {
-    let mut characters = text.chars().peekable();
-    std::iter::from_fn(move || {
-        characters.peek()?;
-        let mut fields = vec![String::new()];
-        let mut is_quoted = false;
-        while let Some(character) = characters.next() {
-            let field = fields.last_mut()?;
-            match character {
-                '"' if is_quoted && characters.peek() == Some(&'"') => {
-                    characters.next();
-                    field.push('"');
-                }
-                '"' if is_quoted || field.is_empty() => is_quoted = !is_quoted,
-                ',' if !is_quoted => fields.push(String::new()),
-                '\r' if !is_quoted && characters.peek() == Some(&'\n') => {}
-                '\n' if !is_quoted => break,
-                other => field.push(other),
-            }
-        }
-        Some(fields)
-    })
 }
 
 #[cfg(test)]

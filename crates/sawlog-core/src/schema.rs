@@ -212,6 +212,8 @@ const RECEIVE_TIME: Column = required("receive_time", Source::ReceiveTime);
 const EVENT_NAME: Column = optional("event_name", Source::Text(Text::EventName));
 const USER_ID: Column = optional("user_id", Source::Text(Text::UserId));
 const SESSION_ID: Column = optional("session_id", Source::Text(Text::SessionId));
+const USER_SEGMENT: Column = optional("user_segment", Source::Text(Text::UserSegment));
+const COUNTRY: Column = optional("country", Source::Text(Text::Country));
 const CLIENT_ADDRESS: Column = optional("client_address", Source::Text(Text::ClientAddress));
 const CLIENT_ADDRESS_CLASS: Column = optional("client_address_class", Source::Text(Text::ClientAddressClass));
 const USER_AGENT: Column = optional("user_agent", Source::Text(Text::UserAgent));
@@ -254,6 +256,7 @@ const LOGS: &[Column] = &[
     SCOPE,
     optional("message", Source::Text(Text::Message)),
     optional("message_type", Source::Text(Text::MessageType)),
+    optional("signature", Source::Text(Text::Signature)),
     EVENT_NAME,
     TRACE_ID,
     SPAN_ID,
@@ -272,6 +275,8 @@ const LOGS: &[Column] = &[
     USER_AGENT,
     USER_AGENT_FAMILY,
     REFERRER,
+    USER_SEGMENT,
+    COUNTRY,
     INSERT_ID,
     ATTRIBUTES,
     ATTRIBUTE_TYPES,
@@ -345,6 +350,8 @@ const ACTIVITY: &[Column] = &[
     required("event_name", Source::Text(Text::EventName)),
     USER_ID,
     SESSION_ID,
+    USER_SEGMENT,
+    COUNTRY,
     SERVICE,
     SERVICE_VERSION,
     ENVIRONMENT,

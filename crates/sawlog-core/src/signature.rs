@@ -4,6 +4,7 @@
 //! ids, addresses, paths, hexadecimal and quoted text) is masked, and the hash of the rest is the signature. Not for:
 //! learning templates from many messages: two words that differ make two signatures.
 
+use memchr::memchr;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// So many bytes of a message count; what follows tends to be a stack trace or a payload.
@@ -11,107 +12,192 @@ const BYTES_MAX: usize = 512;
 /// A word without digits that is longer than this is no word.
 const WORD_BYTES_MAX: usize = 48;
 
-/// The signature of a message: a hash of its template.
+/// Kinds of bytes, as bits.
+const WORD: u8 = 1;
+const DIGIT: u8 = 2;
+const SLASH: u8 = 4;
+const AT: u8 = 8;
+const QUOTE: u8 = 16;
+/// Part of a character that is not ASCII.
+const WIDE: u8 = 32;
+/// What a word must have to vary at all, unless it is too long.
+const VARYING: u8 = DIGIT | SLASH | AT;
+
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'0'..=b'9' => WORD | DIGIT,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'-' | b'.' | b':' | b'%' | b'+' | b'#' | b'$' | b'&' | b'*' | b'~' => {
+                WORD
+            }
+            b'/' | b'\\' => WORD | SLASH,
+            b'@' => WORD | AT,
+            b'"' | b'\'' | b'`' => QUOTE,
+            0x80.. => WIDE,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+/// Computes signatures in a buffer that it keeps, so that one costs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Signer {
+    template: Vec<u8>,
+}
+
+impl Signer {
+    /// The signature of a message.
+    pub(crate) fn signature(&mut self, message: &str) -> u64 {
+        self.template.clear();
+        write_template(&mut self.template, message);
+        xxh3_64(&self.template)
+    }
+}
+
+/// The signature of a message: a hash of its template. The column `signature` has its 16 hexadecimal digits.
 #[must_use]
 pub fn signature(message: &str) -> i64 {
-    xxh3_64(template(message).as_bytes()) as i64
+    Signer::default().signature(message) as i64
+}
+
+/// The digits of a signature in the column: 16, hexadecimal, in lower case.
+pub(crate) fn to_digits(signature: u64) -> [u8; 16] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(signature >> (60 - 4 * place)) as usize & 0xf])
 }
 
 /// The message with what varies masked: `user 17 from 10.0.0.1` becomes `user <num> from <addr>`.
 #[must_use]
 pub fn template(message: &str) -> String {
-    let message = &message[..message.floor_char_boundary(BYTES_MAX)];
-    let first_line = message.trim_start().lines().next().unwrap_or_default();
-    let mut out = String::with_capacity(first_line.len());
-    let mut rest = first_line;
-    while let Some(first) = rest.chars().next() {
-        if matches!(first, '"' | '\'' | '`')
-            && let Some(len) = quoted(rest, first)
+    let mut out = Vec::with_capacity(message.len().min(BYTES_MAX));
+    write_template(&mut out, message);
+    String::from_utf8(out).expect("a template is made of whole characters of a text")
+}
+
+/// Appends the template of a message.
+pub(crate) fn write_template(out: &mut Vec<u8>, message: &str) {
+    let message = message[..message.floor_char_boundary(BYTES_MAX)].trim_start();
+    let line = &message[..memchr(b'\n', message.as_bytes()).unwrap_or(message.len())];
+    let bytes = line.as_bytes();
+    let (template_start, mut at) = (out.len(), 0);
+    while at < bytes.len() {
+        let start = at;
+        let seen = skip_word(line, &mut at);
+        if at > start {
+            match seen & VARYING == 0 && at - start <= WORD_BYTES_MAX {
+                true => out.extend_from_slice(&bytes[start..at]),
+                false => mask(out, &line[start..at]),
+            }
+        } else if let Some(len) = quoted(&bytes[at..], &line[at..]) {
+            out.extend_from_slice(b"<str>");
+            at += len;
+        } else {
+            at += push_delimiter(out, &line[at..]);
+        }
+    }
+    if out.len() > template_start && out.ends_with(b" ") {
+        out.pop();
+    }
+}
+
+/// Moves behind the word at a place, if there is one. Returns the kinds of its bytes.
+fn skip_word(line: &str, at: &mut usize) -> u8 {
+    let bytes = line.as_bytes();
+    let mut seen = 0;
+    while let Some(&byte) = bytes.get(*at) {
+        let kind = KINDS[usize::from(byte)];
+        if kind & WORD != 0 {
+            *at += 1;
+        } else if kind == WIDE
+            && let Some(letter) = line[*at..].chars().next().filter(|letter| letter.is_alphanumeric())
         {
-            out.push_str("<str>");
-            rest = &rest[len..];
-            continue;
+            *at += letter.len_utf8();
+        } else {
+            break;
         }
-        let len = rest.find(|letter| !is_word_letter(letter)).unwrap_or(rest.len());
-        if len == 0 {
-            push_delimiter(&mut out, first);
-            rest = &rest[first.len_utf8()..];
-            continue;
-        }
-        mask(&mut out, &rest[..len]);
-        rest = &rest[len..];
+        seen |= kind;
     }
-    out.truncate(out.trim_end().len());
-    out
+    seen
 }
 
-fn is_word_letter(letter: char) -> bool {
-    letter.is_alphanumeric() || "_-./:@%+#$&*\\~".contains(letter)
-}
-
-/// White space counts once.
-fn push_delimiter(out: &mut String, delimiter: char) {
+/// Appends the character at the front; white space counts once. Returns its length.
+fn push_delimiter(out: &mut Vec<u8>, text: &str) -> usize {
+    let Some(delimiter) = text.chars().next() else { return 0 };
     if !delimiter.is_whitespace() {
-        out.push(delimiter);
-    } else if !out.ends_with(' ') {
-        out.push(' ');
+        out.extend_from_slice(&text.as_bytes()[..delimiter.len_utf8()]);
+    } else if !out.ends_with(b" ") {
+        out.push(b' ');
     }
+    delimiter.len_utf8()
 }
 
-/// Length of the quoted text at the front, quotes included. An apostrophe inside a word starts none.
-fn quoted(text: &str, quote: char) -> Option<usize> {
-    let inner = &text[1..];
-    let end = inner.find(quote)?;
-    let after = inner[end + 1..].chars().next();
+/// Length of the quoted text at the front, quotes included, if there is one. An apostrophe inside a word starts none.
+fn quoted(bytes: &[u8], text: &str) -> Option<usize> {
+    let quote = *bytes.first().filter(|byte| KINDS[usize::from(**byte)] == QUOTE)?;
+    let end = 1 + memchr(quote, &bytes[1..])?;
+    let after = text[end + 1..].chars().next();
     let is_closed = after.is_none_or(|letter| !letter.is_alphanumeric());
-    is_closed.then_some(end + 2)
+    is_closed.then_some(end + 1)
 }
 
-fn mask(out: &mut String, word: &str) {
-    let bare = word.trim_end_matches(['.', ':', '!', '?', '-']);
-    let tail = &word[bare.len()..];
-    out.push_str(mask_of(bare).unwrap_or_default());
-    if mask_of(bare).is_none() {
-        mask_inside(out, bare);
+fn mask(out: &mut Vec<u8>, word: &str) {
+    let bare = word.trim_end_matches(['.', ':', '-']);
+    match mask_of(bare) {
+        Some(mask) => out.extend_from_slice(mask),
+        None => mask_inside(out, bare),
     }
-    out.push_str(tail);
+    out.extend_from_slice(&word.as_bytes()[bare.len()..]);
 }
 
 /// What stands for a word that varies as a whole.
-fn mask_of(word: &str) -> Option<&'static str> {
-    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
-    let slashes = word.bytes().filter(|byte| matches!(byte, b'/' | b'\\')).count();
-    if is_number(word) {
-        return Some("<num>");
+fn mask_of(word: &str) -> Option<&'static [u8]> {
+    let bytes = word.as_bytes();
+    let seen = bytes.iter().fold(0, |seen, byte| seen | KINDS[usize::from(*byte)]);
+    if seen & DIGIT != 0 && is_number(bytes) {
+        return Some(b"<num>");
     }
-    if word.contains("://") || (slashes > 0 && (word.starts_with(['/', '~', '\\']) || slashes > 1)) {
-        return Some(if word.len() == 1 { "/" } else { "<path>" });
+    if seen & SLASH != 0 {
+        let slashes = bytes.iter().filter(|byte| KINDS[usize::from(**byte)] & SLASH != 0).count();
+        if slashes > 1 || matches!(bytes, [b'/' | b'~' | b'\\', ..]) {
+            return Some(if word.len() == 1 { b"/" } else { b"<path>" });
+        }
     }
-    if has_digit && is_address(word) {
-        return Some("<addr>");
+    if seen & DIGIT != 0 {
+        if is_address(word) {
+            return Some(b"<addr>");
+        }
+        if is_hex(bytes) {
+            return Some(b"<hex>");
+        }
     }
-    if has_digit && is_hex(word) {
-        return Some("<hex>");
-    }
-    if word.len() > WORD_BYTES_MAX || (word.contains('@') && word.contains('.')) {
-        return Some("<id>");
+    if word.len() > WORD_BYTES_MAX || (seen & AT != 0 && bytes.contains(&b'.')) {
+        return Some(b"<id>");
     }
     None
 }
 
 /// Digits with signs, separators of numbers, dates and times, and a short unit behind.
-fn is_number(word: &str) -> bool {
-    let digits = word.strip_prefix(['+', '-', '#', '$']).unwrap_or(word);
-    let front = digits.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == '%');
-    let unit = digits.len() - front.len();
-    front.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
-        && front.bytes().filter(|byte| *byte == b'.').count() < 3
-        && front.bytes().all(|byte| byte.is_ascii_digit() || b".,:/-+TZ".contains(&byte))
+fn is_number(word: &[u8]) -> bool {
+    let digits = word.strip_prefix(b"+").or_else(|| word.strip_prefix(b"-"));
+    let digits = digits.or_else(|| word.strip_prefix(b"#")).or_else(|| word.strip_prefix(b"$")).unwrap_or(word);
+    let is_unit = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'%';
+    let unit = digits.iter().rev().take_while(|byte| is_unit(byte)).count();
+    let front = &digits[..digits.len() - unit];
+    front.first().is_some_and(u8::is_ascii_digit)
         && unit <= 3
+        && front.iter().filter(|byte| **byte == b'.').count() < 3
+        && front.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'/' | b'-' | b'+' | b'T' | b'Z'))
 }
 
 /// An address of IPv4 or IPv6, perhaps with a port.
 fn is_address(word: &str) -> bool {
+    // Most words are none, and the parser of addresses is slow to say so.
+    if !word.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'/')) {
+        return false;
+    }
     let host = word.strip_prefix('/').unwrap_or(word);
     let bare = match host.rsplit_once(':') {
         Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !bare.contains(':') => bare,
@@ -121,19 +207,19 @@ fn is_address(word: &str) -> bool {
 }
 
 /// `0x…`, or at least eight hexadecimal digits, perhaps in groups as in a UUID.
-fn is_hex(word: &str) -> bool {
-    if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        return !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+fn is_hex(word: &[u8]) -> bool {
+    if let Some(digits) = word.strip_prefix(b"0x").or_else(|| word.strip_prefix(b"0X")) {
+        return !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
     }
-    word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    word.len() >= 8 && word.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
 }
 
 /// Runs of digits within a word are masked; a word that mixes digits and letters more often than a name does is an id.
 /// Parts around `:` stand for themselves.
-fn mask_inside(out: &mut String, word: &str) {
+fn mask_inside(out: &mut Vec<u8>, word: &str) {
     if let Some((front, back)) = word.split_once(':').filter(|(front, back)| !front.is_empty() && !back.is_empty()) {
         mask(out, front);
-        out.push(':');
+        out.push(b':');
         mask(out, back);
         return;
     }
@@ -142,20 +228,18 @@ fn mask_inside(out: &mut String, word: &str) {
         + usize::from(bytes.first().is_some_and(u8::is_ascii_digit));
     let separators = bytes.iter().filter(|byte| matches!(byte, b'_' | b'-' | b'.' | b'/')).count();
     if runs > separators + 2 {
-        out.push_str("<id>");
+        out.extend_from_slice(b"<id>");
         return;
     }
     let mut is_in_digits = false;
-    for letter in word.chars() {
-        if letter.is_ascii_digit() {
-            if !is_in_digits {
-                out.push_str("<num>");
-            }
-            is_in_digits = true;
-        } else {
-            is_in_digits = false;
-            out.push(letter);
+    for &byte in bytes {
+        let is_digit = byte.is_ascii_digit();
+        match (is_digit, is_in_digits) {
+            (true, false) => out.extend_from_slice(b"<num>"),
+            (true, true) => {}
+            (false, _) => out.push(byte),
         }
+        is_in_digits = is_digit;
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a raw batch to typed batches and dead letters.
 //!
-//! For: the one sequence that every runtime calls: parse → standardize → classify → filter → enrich → split by kind.
+//! For: the one sequence that every runtime calls: parse → standardize → classify → enrich → filter → redact → sign → split by kind.
 //! Not for: dedup against what came before, windows, or anything that needs a clock. Deterministic: the same payload,
 //! receive time and rules give the same rows. Each record is counted in exactly one outcome.
 
@@ -22,8 +22,9 @@ use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
 use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
 use crate::rows::{BatchFacts, Rows};
-use crate::rules::Rules;
+use crate::rules::{LookupCounts, Rules};
 use crate::schema::Table;
+use crate::signature::{self, Signer};
 use crate::time::{ExactTime, to_exact_rfc3339};
 use crate::value;
 
@@ -40,6 +41,8 @@ pub struct Transformed {
     pub ids: Vec<RowId>,
     /// The first bad records, at most [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
+    /// What the tables of users knew, in the order of [`Rules::user_tables`].
+    pub lookups: Vec<LookupCounts>,
 }
 
 /// Identity of a row for dedup.
@@ -121,6 +124,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         rules,
         source_seed: xxh3_64(batch.source.as_bytes()),
         enricher: Enricher::default(),
+        signer: Signer::default(),
         otlp: OtlpReader::default(),
         record: Record::default(),
         rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
@@ -128,6 +132,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         outcomes: Vec::with_capacity(spans.len()),
         ids: Vec::new(),
         problems: Vec::new(),
+        lookups: rules.user_tables().map(|_| LookupCounts::default()).collect(),
     };
     for (index, span) in spans.iter().enumerate() {
         run.record(index, span);
@@ -141,6 +146,7 @@ struct Run<'a> {
     /// Hash of the source's name: the scope of its insert ids.
     source_seed: u64,
     enricher: Enricher,
+    signer: Signer,
     otlp: OtlpReader,
     record: Record,
     rows: [Rows; 4],
@@ -148,6 +154,7 @@ struct Run<'a> {
     outcomes: Vec<ledger::Outcome>,
     ids: Vec<Identified>,
     problems: Vec<Problem>,
+    lookups: Vec<LookupCounts>,
 }
 
 /// A row with an id, and the hash that decides between two of one id.
@@ -205,14 +212,26 @@ impl Run<'_> {
             return Outcome::Dead(Defect::new(Reason::TimeOutOfRange).in_field(b"timestamp").about(&written));
         }
         self.enricher.enrich(payload, &mut self.record);
-        self.rules.add_values(self.batch, payload, &mut self.record);
+        self.rules.add_values(self.batch, payload, &mut self.record, &mut self.lookups);
         if self.rules.drops(self.batch, payload, &self.record) {
             return Outcome::Filtered;
         }
         // Before redaction, after which two ids may read the same.
         let id = self.identity(payload, kind.table());
         self.rules.redact_record(payload, &mut self.record);
+        if kind == Kind::Log {
+            self.sign(payload);
+        }
         Outcome::Row(kind, RowFacts { event_time, id })
+    }
+
+    /// Fills the signature of the message as it is after redaction.
+    fn sign(&mut self, payload: &[u8]) {
+        let message = self.record.text_bytes(payload, Text::Message).and_then(|message| str::from_utf8(message).ok());
+        if let Some(message) = message {
+            let digits = signature::to_digits(self.signer.signature(message));
+            self.record.set_text_copy(Text::Signature, &digits);
+        }
     }
 
     fn parse(&mut self, payload: &[u8], span: &RecordSpan) -> Result<(), Defect> {
@@ -286,6 +305,7 @@ impl Run<'_> {
             outcomes: self.outcomes,
             ids: Vec::new(),
             problems: self.problems,
+            lookups: self.lookups,
         };
         crate::dedup::without_repeats(transformed, self.ids.into_iter().map(|one| (one.row_id, one.payload_hash)))
     }
@@ -336,10 +356,12 @@ fn keep_what_has_no_column(payload: &[u8], record: &mut Record, kind: Kind) {
         [(Text::MetricName, b"metric"), (Text::MetricType, b"type"), (Text::Unit, b"unit")];
     const LOG_ONLY: [(Text, &[u8]); 2] = [(Text::Message, b"message"), (Text::SeverityText, b"severity")];
     const HTTP: [(Text, &[u8]); 2] = [(Text::HttpMethod, b"http.method"), (Text::Device, b"device")];
-    const VISIT: [(Text, &[u8]); 10] = [
+    const VISIT: [(Text, &[u8]); 12] = [
         (Text::EventName, b"event"),
         (Text::UserId, b"user_id"),
         (Text::SessionId, b"session_id"),
+        (Text::UserSegment, b"user_segment"),
+        (Text::Country, b"country"),
         (Text::HttpPath, b"http.path"),
         (Text::HttpRoute, b"http.route"),
         (Text::Referrer, b"referrer"),

@@ -151,7 +151,7 @@ impl Generator {
         let shop = Shop {
             fleet: Fleet::new(seed, services, replicas_wanted),
             catalog: Catalog::new(write::escape(format)),
-            users: Users::new(seed, scenario.users),
+            users: Users::of(&scenario),
         };
         let incidents = scenario.incidents.then(|| Schedule::new(seed, start_micros, u32::from(services)));
         let mean_load = if scenario.incidents { Schedule::mean_rate_factor() } else { 1.0 };

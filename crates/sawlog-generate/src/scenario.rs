@@ -4,6 +4,7 @@
 
 use crate::rhythm::SECOND;
 use crate::topology::SERVICES;
+use crate::visitor::Users;
 
 /// Bounds of [`Scenario::events_per_second`].
 pub const EVENTS_PER_SECOND_MIN: f64 = 0.01;
@@ -83,6 +84,8 @@ pub struct Scenario {
     pub rhythm: bool,
     /// Number of users; few of them make most of the traffic.
     pub users: u32,
+    /// What decides country, segment and device of each user; `None`: the seed.
+    pub user_seed: Option<u64>,
     /// How many of the twelve services take part, counted from the gateway inwards.
     pub services: u8,
     /// Whether logs and activity events have an `insert_id` (NDJSON, syslog and logfmt).
@@ -106,6 +109,7 @@ impl Scenario {
             incidents: false,
             rhythm: false,
             users: 100_000,
+            user_seed: None,
             services: SERVICES.len() as u8,
             insert_ids: true,
         }
@@ -126,9 +130,21 @@ impl Scenario {
             incidents: true,
             rhythm: true,
             users: 20_000,
+            user_seed: None,
             services: SERVICES.len() as u8,
             insert_ids: true,
         }
+    }
+
+    /// All users as CSV: `user_id`, `user_segment`, `country`, in the order of their popularity.
+    ///
+    /// # Errors
+    /// If the scenario is not usable ([`Scenario::validate`]).
+    pub fn users_csv(&self) -> Result<Vec<u8>, ScenarioError> {
+        self.validate()?;
+        let mut out = Vec::new();
+        Users::of(self).write_csv(&mut out);
+        Ok(out)
     }
 
     /// Checks all settings.

@@ -5,6 +5,8 @@
 
 use crate::math;
 use crate::rng::{self, Rng, mix, mix2};
+use crate::scenario::Scenario;
+use crate::text::push_number;
 
 /// A user agent and the kind of device it runs on.
 #[derive(Debug)]
@@ -108,6 +110,24 @@ impl Users {
         Self { seed, span_log2: math::log2(1.0 + f64::from(count) / RANK_OFFSET), count }
     }
 
+    /// The users of a scenario.
+    pub(crate) fn of(scenario: &Scenario) -> Self {
+        Self::new(scenario.user_seed.unwrap_or(scenario.seed), scenario.users)
+    }
+
+    /// Appends a header and a line for each user.
+    pub(crate) fn write_csv(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"user_id,user_segment,country\n");
+        for user in 1..=self.count {
+            let Profile { segment, country, .. } = self.visitor(user, 0).profile;
+            out.push(b'u');
+            push_number(out, u64::from(user));
+            for part in [",", segment, ",", country, "\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+
     /// A user for a new session. The logarithm of the rank plus an offset is uniform, which makes the n-th user as
     /// frequent as 1 ÷ (n + offset): the law of Zipf and Mandelbrot with exponent 1.
     pub(crate) fn draw(&self, rng: &mut Rng) -> Visitor {
@@ -156,6 +176,27 @@ mod tests {
         let users = Users::new(7, 100);
         let (one, other) = (users.visitor(5, 1), users.visitor(5, 2));
         assert_eq!(format!("{:?}", one.profile), format!("{:?}", other.profile));
+    }
+
+    #[test]
+    fn the_table_says_what_the_stream_says() {
+        let scenario = Scenario { users: 50, user_seed: Some(3), ..Scenario::demo() };
+        let table = String::from_utf8(scenario.users_csv().expect("a scenario")).expect("text");
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (51, "user_id,user_segment,country"));
+        let mut generator = crate::Generator::new(scenario).expect("a scenario");
+        let (mut line, mut found) = (Vec::new(), 0);
+        for _ in 0..2_000 {
+            line.clear();
+            generator.next_into(&mut line);
+            let text = String::from_utf8_lossy(&line);
+            let part = |name: &str| Some(text.split_once(&format!("\"{name}\":\""))?.1.split_once('"')?.0.to_owned());
+            if let (Some(user), Some(country), Some(segment)) = (part("user_id"), part("country"), part("segment")) {
+                assert!(lines.contains(&format!("{user},{segment},{country}").as_str()), "{text}");
+                found += 1;
+            }
+        }
+        assert!(found > 50, "{found}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ prop_compose! {
     ) -> Scenario {
         let events_per_second = 10_f64.powf(rate_exponent).clamp(0.01, 1e8);
         Scenario {
-            seed, start_micros, events_per_second, format, mix, late_ratio, duplicate_ratio, malformed_ratio,
+            seed, user_seed: None, start_micros, events_per_second, format, mix, late_ratio, duplicate_ratio, malformed_ratio,
             incidents, rhythm, users, services, insert_ids,
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, ident, lit};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::StreamExt;
+use sawlog_core::deploys::Deploy;
 use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::session;
@@ -29,6 +31,7 @@ use sawlog_seams::{Clock, Disk};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
+use crate::deploys::{self, DEPLOYS_TABLE, DeploysTable};
 use crate::filter::SearchFunction;
 use crate::functions::{sketch_merge, sketch_quantile};
 use crate::give_way::GiveWay;
@@ -214,6 +217,8 @@ pub struct QueryEngine {
     environment: Arc<RuntimeEnv>,
     pub(crate) turns: Arc<Semaphore>,
     postgres: tokio::sync::OnceCell<PgCatalog>,
+    /// The deploys that a list names.
+    listed_deploys: RwLock<RecordBatch>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -259,7 +264,19 @@ impl QueryEngine {
             .map_err(std::io::Error::other)?;
         let turns = Arc::new(Semaphore::new(limits.concurrent_max.get()));
         let postgres = tokio::sync::OnceCell::new();
-        Ok(Self { source, clock, disk, limits, environment, turns, postgres, runtime: Some(runtime) })
+        let listed_deploys = RwLock::new(deploys::listed(&[]).map_err(std::io::Error::other)?);
+        let runtime = Some(runtime);
+        Ok(Self { source, clock, disk, limits, environment, turns, postgres, listed_deploys, runtime })
+    }
+
+    /// Sets the deploys that a list names, in place of those before.
+    ///
+    /// # Errors
+    /// When their texts are too long for a column.
+    pub fn set_deploys(&self, deploys: &[Deploy]) -> Result<(), ArrowError> {
+        let rows = deploys::listed(deploys)?;
+        *self.listed_deploys.write().unwrap_or_else(PoisonError::into_inner) = rows;
+        Ok(())
     }
 
     /// Runs one SELECT, EXPLAIN, SHOW or DESCRIBE. Dropping the future stops the query.
@@ -321,6 +338,7 @@ impl QueryEngine {
             threads: self.limits.threads.get(),
             now: self.clock.now_micros(),
             is_postgres,
+            listed_deploys: self.listed_deploys.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -427,11 +445,12 @@ struct Surroundings {
     /// Time by which relative times are read, UTC microseconds.
     now: i64,
     is_postgres: bool,
+    listed_deploys: RecordBatch,
 }
 
 /// A context that knows the tables of the view and nothing else.
 fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionContext> {
-    let Surroundings { view, environment, threads, now, is_postgres } = surroundings;
+    let Surroundings { view, environment, threads, now, is_postgres, listed_deploys } = surroundings;
     let config = SessionConfig::new()
         .with_target_partitions(*threads)
         .with_information_schema(true)
@@ -472,6 +491,11 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
     }
     if let Some(panes) = tables.get(session::PANE_TABLE) {
         context.register_table(SESSIONS_TABLE, Arc::new(sessions_table(Arc::clone(panes), view)))?;
+    }
+    if let (Some(logs), Some(activity)) = (tables.get("logs"), tables.get("activity")) {
+        let (logs, activity) = (Arc::clone(logs), Arc::clone(activity));
+        let deploys = DeploysTable { logs, activity, listed: listed_deploys.clone(), view: view.clone() };
+        context.register_table(DEPLOYS_TABLE, Arc::new(deploys))?;
     }
     context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
     if view.tables.contains_key(ANOMALY_TABLE) {

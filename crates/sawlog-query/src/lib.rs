@@ -4,8 +4,10 @@
 //! memory of their own, so that no query stops ingest. Not for: HTTP or wire protocols (`sawlog-server`) or writing
 //! files (`sawlog-store`). It is the one crate that knows DataFusion.
 
+mod deploys;
 mod engine;
 pub mod filter;
+mod first_versions;
 mod functions;
 mod give_way;
 mod guard;
@@ -20,6 +22,7 @@ pub mod summary;
 mod table;
 pub mod timeline;
 
+pub use deploys::DeploysQuery;
 pub use engine::{Cut, QueryEngine, QueryError, QueryLimits, QueryResult};
-pub use output::{OutputFormat, encode, json_page, json_texts};
+pub use output::{OutputFormat, encode, json_page, json_rows, json_texts};
 pub use stream::{Description, ParameterValue, QueryStream};

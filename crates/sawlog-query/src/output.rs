@@ -99,17 +99,32 @@ fn json_document(result: &QueryResult, next: Option<Option<&str>>) -> Result<Vec
     Ok(serde_json::to_vec(&document).map_err(std::io::Error::from)?)
 }
 
+/// Writes an answer as a JSON document that has its rows as objects under a name, and whether there are more.
+///
+/// # Errors
+/// When a value has no representation in JSON.
+pub fn json_rows(result: &QueryResult, name: &str) -> Result<Vec<u8>, ArrowError> {
+    let rows: Vec<Map<String, Value>> = objects(result).collect::<Result<_, _>>()?;
+    let document = json!({name: rows, "truncated": result.cut.is_some()});
+    Ok(serde_json::to_vec(&document).map_err(std::io::Error::from)?)
+}
+
 fn ndjson(result: &QueryResult) -> Result<Vec<u8>, ArrowError> {
     let mut out = Vec::new();
-    for batch in &result.batches {
-        for row in 0..batch.num_rows() {
-            let names = result.schema.fields().iter().map(|field| field.name().clone());
-            let object: Map<String, Value> = names.zip(cells(batch, row)?).collect();
-            serde_json::to_writer(&mut out, &object).map_err(std::io::Error::from)?;
-            out.push(b'\n');
-        }
+    for object in objects(result) {
+        serde_json::to_writer(&mut out, &object?).map_err(std::io::Error::from)?;
+        out.push(b'\n');
     }
     Ok(out)
+}
+
+/// The rows with the names of their columns.
+fn objects(result: &QueryResult) -> impl Iterator<Item = Result<Map<String, Value>, ArrowError>> {
+    let rows = result.batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| cells(batch, row)));
+    rows.map(|cells| {
+        let names = result.schema.fields().iter().map(|field| field.name().clone());
+        Ok(names.zip(cells?).collect())
+    })
 }
 
 fn csv(result: &QueryResult) -> Result<Vec<u8>, ArrowError> {

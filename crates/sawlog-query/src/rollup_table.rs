@@ -205,7 +205,7 @@ impl TableProvider for RollupTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut starts = i64::MIN..i64::MAX;
-        filters.iter().for_each(|filter| narrow(&mut starts, filter));
+        filters.iter().for_each(|filter| narrow(&mut starts, "window_start", filter));
         let part = Arc::new(Part { table: self.clone(), starts, schema: self.schema() });
         let projection = projection.cloned();
         let plan = StreamingTableExec::try_new(self.schema(), vec![part], projection.as_ref(), [], false, limit)?;
@@ -240,31 +240,29 @@ impl PartitionStream for Part {
     }
 }
 
-/// Narrows the range of window starts by a filter, where it says anything about them.
-fn narrow(starts: &mut Range<i64>, filter: &Expr) {
+/// Narrows the range of times of a column by a filter, where it says anything about them.
+pub(crate) fn narrow(range: &mut Range<i64>, name: &str, filter: &Expr) {
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            narrow(starts, left);
-            narrow(starts, right);
+            narrow(range, name, left);
+            narrow(range, name, right);
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (op, bound) = match (left.as_ref(), right.as_ref()) {
-                (Expr::Column(column), Expr::Literal(value, _)) if column.name == "window_start" => {
-                    (*op, micros(value))
-                }
-                (Expr::Literal(value, _), Expr::Column(column)) if column.name == "window_start" => {
+                (Expr::Column(column), Expr::Literal(value, _)) if column.name == name => (*op, micros(value)),
+                (Expr::Literal(value, _), Expr::Column(column)) if column.name == name => {
                     (op.swap().unwrap_or(*op), micros(value))
                 }
                 _ => return,
             };
             let Some(bound) = bound else { return };
             match op {
-                Operator::Gt => starts.start = starts.start.max(bound.saturating_add(1)),
-                Operator::GtEq => starts.start = starts.start.max(bound),
-                Operator::Lt => starts.end = starts.end.min(bound),
-                Operator::LtEq => starts.end = starts.end.min(bound.saturating_add(1)),
+                Operator::Gt => range.start = range.start.max(bound.saturating_add(1)),
+                Operator::GtEq => range.start = range.start.max(bound),
+                Operator::Lt => range.end = range.end.min(bound),
+                Operator::LtEq => range.end = range.end.min(bound.saturating_add(1)),
                 Operator::Eq => {
-                    *starts = starts.start.max(bound)..starts.end.min(bound.saturating_add(1));
+                    *range = range.start.max(bound)..range.end.min(bound.saturating_add(1));
                 }
                 _ => {}
             }
@@ -272,10 +270,10 @@ fn narrow(starts: &mut Range<i64>, filter: &Expr) {
         Expr::Between(between) if !between.negated => {
             if let (Expr::Column(column), Expr::Literal(low, _), Expr::Literal(high, _)) =
                 (between.expr.as_ref(), between.low.as_ref(), between.high.as_ref())
-                && column.name == "window_start"
+                && column.name == name
                 && let (Some(low), Some(high)) = (micros(low), micros(high))
             {
-                *starts = starts.start.max(low)..starts.end.min(high.saturating_add(1));
+                *range = range.start.max(low)..range.end.min(high.saturating_add(1));
             }
         }
         _ => {}

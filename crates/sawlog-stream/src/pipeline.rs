@@ -1,5 +1,6 @@
 //! The pipeline as its users see it: open, submit, view, flush, close.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use sawlog_core::alert::GroupState;
 use sawlog_core::anomaly::WatchCounts;
 use sawlog_core::ledger::Counts;
-use sawlog_core::rules::Rules;
+use sawlog_core::rules::{LookupCounts, Rules};
 use sawlog_core::schema::Table;
 use sawlog_core::sketch::Sketch;
 use sawlog_core::transform::TransformError;
@@ -207,6 +208,8 @@ struct Inner {
     room: Room,
     /// Why the last flush failed, if it did.
     flush_problem: Mutex<Option<String>>,
+    /// What the tables of users knew, by name.
+    lookups: Mutex<BTreeMap<String, LookupCounts>>,
 }
 
 impl Pipeline {
@@ -297,6 +300,7 @@ impl Pipeline {
             batch_sequence: AtomicU64::new(0),
             room,
             flush_problem: Mutex::new(None),
+            lookups: Mutex::default(),
         });
         let pipeline = Self::start(inner, applier, stored_ids);
         Ok((pipeline, summary))
@@ -470,6 +474,14 @@ impl Pipeline {
         self.inner.flusher.stored_ids().stats()
     }
 
+    /// What the tables of users knew of the events received since the start, by name. A replay after a restart counts
+    /// nothing: its events were counted when they came.
+    #[must_use]
+    pub fn lookup_stats(&self) -> Vec<(String, LookupCounts)> {
+        let lookups = self.inner.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        lookups.iter().map(|(name, counts)| (name.clone(), *counts)).collect()
+    }
+
     /// Memory of what is not in the stores yet, bytes: rows and bodies, also those on their way to the log and from it.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -556,9 +568,25 @@ impl Inner {
         // than the number wraps; the position in the log is what stores go by.
         let batch_id = format!("{receive_time:x}{:04x}", sequence & 0xffff);
         let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
+        let used = Arc::clone(&rules);
         let prepared =
             tokio::task::spawn_blocking(move || prepare::prepare(submission, batch_id, receive_time, &rules)).await;
-        prepared.map_err(|_| SubmitError::Stopped)?.map_err(|error| SubmitError::Unreadable(error.to_string()))
+        let prepared = prepared.map_err(|_| SubmitError::Stopped)?;
+        let prepared = prepared.map_err(|error| SubmitError::Unreadable(error.to_string()))?;
+        self.count_lookups(&used, &prepared.transformed.lookups);
+        Ok(prepared)
+    }
+
+    fn count_lookups(&self, rules: &Rules, counts: &[LookupCounts]) {
+        if counts.is_empty() {
+            return;
+        }
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, counts) in rules.user_tables().zip(counts) {
+            let sum = lookups.entry(name.to_owned()).or_default();
+            sum.matches += counts.matches;
+            sum.misses += counts.misses;
+        }
     }
 
     /// Appends to the log; once durable, the batch goes to the applier. Returns the log's answer.

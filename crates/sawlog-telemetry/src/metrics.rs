@@ -63,6 +63,12 @@ struct RollupLabels {
     rollup: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EnrichmentLabels {
+    table: String,
+    outcome: &'static str,
+}
+
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
@@ -90,6 +96,7 @@ pub struct Metrics {
     anomaly_refused: Counter<u64, AtomicU64>,
     alerts: Family<AlertLabels, Gauge<i64, AtomicI64>>,
     rules_reloads: Family<ReloadLabels, Counter>,
+    enrichment: Family<EnrichmentLabels, Counter>,
     upkeep: UpkeepMetrics,
 }
 
@@ -129,6 +136,7 @@ impl Default for Metrics {
             anomaly_refused: Counter::default(),
             alerts: Family::default(),
             rules_reloads: Family::default(),
+            enrichment: Family::default(),
             upkeep: UpkeepMetrics::default(),
         };
         let registry = &mut metrics.registry;
@@ -147,6 +155,8 @@ impl Default for Metrics {
         let registry = &mut metrics.registry;
         let reloads = metrics.rules_reloads.clone();
         registry.register("rules_reloads", "Changed rules by whether they were taken over", reloads);
+        let enrichment = metrics.enrichment.clone();
+        registry.register("enrichment", "Users looked up, by table and by whether it has them", enrichment);
         metrics.upkeep.register(registry);
         registry.register("hot_bytes", "Memory of what is not in files yet", metrics.memory_bytes.clone());
         registry.register("dedup_ids", "Ids in the store within the dedup window", metrics.dedup_ids.clone());
@@ -325,6 +335,13 @@ impl Metrics {
         raise(&self.rollup_other_events.get_or_create(&labels), other_events);
     }
 
+    /// Takes over how often a table of users was asked, and how often it had the user and had not.
+    pub fn set_enrichment(&self, table: &str, matches: u64, misses: u64) {
+        for (outcome, count) in [("match", matches), ("miss", misses)] {
+            raise(&self.enrichment.get_or_create(&EnrichmentLabels { table: table.to_owned(), outcome }), count);
+        }
+    }
+
     /// Counts a change of the rules that was taken over or refused.
     pub fn count_rules_reload(&self, is_taken: bool) {
         let result = if is_taken { "ok" } else { "error" };
@@ -355,8 +372,12 @@ mod tests {
         metrics.add_records("http", &Counts { received: 3, dead_lettered: 3, ..Counts::default() });
         metrics.set_log(5, 100, 2, 1);
         metrics.set_log(5, 100, 2, 1);
+        metrics.set_enrichment("crm", 2, 1);
+        metrics.set_enrichment("crm", 5, 1);
         let text = metrics.to_text();
         assert!(text.contains("sawlog_ingest_records_total{source=\"http\",outcome=\"dead_lettered\"} 3"), "{text}");
         assert!(text.contains("sawlog_wal_records_total 5"), "{text}");
+        assert!(text.contains("sawlog_enrichment_total{table=\"crm\",outcome=\"match\"} 5"), "{text}");
+        assert!(text.contains("sawlog_enrichment_total{table=\"crm\",outcome=\"miss\"} 1"), "{text}");
     }
 }

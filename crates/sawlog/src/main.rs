@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod config;
 mod data_dir;
+mod deploys_file;
 mod host_metrics;
 mod rules_files;
 mod rules_reload;

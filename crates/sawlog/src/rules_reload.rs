@@ -1,7 +1,7 @@
 //! Taking over changed rules without a restart.
 //!
-//! For: the configuration file and the lookup files of the rules, looked at every second and on SIGHUP. Rules that
-//! do not compile change nothing: the old ones stay and the mistakes are logged and counted. Not for: the other
+//! For: the configuration file, the files that rules name and the list of deploys, looked at every second and on SIGHUP.
+//! What has mistakes changes nothing: the old rules and deploys stay and the mistakes are logged and counted. Not for: the other
 //! settings, whose changes are named and wait for a restart. A batch is always transformed under one version of the
 //! rules, which stands in its rows and in the log.
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sawlog_core::rules::RulesConfig;
+use sawlog_query::QueryEngine;
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +19,8 @@ use tokio::sync::watch;
 
 use crate::cli::SettingsArgs;
 use crate::config::{Config, ConfigProblem, Loaded, Origin};
-use crate::rules_files::RulesFiles;
+use crate::deploys_file;
+use crate::rules_files::{RulesFiles, named_files};
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,9 @@ pub(crate) struct RulesReload {
     pub(crate) archive: Arc<RulesFiles>,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) queries: Arc<QueryEngine>,
+    /// The list of deploys that the server was started with.
+    pub(crate) deploys: Option<PathBuf>,
     /// The settings as last loaded.
     pub(crate) known: BTreeMap<String, (String, Origin)>,
 }
@@ -49,7 +54,8 @@ impl RulesReload {
                 continue;
             }
             seen = now;
-            if let Some(rules) = self.reload() {
+            // Files of millions of users take their time, which other tasks of this thread must not wait for.
+            if let Some(rules) = tokio::task::block_in_place(|| self.reload()) {
                 watched = self.watched(&rules);
                 seen = stamps(&watched);
             }
@@ -58,8 +64,8 @@ impl RulesReload {
 
     /// The files that rules are made of.
     fn watched(&self, rules: &RulesConfig) -> Vec<PathBuf> {
-        let lookups = rules.lookup.iter().map(|lookup| PathBuf::from(&lookup.file));
-        std::iter::once(self.settings.file()).chain(lookups).collect()
+        let named = named_files(rules).map(PathBuf::from);
+        std::iter::once(self.settings.file()).chain(named).chain(self.deploys.clone()).collect()
     }
 
     /// Loads the configuration anew; the rules in force from now on, unless they have mistakes.
@@ -76,11 +82,22 @@ impl RulesReload {
                     self.metrics.count_rules_reload(true);
                     self.pipeline.set_rules(rules);
                 }
+                if let Some(problem) = self.reload_deploys().err() {
+                    return self.refuse([problem]);
+                }
                 self.name_what_waits(&loaded);
                 Some(loaded.config.rules)
             }
             Err(error) => self.refuse([format!("{error:#}")]),
         }
+    }
+
+    fn reload_deploys(&self) -> Result<(), String> {
+        if let Some(path) = &self.deploys {
+            let deploys = deploys_file::read(path)?;
+            self.queries.set_deploys(&deploys).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     fn refuse(&self, problems: impl IntoIterator<Item = String>) -> Option<RulesConfig> {

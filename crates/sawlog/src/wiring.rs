@@ -25,6 +25,7 @@ use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
 use crate::config::{Config, HumanDuration, SourceConfig};
 use crate::data_dir::DataDir;
+use crate::deploys_file;
 use crate::rules_files::RulesFiles;
 use crate::shutdown::Stop;
 
@@ -74,6 +75,9 @@ impl Node {
         let source: Arc<dyn ViewSource> = Arc::clone(&pipeline) as Arc<dyn ViewSource>;
         let queries = QueryEngine::new(source, query_clock, Arc::clone(&jobs_disk), query_limits(config, &folder))
             .context("the query engine cannot start")?;
+        if let Some(path) = &config.deploys {
+            queries.set_deploys(&deploys_file::read(path).map_err(anyhow::Error::msg)?)?;
+        }
         let jobs = Arc::new(Jobs::new(
             sawlog_jobs::Stores {
                 tables: tables as Arc<dyn TableUpkeep>,

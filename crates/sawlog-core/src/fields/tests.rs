@@ -347,3 +347,32 @@ fn other_payloads_of_a_log_entry_are_kept_too() {
     check(r#"{"logName":"l","trace":"projects/p/traces/short"}"#, "logs @logName=s:l @trace=s:projects/p/traces/short");
     check(r#"{"trace":"4BF92F3577B34DA6A3CE929D0E0E4736"}"#, "logs trace_id=4bf92f3577b34da6a3ce929d0e0e4736");
 }
+
+#[test]
+fn segment_and_country_fill_their_columns_under_the_names_that_tools_use() {
+    for name in ["user_segment", "userSegment", "user.segment"] {
+        check(&format!(r#"{{"{name}":"gold"}}"#), "logs user_segment=gold");
+    }
+    for name in ["country", "country_code", "geo.country_iso_code", "client.geo.country_iso_code"] {
+        check(&format!(r#"{{"{name}":"DE"}}"#), "logs country=DE");
+    }
+    check(
+        r#"{"event":"buy","user_id":"u1","properties":{"country":"DE","segment":"gold"}}"#,
+        "activity event_name=buy user_id=u1 user_segment=gold country=DE",
+    );
+    check(
+        r#"{"metric":"m","value":1,"labels":{"country_code":"DE"}}"#,
+        "metrics metric_name=m metric_type=gauge value=1 value_int=1 @country=s:DE",
+    );
+}
+
+#[test]
+fn a_segment_is_the_users_only_beside_a_user_or_a_session() {
+    check(r#"{"segment":"000123.wal","message":"sealed"}"#, "logs message=sealed @segment=s:000123.wal");
+    check(r#"{"segment":"gold","labels":{"user_id":"u1"}}"#, "logs user_id=u1 user_segment=gold");
+    check(r#"{"labels":{"segment":"gold","session.id":"s1"}}"#, "logs session_id=s1 user_segment=gold");
+    check(
+        r#"{"user_id":"u1","segment":"gold","user_segment":"silver"}"#,
+        "logs user_id=u1 user_segment=silver @segment=s:gold",
+    );
+}

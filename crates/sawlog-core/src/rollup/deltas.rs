@@ -196,6 +196,7 @@ impl Run<'_> {
             ["severity_class", "http_method", "http_path", "user_id", "message"].map(|name| columns.text(name));
         let [duration, bytes] = ["duration_us", "response_bytes"].map(|name| columns.int64(name));
         let status = columns.int32("http_status");
+        let mut error = Vec::new();
         for (row, &time) in times.iter().enumerate() {
             let parts = [text(service, row), text(version, row), text(route, row)];
             let class = text(class, row);
@@ -218,9 +219,13 @@ impl Run<'_> {
             if class == Some("error")
                 && let Some(message) = text(message, row)
             {
-                let template = signature::template(message);
-                let value = parts[0].map_or_else(|| template.clone(), |service| format!("{service}: {template}"));
-                self.top("error", value.as_bytes(), time);
+                error.clear();
+                if let Some(service) = parts[0] {
+                    error.extend_from_slice(service.as_bytes());
+                    error.extend_from_slice(b": ");
+                }
+                signature::write_template(&mut error, message);
+                self.top("error", &error, time);
             }
         }
     }

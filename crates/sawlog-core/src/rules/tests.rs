@@ -1,5 +1,8 @@
 //! Rules, their mistakes, and what they do to rows.
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+
 use super::*;
 use crate::shown::{self, batch};
 use crate::transform::transform;
@@ -28,7 +31,7 @@ fn a_lookup_row_with_too_few_fields_is_a_mistake_with_its_place() {
     let compile = |text: &str| Rules::compile(&config, &|_| Ok(text.to_owned()));
     assert!(compile("id,segment\n1,gold\n\n2,\n\n").is_ok());
     let errors = compile("id,segment\n1,gold\n2\n").expect_err("a mistake");
-    assert_eq!(errors[0].place, "lookup \"user\", record 3 of file \"users.csv\"");
+    assert_eq!(errors[0].to_string(), "lookup \"user\", file \"users.csv\": line 3: it has 1 values, the header has 2");
 }
 
 #[test]
@@ -41,12 +44,6 @@ fn the_default_of_a_source_goes_before_the_default_of_all() {
     check("nginx", r#"{"message":"m"}"#, "logs service=web region=r message=m");
     check("http", r#"{"message":"m"}"#, "logs service=all region=r message=m");
     check("nginx", r#"{"message":"m","service":"own"}"#, "logs service=own region=r message=m");
-}
-
-#[test]
-fn csv_keeps_quoted_commas_and_line_breaks() {
-    let rows: Vec<_> = csv_records("a,b\r\n\"x,1\",\"say \"\"hi\"\"\nthere\"\n").collect();
-    assert_eq!(rows, [vec!["a", "b"], vec!["x,1", "say \"hi\"\nthere"]]);
 }
 
 /// Whether a filter of one condition, of the source `nginx` and the file `/var/log/a.log`, drops a record.
@@ -112,6 +109,7 @@ fn a_column_that_rules_cannot_see_is_a_mistake_with_a_remedy() {
         ("batch_id", "texts or numbers"),
         ("record_index", "texts or numbers"),
         ("rules_version", "texts or numbers"),
+        ("signature", "the message itself"),
     ] {
         let json = format!(
             r#"{{"filter":[{{"name":"f","where":[{{"field":"{field}","equals":"1"}}]}}],
@@ -174,6 +172,27 @@ fn redaction_at_the_transform_covers_every_text_of_a_row() {
     );
 }
 
+/// The column `signature` of the first log row.
+fn signature_of(rules: &Rules, body: &str) -> Option<String> {
+    let rows = transform(&batch(Format::Json, "test", body), rules).expect("a batch");
+    let column = rows.tables[Table::Logs as usize].column_by_name("signature").expect("a column");
+    let column = column.as_string::<i32>();
+    column.is_valid(0).then(|| column.value(0).to_owned())
+}
+
+#[test]
+fn the_signature_is_that_of_the_redacted_message() {
+    let redacting = shown::rules(r#"{"redact":[{"name":"x","pattern":"s3cret\\w+"}]}"#);
+    let digits = |message: &str| format!("{:016x}", crate::signature::signature(message));
+    let of = |rules: &Rules, message: &str| signature_of(rules, &format!(r#"{{"message":"{message}"}}"#));
+    assert_eq!(of(&redacting, "password s3cretA of 7"), Some(digits("password [x] of 9")));
+    assert_eq!(of(&Rules::none(), "password s3cretA of 7"), Some(digits("password s3cretA of 9")));
+    assert_eq!(signature_of(&Rules::none(), r#"{"level":"error"}"#), None, "no message, no signature");
+    let activity = r#"{"event":"e","user_id":"u","message":"m","kind":"activity"}"#;
+    let rows = transform(&batch(Format::Json, "test", activity), &Rules::none()).expect("a batch");
+    assert!(rows.tables[Table::Activity as usize].column_by_name("signature").is_none());
+}
+
 #[test]
 fn a_route_that_was_made_from_a_path_is_made_anew() {
     check_redacted(Format::Json, r#"{"path":"/a/s3cret/17"}"#, "logs http_path=/a/[x]/17 http_route=/a/[x]/{id}");
@@ -233,4 +252,90 @@ fn filters_and_lookups_see_the_text_before_redaction() {
     );
     let rows = transform(&batch(Format::Json, "test", r#"{"host":"s3cret"}"#), &rules).expect("a batch");
     assert_eq!(rows.counts.filtered, 1);
+}
+
+/// Rules with two tables of users, the second in `more.csv`, and further rules in JSON.
+fn with_users(first: &str, second: &str, more: &str) -> Rules {
+    let json = format!(r#"{{"users":[{{"name":"crm","file":"crm.csv"}},{{"name":"more","file":"more.csv"}}]{more}}}"#);
+    let config: RulesConfig = serde_json::from_str(&json).expect("rules");
+    let file = |path: &str| Ok(if path == "crm.csv" { first } else { second }.to_owned());
+    Rules::compile(&config, &file).expect("rules without mistakes")
+}
+
+const CRM: &str = "user_id,user_segment,country\nu1,gold,DE\nu2,silver,\n";
+const MORE: &str = "user_id,country\nu2,FR\nu3,US\n";
+
+#[track_caller]
+fn check_users(rules: &Rules, body: &str, row: &str, counts: [[u64; 2]; 2]) {
+    let rows = transform(&batch(Format::Json, "test", body), rules).expect("a batch");
+    assert_eq!(shown::show(&rows), row, "{body}");
+    let found: Vec<_> = rows.lookups.iter().map(|counts| [counts.matches, counts.misses]).collect();
+    assert_eq!(found, counts, "{body}");
+}
+
+#[test]
+fn tables_of_users_fill_what_an_event_does_not_say_and_are_counted() {
+    let rules = with_users(CRM, MORE, "");
+    assert_eq!(rules.user_tables().collect::<Vec<_>>(), ["crm", "more"]);
+    check_users(&rules, r#"{"user_id":"u1"}"#, "logs user_id=u1 user_segment=gold country=DE", [[1, 0], [0, 0]]);
+    check_users(&rules, r#"{"user_id":"u2"}"#, "logs user_id=u2 user_segment=silver country=FR", [[1, 0], [1, 0]]);
+    check_users(&rules, r#"{"user_id":"u3"}"#, "logs user_id=u3 country=US", [[0, 1], [1, 0]]);
+    check_users(&rules, r#"{"user_id":"u4"}"#, "logs user_id=u4", [[0, 1], [0, 1]]);
+    check_users(&rules, r#"{"message":"m"}"#, "logs message=m", [[0, 0], [0, 0]]);
+    let own = r#"{"user_id":"u1","country":"PL","segment":"own"}"#;
+    check_users(&rules, own, "logs user_id=u1 user_segment=own country=PL", [[0, 0], [0, 0]]);
+    let half = r#"{"event":"buy","user_id":"u1","properties":{"country":"PL"}}"#;
+    check_users(&rules, half, "activity event_name=buy user_id=u1 user_segment=gold country=PL", [[1, 0], [0, 0]]);
+    let metric = r#"{"metric":"m","value":1,"user_id":"u1"}"#;
+    let row = "metrics metric_name=m metric_type=gauge value=1 value_int=1 @user_id=s:u1";
+    check_users(&rules, metric, row, [[0, 0], [0, 0]]);
+}
+
+#[test]
+fn users_are_found_by_the_id_as_sent_whatever_the_transform_makes_of_it() {
+    let redact = r#","redact":[{"name":"user","pattern":"u[0-9]"}]"#;
+    let rules = with_users(CRM, MORE, redact);
+    check_users(&rules, r#"{"user_id":"u1"}"#, "logs user_id=[user] user_segment=gold country=DE", [[1, 0], [0, 0]]);
+    let redact = r#","redact":[{"name":"user","pattern":"u[0-9]","at":"receive"}]"#;
+    let rules = with_users("user_id,country\n[user],XX\n", MORE, redact);
+    let body = rules.redact_at_receive(Format::Json, br#"{"user_id":"u1"}"#).expect("it is redacted");
+    let body = std::str::from_utf8(&body).expect("text");
+    check_users(&rules, body, "logs user_id=[user] country=XX", [[1, 0], [0, 1]]);
+}
+
+#[test]
+fn filters_and_lookups_see_what_the_tables_of_users_know() {
+    let rules = with_users(CRM, MORE, r#","filter":[{"name":"f","where":[{"field":"user_segment","equals":"gold"}]}]"#);
+    let dropped = |body| transform(&batch(Format::Json, "test", body), &rules).expect("a batch").counts.filtered;
+    assert_eq!([dropped(r#"{"user_id":"u1"}"#), dropped(r#"{"user_id":"u2"}"#)], [1, 0]);
+}
+
+#[test]
+fn the_content_of_a_table_is_part_of_the_version_and_shared_between_versions() {
+    let (first, same) = (with_users(CRM, MORE, ""), with_users(CRM, MORE, ""));
+    let other = with_users(CRM, "user_id,country\nu2,FR\n", "");
+    assert_eq!(first.version(), same.version());
+    assert_ne!(first.version(), other.version());
+    let config: RulesConfig =
+        serde_json::from_str(r#"{"users":[{"name":"crm","file":"crm.csv"}],"defaults":{"service":"s"}}"#)
+            .expect("rules");
+    let others = [Arc::new(first)];
+    let next = Rules::compile_sharing(&config, &|_| Ok(CRM.to_owned()), &others).expect("rules");
+    assert!(Arc::ptr_eq(&next.users[0].table, &others[0].users[0].table));
+}
+
+#[test]
+fn a_bad_table_of_users_is_a_mistake_with_file_line_column_and_remedy() {
+    let config: RulesConfig =
+        serde_json::from_str(r#"{"users":[{"name":"crm","file":"crm.csv"},{"name":"crm","file":"b.csv"}]}"#)
+            .expect("rules");
+    let errors = Rules::compile(&config, &|_| Ok("user_id,country\nu1,DE\nu1,FR\n".to_owned())).expect_err("mistakes");
+    let texts: Vec<String> = errors.iter().map(RulesError::to_string).collect();
+    let expected = [
+        "users \"crm\", file \"crm.csv\": line 3, column user_id: user \"u1\" is in line 2 already",
+        "users \"crm\": the name is empty or that of another table",
+        "users \"crm\", file \"b.csv\": line 3, column user_id: user \"u1\" is in line 2 already",
+    ];
+    assert_eq!(texts, expected);
+    assert!(errors.iter().all(|error| !error.hint.is_empty()));
 }

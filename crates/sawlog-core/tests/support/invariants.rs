@@ -6,8 +6,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
 use sawlog_core::rollup::{Admission, Cell, Deltas, Rollup, RollupOptions, Width};
-use sawlog_core::rules::{RedactAt, RedactConfig, Rules, RulesConfig};
+use sawlog_core::rules::{RedactAt, RedactConfig, Rules, RulesConfig, UsersConfig};
 use sawlog_core::schema::Table;
+use sawlog_core::signature;
 use sawlog_core::transform::{Transformed, transform};
 
 /// 2026-11-24T03:00:00Z
@@ -19,7 +20,9 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
     config.defaults.environment = Some("test".to_owned());
     let (name, pattern) = ("digits".to_owned(), "[0-9]{3}".to_owned());
     config.redact.push(RedactConfig { name, pattern, replace: None, at: RedactAt::default() });
-    Rules::compile(&config, &|_| Err("there are no lookups".to_owned())).expect("the rules are right")
+    config.users.push(UsersConfig { name: "users".to_owned(), file: "users.csv".to_owned() });
+    Rules::compile(&config, &|_| Ok("user_id,user_segment,country\nu1,gold,DE\n7,,FR\n".to_owned()))
+        .expect("the rules are right")
 });
 
 fn run(format: Format, body: &[u8]) -> Option<Transformed> {
@@ -58,6 +61,7 @@ pub(crate) fn check(format: Format, body: &[u8]) {
     for table in [Table::Logs, Table::Metrics, Table::Activity] {
         check_redacted(&first.tables[table as usize]);
     }
+    check_signatures(&first.tables[Table::Logs as usize]);
     check_rollups(&first);
     if format.is_lines() && body.trim_ascii_start().first() != Some(&b'[') {
         check_neighbours(format, body, &first);
@@ -85,9 +89,17 @@ fn check_rollups(rows: &Transformed) {
     assert_eq!(log_count, rows.tables[Table::Logs as usize].num_rows() as u64);
 }
 
+/// A log row has a signature where it has a message, and it is that of the message in the row.
+fn check_signatures(logs: &RecordBatch) {
+    let column = |name: &str| logs.column_by_name(name).expect("a column").as_string::<i32>();
+    for (message, found) in column("message").iter().zip(column("signature")) {
+        assert_eq!(found, message.map(|message| format!("{:016x}", signature::signature(message))).as_deref());
+    }
+}
+
 /// No three digits in a row are left in what a sender wrote. The other texts are words of the program or of the batch.
 fn check_redacted(rows: &RecordBatch) {
-    const OTHERS: [&str; 5] = ["source", "format", "log_file", "batch_id", "temporality"];
+    const OTHERS: [&str; 6] = ["source", "format", "log_file", "batch_id", "temporality", "signature"];
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         let texts = match column.as_map_opt() {
             Some(map) => map.values().as_string_opt::<i32>(),

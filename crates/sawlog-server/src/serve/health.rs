@@ -58,6 +58,9 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: Head
             state.metrics.set_on_time_delay(name, micros / 1e6);
         }
     }
+    for (table, counts) in state.pipeline.lookup_stats() {
+        state.metrics.set_enrichment(&table, counts.matches, counts.misses);
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], state.metrics.to_text()).into_response()
 }

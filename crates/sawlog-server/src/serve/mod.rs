@@ -1,6 +1,7 @@
 //! Serving answers: SQL, health, metrics and the web page.
 
 mod alerts;
+mod deploys;
 mod health;
 mod search;
 mod sql;
@@ -33,6 +34,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/v1/sql", post(sql::post_sql))
         .route("/v1/search", post(search::post_search))
         .route("/v1/tail", get(tail::get_tail))
+        .route("/v1/deploys", get(deploys::get_deploys))
         .route("/v1/fields", get(search::get_fields))
         .route("/v1/users/{id}/timeline", get(users::get_timeline))
         .route("/v1/alerts", get(alerts::get_alerts))
@@ -60,6 +62,7 @@ async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Ne
         Some("/_bulk" | "/{index}/_bulk" | "/{index}/{kind}/_bulk") => "/_bulk",
         Some("/v1/search") => "/v1/search",
         Some("/v1/tail") => "/v1/tail",
+        Some("/v1/deploys") => "/v1/deploys",
         Some("/v1/fields") => "/v1/fields",
         Some("/v1/users/{id}/timeline") => "/v1/users/timeline",
         Some("/v1/alerts") => "/v1/alerts",

@@ -19,7 +19,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake_core::kernel::{Action, StructType, Transaction};
+use deltalake_core::kernel::{Action, StructField, StructType, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use sawlog_seams::warehouse::{StoredFile, StoredTable, TableSpec, Warehouse, WarehouseError};
@@ -146,8 +146,7 @@ impl OpenTable {
         operation: DeltaOperation,
         properties: CommitProperties,
     ) -> Result<(), WarehouseError> {
-        // Checkpoints and cleaning have their own time: their failure must not look like one of the commit.
-        let properties = properties.with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+        let properties = without_upkeep(properties);
         let snapshot = delta.snapshot().map_err(|error| self.failed("written", &error))?;
         self.is_unsure.store(true, Ordering::Release);
         let finalized = CommitBuilder::from(properties)
@@ -184,16 +183,35 @@ impl OpenTable {
     }
 }
 
+/// Checkpoints and cleaning have their own time: their failure must not look like one of the commit.
+fn without_upkeep(properties: CommitProperties) -> CommitProperties {
+    properties.with_create_checkpoint(false).with_cleanup_expired_logs(Some(false))
+}
+
 async fn load_or_create(spec: &TableSpec, root: &Path) -> Result<DeltaTable, DeltaTableError> {
     let url = Url::from_directory_path(root)
         .map_err(|()| DeltaTableError::InvalidTableLocation(format!("{} is no absolute path", root.display())))?;
     let store = Arc::new(SyncedFiles::at_root());
     let mut delta = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url).build()?;
     match delta.load().await {
-        Ok(()) => Ok(delta),
+        Ok(()) => with_new_columns(delta, spec).await,
         Err(DeltaTableError::NotATable(_)) => create(&delta, spec).await,
         Err(error) => Err(error),
     }
+}
+
+/// The table with the columns that an older build did not know. They are nullable, since the rows before have none.
+async fn with_new_columns(delta: DeltaTable, spec: &TableSpec) -> Result<DeltaTable, DeltaTableError> {
+    let known = delta.snapshot()?.schema();
+    let schema: StructType = spec.schema.as_ref().try_into_kernel()?;
+    let missing = schema.fields().filter(|field| known.field(field.name()).is_none());
+    let missing: Vec<StructField> = missing.map(|field| StructField { nullable: true, ..field.clone() }).collect();
+    if missing.is_empty() {
+        return Ok(delta);
+    }
+    let names: Vec<&str> = missing.iter().map(|field| field.name().as_str()).collect();
+    tracing::info!(table = spec.name, columns = names.join(", "), "the table gets new columns");
+    delta.add_columns().with_fields(missing).with_commit_properties(without_upkeep(CommitProperties::default())).await
 }
 
 async fn create(delta: &DeltaTable, spec: &TableSpec) -> Result<DeltaTable, DeltaTableError> {

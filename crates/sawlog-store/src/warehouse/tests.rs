@@ -78,6 +78,32 @@ async fn a_commit_whose_answer_was_lost_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_table_of_an_earlier_build_gets_the_columns_that_it_lacks() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats/tables-v1/logs");
+    for path in ["_delta_log/00000000000000000000.json", "_delta_log/00000000000000000001.json"]
+        .into_iter()
+        .chain(["event_date=2026-11-20/part-00000000000000000446.zstd.parquet"])
+    {
+        let target = folder.path().join("logs").join(path);
+        std::fs::create_dir_all(target.parent().expect("a folder")).expect("made");
+        std::fs::copy(fixture.join(path), target).expect("copied");
+    }
+    for _ in 0..2 {
+        let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+        let table = warehouse.table("logs").expect("the table is there").delta.lock().await;
+        assert_eq!(table.version(), Some(2), "the columns are added once");
+        let schema = table.snapshot().expect("loaded").schema();
+        for name in ["signature", "user_segment", "country"] {
+            assert!(schema.field(name).is_some_and(|field| field.nullable), "{name}");
+        }
+    }
+    let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+    warehouse.append("logs", logs(0..3), Position(500)).await.expect("appended");
+    assert_eq!((warehouse.committed("logs"), row_count(&warehouse)), (Position(500), 4));
+}
+
+#[tokio::test]
 async fn an_append_over_many_days_makes_one_file_a_day_in_order() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use sawlog_core::batch::{AgeLimits, Format};
@@ -12,7 +13,8 @@ use sawlog_core::ledger::Counts;
 use sawlog_core::time::to_rfc3339;
 use sawlog_generate::{Generator, Scenario};
 use sawlog_query::QueryEngine;
-use sawlog_seams::{Clock, SystemClock};
+use sawlog_seams::disk::write_atomic;
+use sawlog_seams::{Clock, RealDisk, SystemClock};
 use sawlog_stream::{AckLevel, Pipeline, Submission};
 
 use crate::cli::generate::PacedStream;
@@ -45,6 +47,11 @@ const JOURNAL_COMMAND: [&str; 8] =
 /// History before the live stream, so that no chart starts empty: an hour at ten records a second.
 const HISTORY_MICROS: i64 = 3_600_000_000;
 const HISTORY_RATE: f64 = 10.0;
+/// Country, segment and device of the generated users, the same in every demo.
+const USER_SEED: u64 = 2026;
+/// What the demo writes into its data folder: the users of the generated stream, and a configuration that names them.
+const USERS_FILE: &str = "demo-users.csv";
+const CONFIG_FILE: &str = "demo.toml";
 const QUESTIONS: [(&str, &str); 3] = [
     (
         "Which services have the most errors?",
@@ -78,11 +85,35 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let free =
         ["server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen"].map(free_port);
     settings.set = free.into_iter().chain(["log.level=warn".to_owned()]).chain(settings.set).collect();
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    // Who has a configuration decides alone what is looked up.
+    if !settings.file().exists() {
+        settings.config = Some(write_config(&config.data.folder)?);
+    }
     let rate = args.rate;
     serve::run_with(
         &settings,
         move |pipeline, queries, address| async move { fill(pipeline, queries, address, rate).await },
     )
+}
+
+/// The scenario of history and live stream.
+fn scenario() -> Scenario {
+    Scenario { user_seed: Some(USER_SEED), ..Scenario::demo() }
+}
+
+/// Writes the table of users, and a configuration by which the generated logs get their segments and countries.
+fn write_config(folder: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let folder = folder.canonicalize()?;
+    let (users, config) = (folder.join(USERS_FILE), folder.join(CONFIG_FILE));
+    write_atomic(&RealDisk, &users, &scenario().users_csv()?)?;
+    let path = toml::Value::String(users.display().to_string());
+    write_atomic(&RealDisk, &config, format!("[[rules.users]]\nname = \"demo\"\nfile = {path}\n").as_bytes())?;
+    Ok(config)
 }
 
 /// The usual port where it is free, else any.
@@ -102,7 +133,7 @@ async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: Strin
     println!("\nLoading:");
     let start = SystemClock::new().now_micros();
     load_logs(&pipeline, start).await?;
-    let scenario = Scenario { seed: start as u64, ..Scenario::demo() };
+    let scenario = Scenario { seed: start as u64, ..scenario() };
     let past = Scenario { events_per_second: HISTORY_RATE, start_micros: start - HISTORY_MICROS, ..scenario };
     let mut history = PacedStream::until(Generator::new(past)?, start);
     // Nothing of the past is late: it is loaded as a file would be.

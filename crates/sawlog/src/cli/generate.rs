@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use sawlog_core::ledger::Counts;
 use sawlog_core::time;
-use sawlog_generate::{Format, Generator, Mix, Scenario};
+use sawlog_generate::{Format, Generator, Mix, Scenario, ScenarioError};
 use sawlog_seams::{Clock, SystemClock};
 
 use crate::cli::runtime;
@@ -62,6 +62,9 @@ pub(crate) struct GenerateArgs {
     /// Leave `insert_id` out of the records.
     #[arg(long)]
     no_insert_ids: bool,
+    /// Print the users of the stream as CSV for `[[rules.users]]`, and no records.
+    #[arg(long, requires = "seed", conflicts_with = "url")]
+    users: bool,
     /// As fast as possible.
     #[arg(long)]
     no_pace: bool,
@@ -130,12 +133,12 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::from(2));
     };
+    if args.users {
+        return print_users(&args.scenario(start));
+    }
     let generator = match Generator::new(args.scenario(start)) {
         Ok(generator) => generator,
-        Err(error) => {
-            eprintln!("error: {error}\n  hint: {}", error.hint());
-            return Ok(ExitCode::from(2));
-        }
+        Err(error) => return Ok(refuse(&error)),
     };
     let mut stream = PacedStream::new(generator, start, !args.no_pace);
     stream.records_left = args.count.unwrap_or(u64::MAX);
@@ -188,6 +191,21 @@ fn report(total: &Counts) {
         "{} sent: {} stored, {} duplicate, {} filtered, {} dead-lettered, {} rejected",
         total.received, total.stored, total.duplicate, total.filtered, total.dead_lettered, total.rejected
     );
+}
+
+fn print_users(scenario: &Scenario) -> anyhow::Result<ExitCode> {
+    match scenario.users_csv() {
+        Ok(table) => {
+            std::io::stdout().write_all(&table)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Ok(refuse(&error)),
+    }
+}
+
+fn refuse(error: &ScenarioError) -> ExitCode {
+    eprintln!("error: {error}\n  hint: {}", error.hint());
+    ExitCode::from(2)
 }
 
 /// A generated stream, handed out in batches when their time has come.

@@ -82,6 +82,8 @@ where
         archive: Arc::clone(&node.rules),
         pipeline: Arc::clone(&node.pipeline),
         metrics,
+        queries: Arc::clone(&node.queries),
+        deploys: config.deploys.clone(),
         known: loaded.settings.clone(),
     };
     tasks.spawn(reload.run(config.rules.clone(), stopped.clone()));

@@ -13,7 +13,7 @@ mod verdicts;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sawlog_core::rules::{Rules, RulesConfig};
@@ -28,6 +28,8 @@ use values::FromSetting;
 use sawlog_core::alert::Rule;
 use sawlog_core::anomaly::WatchOptions;
 
+use crate::deploys_file;
+use crate::rules_files::read_text;
 use crate::tail::Tail;
 
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) host_metrics: HostMetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) rules: RulesConfig,
+    /// The list of deploys; `None`: none.
+    pub(crate) deploys: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -281,7 +285,7 @@ impl Reader {
         let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
         let log = (self.get("log.level"), self.get("log.format"));
-        let rules = self.rules();
+        let (rules, deploys) = (self.rules(), self.deploys());
         self.check_ranges();
         Some(Config {
             data: DataConfig { folder: data.0?, free_min: data.1? },
@@ -310,6 +314,7 @@ impl Reader {
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
             log: LogConfig { level: log.0?, format: log.1? },
             rules: rules?,
+            deploys: deploys?,
         })
     }
 
@@ -494,9 +499,19 @@ impl Reader {
         }
     }
 
+    /// Reads the list of deploys to find its mistakes.
+    fn deploys(&mut self) -> Option<Option<PathBuf>> {
+        const KEY: &str = "deploys.file";
+        let values::MaybePath(path) = self.get(KEY)?;
+        if let Some(Err(problem)) = path.as_ref().map(|path| deploys_file::read(path)) {
+            self.note(KEY, &problem, "correct the file; its columns are in docs/guides/enrichment.md");
+        }
+        Some(path)
+    }
+
     /// Compiles the rules to find the mistakes that types cannot tell.
     fn compile(&mut self, rules: &RulesConfig) {
-        let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let read = |path: &str| read_text(Path::new(path));
         for error in Rules::compile(rules, &read).err().unwrap_or_default() {
             self.problems.push(ConfigProblem {
                 origin: self.layered.rules.origin(RULES).to_string(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use sawlog_core::rules::{
     ConditionConfig, DefaultsConfig, FilterConfig, LookupConfig, RedactAt, RedactConfig, RulesConfig,
-    SourceDefaultsConfig,
+    SourceDefaultsConfig, UsersConfig,
 };
 use toml::{Table, Value};
 
@@ -53,6 +53,7 @@ fn complete() -> RulesConfig {
             region: some(),
             by_source: BTreeMap::from([(ANY_NAME.to_owned(), of_source)]),
         },
+        users: vec![UsersConfig { name: text(), file: text() }],
         lookup: vec![LookupConfig { name: text(), file: text(), key: text(), field: text() }],
     }
 }

@@ -37,6 +37,10 @@ pub(crate) struct Past(pub(crate) Option<HumanDuration>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MaybeAddress(pub(crate) Option<SocketAddr>);
 
+/// A path, or none where the setting is `"off"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MaybePath(pub(crate) Option<PathBuf>);
+
 /// A type that a setting can have.
 pub(crate) trait FromSetting: Sized {
     /// Reads a value; on failure says what it should have been. Environment and flags give everything as text.
@@ -150,6 +154,15 @@ impl FromSetting for MaybeAddress {
 impl FromSetting for PathBuf {
     fn from_setting(value: &Value) -> Result<Self, &'static str> {
         value.as_str().filter(|text| !text.is_empty()).map(Self::from).ok_or("path")
+    }
+}
+
+impl FromSetting for MaybePath {
+    fn from_setting(value: &Value) -> Result<Self, &'static str> {
+        if value.as_str() == Some("off") {
+            return Ok(Self(None));
+        }
+        PathBuf::from_setting(value).map(|path| Self(Some(path))).map_err(|_| "path, or \"off\"")
     }
 }
 

@@ -5,6 +5,7 @@
 
 import uPlot from 'uplot';
 
+import type { PlotFrame } from './chart_marks';
 import { formatSeconds, type TimeZoneName } from './format';
 
 export interface ChartSeries {
@@ -60,6 +61,7 @@ export interface PlotContext {
   readonly syncKey: string;
   readonly shape: () => ChartShape;
   readonly onCursor: (index: number | null) => void;
+  readonly onDraw: (frame: PlotFrame) => void;
   readonly onZoom: ((fromSeconds: number, toSeconds: number) => void) | undefined;
 }
 
@@ -94,6 +96,7 @@ export function plotOptions(series: readonly ChartSeries[], context: PlotContext
     ],
     series: [{}, ...drawn.map((one) => plotSeries(one, context))],
     hooks: {
+      draw: [(plot) => context.onDraw(frameOf(plot))],
       setCursor: [(plot) => context.onCursor(plot.cursor.idx ?? null)],
       setSelect: [
         (plot) => {
@@ -105,6 +108,13 @@ export function plotOptions(series: readonly ChartSeries[], context: PlotContext
       ],
     },
   };
+}
+
+/** uPlot counts in pixels of the canvas. */
+function frameOf(plot: uPlot): PlotFrame {
+  const { left, top, width, height } = plot.bbox;
+  const ratio = uPlot.pxRatio;
+  return { left: left / ratio, top: top / ratio, width: width / ratio, height: height / ratio };
 }
 
 function plotSeries(one: ChartSeries, context: PlotContext): uPlot.Series {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
+import { groupMarks, groupText, labelsByBin } from './chart_marks';
 import { stack, timeLabel, toPlotData } from './chart_options';
 import { formatMicros, formatPercent, formatShort, formatSpan, formatTime, fromInputTime, toInputTime } from './format';
 import { splitByTerms } from './highlight';
@@ -26,6 +27,17 @@ describe('charts', () => {
   });
   test('lines keep their gaps', () => expect(toPlotData([0, 1], series, () => false, false)).toEqual([[0, 1], [1, null], [2, 3]]));
   test('a hidden series takes no place in the stack', () => expect(toPlotData([0, 1], series, (label) => label === 'a', true)).toEqual([[0, 1], [2, 3], [0, 0]]));
+});
+
+describe('marks', () => {
+  const mark = (seconds: number): { seconds: number; label: string } => ({ seconds, label: `m${seconds}` });
+  test('stand where their time is, and together where they are close', () => {
+    const frame = { left: 50, top: 8, width: 200, height: 100 };
+    const groups = groupMarks([mark(150), mark(100), mark(103), mark(99), mark(201), mark(200)], 100, 200, frame);
+    expect(groups).toEqual([{ x: 50, labels: ['m100', 'm103'] }, { x: 150, labels: ['m150'] }, { x: 250, labels: ['m200'] }]);
+  });
+  test('a crowd is counted', () => expect(groupText(Array.from({ length: 11 }, (_, index) => String(index))).split('\n')).toHaveLength(9));
+  test('each is in the row of its bin', () => expect(labelsByBin([mark(60), mark(61), mark(500)], [60, 120, 180])).toEqual(['m60; m61', '', 'm500']));
 });
 
 describe('highlight', () => {
