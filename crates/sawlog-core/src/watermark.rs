@@ -6,14 +6,15 @@
 //!   for all others.
 //! - A source from which nothing came for the idle timeout holds nobody up. With no source left the watermark follows
 //!   receive time, less the idle timeout and the bound.
-//! - Sources that load history (files with no lower bound of age) neither hold up nor advance it.
+//! - Sources that load history (files with no lower bound of age) neither advance it nor hold up others. While some is
+//!   loaded and no other source is active it stays: what is loaded is complete when loading has paused for the idle timeout.
 //! - A watermark never goes back. Time is the receive time of the log, never a clock: a replay gives the same watermarks.
 
 use std::collections::BTreeMap;
 
 use crate::varint;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Sources that are told apart; more share one watermark under [`OTHER_SOURCES`].
 pub const SOURCES_MAX: usize = 1_000;
 /// Name that further sources share.
@@ -43,6 +44,8 @@ pub struct Watermarks {
     /// Latest receive time.
     now: i64,
     combined: i64,
+    /// Receive time of the last batch of history.
+    last_history: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ impl Watermarks {
     /// Watermarks before any event.
     #[must_use]
     pub const fn new(options: WatermarkOptions) -> Self {
-        Self { options, sources: BTreeMap::new(), now: i64::MIN, combined: i64::MIN }
+        Self { options, sources: BTreeMap::new(), now: i64::MIN, combined: i64::MIN, last_history: i64::MIN }
     }
 
     /// The watermark of all sources together; `i64::MIN` before the first event.
@@ -101,6 +104,12 @@ impl Watermarks {
         self.advance(receive_time)
     }
 
+    /// Takes in a batch of history. Returns the watermark of all sources.
+    pub fn observe_history(&mut self, receive_time: i64) -> i64 {
+        self.last_history = self.last_history.max(receive_time);
+        self.advance(receive_time)
+    }
+
     /// Lets receive time go on without a batch. Returns the watermark of all sources.
     pub fn advance(&mut self, receive_time: i64) -> i64 {
         self.combined = self.at(receive_time);
@@ -114,7 +123,9 @@ impl Watermarks {
         let WatermarkOptions { out_of_orderness, idle_timeout } = self.options;
         let idle_before = self.now.max(receive_time).saturating_sub(idle_timeout);
         let active = self.sources.values().filter(|mark| mark.last_seen > idle_before).map(|mark| mark.watermark).min();
-        let candidate = active.unwrap_or_else(|| idle_before.saturating_sub(out_of_orderness));
+        let quiet =
+            if self.last_history > idle_before { i64::MIN } else { idle_before.saturating_sub(out_of_orderness) };
+        let candidate = active.unwrap_or(quiet);
         self.combined.max(candidate)
     }
 
@@ -131,7 +142,8 @@ impl Watermarks {
         self.sources.iter().map(one).collect()
     }
 
-    /// The watermarks as bytes: version, receive time, combined watermark, then each source with its name and times.
+    /// The watermarks as bytes: version, receive time, combined watermark, number of sources, each with its name and times,
+    /// then the time of the last history.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -144,6 +156,7 @@ impl Watermarks {
             varint::write_signed(&mut out, mark.watermark);
             varint::write_signed(&mut out, mark.last_seen);
         }
+        varint::write_signed(&mut out, self.last_history);
         out
     }
 
@@ -156,7 +169,10 @@ impl Watermarks {
     }
 
     fn read(options: WatermarkOptions, bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(&[VERSION])?;
+        let (&version, mut rest) = bytes.split_first()?;
+        if !(1..=VERSION).contains(&version) {
+            return None;
+        }
         let (now, combined) = (varint::read_signed(&mut rest)?, varint::read_signed(&mut rest)?);
         let count = varint::read(&mut rest)?;
         let mut sources = BTreeMap::new();
@@ -169,7 +185,9 @@ impl Watermarks {
                 SourceMark { watermark: varint::read_signed(&mut rest)?, last_seen: varint::read_signed(&mut rest)? };
             sources.insert(name, mark);
         }
-        rest.is_empty().then_some(Self { options, sources, now, combined })
+        // Version 1 did not know of history.
+        let last_history = if version == 1 { i64::MIN } else { varint::read_signed(&mut rest)? };
+        rest.is_empty().then_some(Self { options, sources, now, combined, last_history })
     }
 }
 
@@ -210,6 +228,26 @@ mod tests {
         assert_eq!(watermarks.advance(200 * SECOND), 165 * SECOND);
         assert!(watermarks.sources()[0].is_idle);
         assert_eq!(watermarks.observe("a", 201 * SECOND, Some(150 * SECOND)), 165 * SECOND, "it never goes back");
+    }
+
+    #[test]
+    fn what_is_loaded_is_complete_when_loading_has_paused() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        assert_eq!(watermarks.observe_history(100 * SECOND), i64::MIN);
+        assert_eq!(watermarks.advance(129 * SECOND), i64::MIN);
+        assert_eq!(watermarks.advance(130 * SECOND), 95 * SECOND);
+        assert_eq!(watermarks.observe_history(200 * SECOND), 95 * SECOND, "it stays");
+        assert_eq!(watermarks.observe("a", 201 * SECOND, Some(201 * SECOND)), 196 * SECOND, "and holds up nobody");
+        let bytes = watermarks.to_bytes();
+        assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(watermarks));
+    }
+
+    #[test]
+    fn bytes_of_version_1_are_read() {
+        let mut bytes = Watermarks::new(OPTIONS).to_bytes();
+        bytes.truncate(bytes.len() - 10);
+        bytes[0] = 1;
+        assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(Watermarks::new(OPTIONS)));
     }
 
     #[test]

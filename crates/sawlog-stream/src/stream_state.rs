@@ -218,7 +218,7 @@ impl StreamState {
             self.note_windows(event_times(&tables[table as usize]).unwrap_or_default());
         }
         if is_history {
-            self.watermarks.advance(frame.receive_time);
+            self.watermarks.observe_history(frame.receive_time);
         } else {
             self.watermarks.observe(&frame.source, frame.receive_time, newest);
         }
