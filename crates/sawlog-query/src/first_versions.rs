@@ -128,6 +128,7 @@ mod tests {
     use proptest::prelude::*;
     use sawlog_seams::Position;
     use sawlog_seams::serving::{MemoryServing, Mutation, ServingStore};
+    use sawlog_seams::view::SessionRules;
 
     use super::*;
 
@@ -143,7 +144,14 @@ mod tests {
             Mutation { family: Family::of_width(width), key, value: Some(Vec::new()) }
         };
         store.apply(cells.iter().map(cell).collect(), Position(1)).expect("applied");
-        View { tables: HashMap::new(), hot_rollups: Vec::new(), serving: store.snapshot(), watermark: 0 }
+        View {
+            tables: HashMap::new(),
+            hot_rollups: Vec::new(),
+            hot_sessions: Vec::new(),
+            session_rules: SessionRules::default(),
+            serving: store.snapshot(),
+            watermark: 0,
+        }
     }
 
     fn names(times: &[(&str, &str, i64)]) -> BTreeMap<Name, i64> {

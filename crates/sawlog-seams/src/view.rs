@@ -57,6 +57,13 @@ pub struct SessionRules {
     pub lateness: i64,
 }
 
+impl Default for SessionRules {
+    /// Sessions as by default, events at most an hour late.
+    fn default() -> Self {
+        Self { options: SessionOptions::default(), lateness: 3_600_000_000 }
+    }
+}
+
 /// Events of sessions since the last flush.
 pub trait HotSessions: Send + Sync {
     /// Adds the chains of all users, or of one, to `into`.
