@@ -1,6 +1,6 @@
 //! From cells of windows to events: each kind of rule, late data, restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::cast::AsArray;
 use proptest::prelude::*;
@@ -386,15 +386,28 @@ fn mistakes_name_rule_field_and_remedy() {
     assert_eq!(errors[0].to_string(), "alert \"rule\", name: another rule has it");
 }
 
+#[derive(serde::Deserialize)]
+struct Examples {
+    alerts: Vec<AlertConfig>,
+}
+
 #[test]
-fn rules_are_read_as_they_are_written() {
-    let text = r#"{"name":"slow","kind":"threshold","column":"duration_p99_us","value":1000000,"where":{"service":"check*"},
-        "group-by":["service"],"width":"1m","for":"3m","resolve-after":"5m","severity":"critical","labels":{"team":"shop"}}"#;
-    let config: AlertConfig = serde_json::from_str(text).expect("a rule");
-    let rules = Rule::compile(std::slice::from_ref(&config)).expect("a rule");
-    assert_eq!((rules[0].name(), rules[0].width(), rules[0].severity()), ("slow", Width::Minute, Severity::Critical));
-    assert_eq!((config.held.as_deref(), config.labels["team"].as_str()), (Some("3m"), "shop"));
-    assert!(serde_json::from_str::<AlertConfig>(r#"{"name":"a","colum":"x"}"#).is_err(), "unknown fields are refused");
+fn the_examples_of_the_documentation_are_rules() {
+    let text = include_str!("../../../../docs/concepts/alerts.md");
+    let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let configs: Vec<AlertConfig> =
+        blocks.flat_map(|block| toml::from_str::<Examples>(block).expect("an example").alerts).collect();
+    let rules = Rule::compile(&configs).expect("rules without mistakes");
+    let kinds: BTreeSet<&str> = configs.iter().map(|config| config.kind.as_str()).collect();
+    assert_eq!(kinds.len(), 5, "each kind has an example");
+    assert_eq!(
+        (rules[0].name(), rules[0].width(), rules[0].severity()),
+        ("checkout-slow", Width::Minute, Severity::Critical)
+    );
+    assert!(
+        toml::from_str::<Examples>("[[alerts]]\nname = \"a\"\ncolum = \"x\"").is_err(),
+        "unknown fields are refused"
+    );
 }
 
 #[test]
