@@ -175,10 +175,9 @@ impl Run<'_> {
             State::Firing => Change::Firing,
             State::Resolved => Change::Resolved,
         };
-        let fired_at = self.groups.groups.get(key).and_then(|group| group.phase.fired_at);
         let episode = match step.state {
-            State::Firing => Some(Episode { fired_at: step.window_end, resolved_at: None }),
-            State::Resolved => fired_at.map(|fired_at| Episode { fired_at, resolved_at: Some(step.window_end) }),
+            State::Firing => step.fired_at.map(|fired_at| Episode { fired_at, resolved_at: None }),
+            State::Resolved => step.fired_at.map(|fired_at| Episode { fired_at, resolved_at: Some(step.window_end) }),
             State::Inactive | State::Pending => None,
         };
         let reason = reason::of_verdict(&self.groups.rule, &step.verdict);

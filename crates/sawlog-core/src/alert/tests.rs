@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::anomaly::{Scope, Scored, Series, Signal};
-use crate::rollup::{Activity, Cell, Metric, PaneView, Requests, Rollup, Sample, Width};
+use crate::rollup::{Activity, Cell, Metric, OTHER, PaneView, Requests, Rollup, Sample, Width};
 use crate::window::Window;
 
 const MINUTE: i64 = 60_000_000;
@@ -100,6 +100,19 @@ fn a_ratio_is_pending_then_fires_and_is_resolved() {
 }
 
 #[test]
+fn a_firing_ends_before_the_next_begins_also_over_windows_that_are_left_out() {
+    let mut alerts = alerts(ratio());
+    let bad = vec![requests("shop", 10, 10, 1.0)];
+    let events: Vec<_> = [0, 5].into_iter().flat_map(|index| complete(&mut alerts, index, &bad)).collect();
+    let expected = [
+        ("firing", "firing", 0, Some(0), None),
+        ("resolved", "resolved", 1, Some(0), Some(1)),
+        ("firing", "firing", 5, Some(5), None),
+    ];
+    assert_eq!(told(&events), expected);
+}
+
+#[test]
 fn few_records_say_nothing() {
     let rule = AlertConfig { min_count: Some(50), ..ratio() };
     assert_eq!(run(&mut alerts(rule), &[Some(requests("shop", 49, 49, 1.0))]), []);
@@ -129,7 +142,7 @@ fn a_threshold_is_on_merged_cells_of_a_group_that_matches() {
 fn silence_fires_for_groups_that_were_there_until_they_are_back_or_forgotten() {
     let rule = AlertConfig { group_by: vec!["service".to_owned()], held: Some("3m".to_owned()), ..config("silence") };
     let mut alerts = alerts(rule);
-    let both = vec![requests("a", 1, 0, 1.0), requests("b", 1, 0, 1.0)];
+    let both = vec![requests("a", 1, 0, 1.0), requests("b", 1, 0, 1.0), requests(OTHER, 1, 0, 1.0)];
     assert_eq!(complete(&mut alerts, 0, &both), []);
     let only_a = |alerts: &mut Alerts, index| complete(alerts, index, &vec![requests("a", 1, 0, 1.0)]);
     let events: Vec<_> = (1..6).flat_map(|index| only_a(&mut alerts, index)).collect();

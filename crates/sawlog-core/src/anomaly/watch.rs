@@ -39,7 +39,7 @@ pub struct WatchOptions {
     pub width: Width,
     /// Score from which something is an anomaly, 0 to 1.
     pub threshold: f64,
-    /// Most series.
+    /// Most series; each takes about 5 kB of memory, and half of that when stored.
     pub series_max: usize,
     /// Empty windows from which a silence is told.
     pub silence_windows: u32,
