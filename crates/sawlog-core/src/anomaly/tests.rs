@@ -304,6 +304,28 @@ fn series_are_bounded_and_the_least_recent_gives_its_place() {
     assert!(watch.counts().series == 3);
 }
 
+#[test]
+fn routes_are_bounded_and_the_busiest_are_known() {
+    let mut watch = Watch::new(WatchOptions::default());
+    let cells = |from: u64| -> Cells {
+        let one = |route: u64| {
+            let cell = Requests { count: route + 1, ..Requests::default() };
+            (Rollup::Requests, texts(["a", "", &format!("/{route}")]), Cell::Requests(Box::new(cell)))
+        };
+        (from..from + 6_000).map(one).collect()
+    };
+    let mut changed = |index: i64, from: u64| {
+        complete(&mut watch, index, &cells(from));
+        let taken = watch.changed_since_last_take();
+        let routes: Vec<_> = taken.into_iter().filter(|cell| cell.key[0] == b'l').collect();
+        let removed = routes.iter().filter(|cell| cell.value.is_none()).count();
+        (routes.len() - removed, removed)
+    };
+    assert_eq!(changed(0, 0), (5_000, 0), "the thousand rarest are not known");
+    assert_eq!(changed(1, 100), (5_000, 0), "nobody gives up its place at once");
+    assert_eq!(changed(12, 3_000), (5_000, 2_000), "who has not come for ten windows does");
+}
+
 fn rebuilt(watch: &Watch) -> Watch {
     let cells = watch.to_cells();
     let cells = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
