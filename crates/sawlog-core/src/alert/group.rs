@@ -29,6 +29,8 @@ pub(super) struct Group {
 pub(super) struct Step {
     pub(super) state: State,
     pub(super) window_end: i64,
+    /// End of the window in which the firing began that goes on or ends then.
+    pub(super) fired_at: Option<i64>,
     pub(super) verdict: Verdict,
 }
 
@@ -138,7 +140,7 @@ fn run(rule: &Rule, inputs: &Inputs, phase: &mut Phase, from: i64, until: i64, m
         let verdict = judge(rule, inputs, start);
         let window_end = start.saturating_add(width);
         if let Some(state) = phase.advance(window_end, verdict.holds, rule.held_min, rule.clear_min) {
-            each(Step { state, window_end, verdict });
+            each(Step { state, window_end, fired_at: phase.fired_at, verdict });
         }
         start = window_end;
         // Over a stretch without data nothing changes once nothing is being waited for.

@@ -50,6 +50,14 @@ impl Input {
         }
     }
 
+    /// Adds a cell of the same window and group.
+    pub(super) fn add_pane(&mut self, rule: &Rule, pane: &PaneView<'_>) {
+        match self {
+            Self::Cell(_, mine) => mine.merge(pane.cell),
+            _ => self.merge(&Self::of_pane(rule, pane)),
+        }
+    }
+
     pub(super) fn of_series(scored: &Scored) -> Self {
         Self::Score(scored.score, scored.reason.clone().unwrap_or_default())
     }

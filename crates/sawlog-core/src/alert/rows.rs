@@ -1,6 +1,6 @@
 //! Alert events as rows.
 //!
-//! For: the one definition of the columns of `alerts`. A row is named by rule, group and sequence: one that comes again
+//! For: the one definition of the columns of `alert_events`. A row is named by rule, group and sequence: one that comes again
 //! is the same. Not for: sending them.
 
 use std::sync::{Arc, LazyLock};
@@ -16,7 +16,7 @@ use crate::schema::{PARTITION_COLUMN, text_map_type, time_type};
 
 const DAY: i64 = 86_400_000_000;
 
-/// Columns of `alerts`: one row for each event.
+/// Columns of `alert_events`: one row for each event.
 #[must_use]
 pub fn alert_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

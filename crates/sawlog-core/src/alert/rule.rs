@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::column::Column;
 use crate::anomaly::{Series, Signal};
 use crate::glob;
-use crate::rollup::{PaneView, Rollup, Width};
+use crate::rollup::{OTHER, PaneView, Rollup, Width};
 
 /// How much an alert matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -177,7 +177,10 @@ impl Rule {
         if self.rollup != Some(pane.rollup) {
             return None;
         }
-        self.group(|name| pane.part(name))
+        let group = self.group(|name| pane.part(name))?;
+        // Which keys are counted together beyond the limit of series changes: that there are none means nothing.
+        let is_of_others = group.iter().any(|value| value.as_deref() == Some(OTHER));
+        (self.condition != Condition::Silence || !is_of_others).then_some(group)
     }
 
     /// Whether cells of a key are in a group.

@@ -50,7 +50,11 @@ impl Run<'_> {
         let mut inputs = self.inputs_of_panes(panes);
         for found in scored {
             if let Some(key) = self.groups.rule.group_of_series(&found.series) {
-                add_input(&mut inputs, key, Input::of_series(found));
+                let input = Input::of_series(found);
+                match inputs.get_mut(&key) {
+                    Some(mine) => mine.merge(&input),
+                    None => _ = inputs.insert(key, input),
+                }
             }
         }
         self.add(window, &inputs);
@@ -67,16 +71,19 @@ impl Run<'_> {
     }
 
     fn inputs_of_panes(&self, panes: &[PaneView<'_>]) -> BTreeMap<GroupKey, Input> {
-        let mut inputs = BTreeMap::new();
+        let rule = &self.groups.rule;
+        let mut inputs: BTreeMap<GroupKey, Input> = BTreeMap::new();
         for pane in panes {
-            if let Some(key) = self.groups.rule.group_of_pane(pane) {
-                add_input(&mut inputs, key, Input::of_pane(&self.groups.rule, pane));
+            let Some(key) = rule.group_of_pane(pane) else { continue };
+            match inputs.get_mut(&key) {
+                Some(mine) => mine.add_pane(rule, pane),
+                None => _ = inputs.insert(key, Input::of_pane(rule, pane)),
             }
         }
         inputs
     }
 
-    /// Adds what groups have in a window; gives those for which there was room.
+    /// Adds what groups have in a window, as far as there is room for them.
     fn add(&mut self, window: Window, inputs: &BTreeMap<GroupKey, Input>) {
         let name = &self.groups.rule.name;
         for (key, input) in inputs {
@@ -175,10 +182,9 @@ impl Run<'_> {
             State::Firing => Change::Firing,
             State::Resolved => Change::Resolved,
         };
-        let fired_at = self.groups.groups.get(key).and_then(|group| group.phase.fired_at);
         let episode = match step.state {
-            State::Firing => Some(Episode { fired_at: step.window_end, resolved_at: None }),
-            State::Resolved => fired_at.map(|fired_at| Episode { fired_at, resolved_at: Some(step.window_end) }),
+            State::Firing => step.fired_at.map(|fired_at| Episode { fired_at, resolved_at: None }),
+            State::Resolved => step.fired_at.map(|fired_at| Episode { fired_at, resolved_at: Some(step.window_end) }),
             State::Inactive | State::Pending => None,
         };
         let reason = reason::of_verdict(&self.groups.rule, &step.verdict);
@@ -256,13 +262,6 @@ impl Run<'_> {
             labels: rule.labels.clone(),
             description: rule.description.clone(),
         });
-    }
-}
-
-fn add_input(inputs: &mut BTreeMap<GroupKey, Input>, key: GroupKey, input: Input) {
-    match inputs.get_mut(&key) {
-        Some(mine) => mine.merge(&input),
-        None => _ = inputs.insert(key, input),
     }
 }
 

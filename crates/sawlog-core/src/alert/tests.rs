@@ -1,13 +1,13 @@
 //! From cells of windows to events: each kind of rule, late data, restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::cast::AsArray;
 use proptest::prelude::*;
 
 use super::*;
 use crate::anomaly::{Scope, Scored, Series, Signal};
-use crate::rollup::{Activity, Cell, Metric, PaneView, Requests, Rollup, Sample, Width};
+use crate::rollup::{Activity, Cell, Metric, OTHER, PaneView, Requests, Rollup, Sample, Width};
 use crate::window::Window;
 
 const MINUTE: i64 = 60_000_000;
@@ -100,6 +100,19 @@ fn a_ratio_is_pending_then_fires_and_is_resolved() {
 }
 
 #[test]
+fn a_firing_ends_before_the_next_begins_also_over_windows_that_are_left_out() {
+    let mut alerts = alerts(ratio());
+    let bad = vec![requests("shop", 10, 10, 1.0)];
+    let events: Vec<_> = [0, 5].into_iter().flat_map(|index| complete(&mut alerts, index, &bad)).collect();
+    let expected = [
+        ("firing", "firing", 0, Some(0), None),
+        ("resolved", "resolved", 1, Some(0), Some(1)),
+        ("firing", "firing", 5, Some(5), None),
+    ];
+    assert_eq!(told(&events), expected);
+}
+
+#[test]
 fn few_records_say_nothing() {
     let rule = AlertConfig { min_count: Some(50), ..ratio() };
     assert_eq!(run(&mut alerts(rule), &[Some(requests("shop", 49, 49, 1.0))]), []);
@@ -129,7 +142,7 @@ fn a_threshold_is_on_merged_cells_of_a_group_that_matches() {
 fn silence_fires_for_groups_that_were_there_until_they_are_back_or_forgotten() {
     let rule = AlertConfig { group_by: vec!["service".to_owned()], held: Some("3m".to_owned()), ..config("silence") };
     let mut alerts = alerts(rule);
-    let both = vec![requests("a", 1, 0, 1.0), requests("b", 1, 0, 1.0)];
+    let both = vec![requests("a", 1, 0, 1.0), requests("b", 1, 0, 1.0), requests(OTHER, 1, 0, 1.0)];
     assert_eq!(complete(&mut alerts, 0, &both), []);
     let only_a = |alerts: &mut Alerts, index| complete(alerts, index, &vec![requests("a", 1, 0, 1.0)]);
     let events: Vec<_> = (1..6).flat_map(|index| only_a(&mut alerts, index)).collect();
@@ -386,15 +399,28 @@ fn mistakes_name_rule_field_and_remedy() {
     assert_eq!(errors[0].to_string(), "alert \"rule\", name: another rule has it");
 }
 
+#[derive(serde::Deserialize)]
+struct Examples {
+    alerts: Vec<AlertConfig>,
+}
+
 #[test]
-fn rules_are_read_as_they_are_written() {
-    let text = r#"{"name":"slow","kind":"threshold","column":"duration_p99_us","value":1000000,"where":{"service":"check*"},
-        "group-by":["service"],"width":"1m","for":"3m","resolve-after":"5m","severity":"critical","labels":{"team":"shop"}}"#;
-    let config: AlertConfig = serde_json::from_str(text).expect("a rule");
-    let rules = Rule::compile(std::slice::from_ref(&config)).expect("a rule");
-    assert_eq!((rules[0].name(), rules[0].width(), rules[0].severity()), ("slow", Width::Minute, Severity::Critical));
-    assert_eq!((config.held.as_deref(), config.labels["team"].as_str()), (Some("3m"), "shop"));
-    assert!(serde_json::from_str::<AlertConfig>(r#"{"name":"a","colum":"x"}"#).is_err(), "unknown fields are refused");
+fn the_examples_of_the_documentation_are_rules() {
+    let text = include_str!("../../../../docs/concepts/alerts.md");
+    let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let configs: Vec<AlertConfig> =
+        blocks.flat_map(|block| toml::from_str::<Examples>(block).expect("an example").alerts).collect();
+    let rules = Rule::compile(&configs).expect("rules without mistakes");
+    let kinds: BTreeSet<&str> = configs.iter().map(|config| config.kind.as_str()).collect();
+    assert_eq!(kinds.len(), 5, "each kind has an example");
+    assert_eq!(
+        (rules[0].name(), rules[0].width(), rules[0].severity()),
+        ("checkout-slow", Width::Minute, Severity::Critical)
+    );
+    assert!(
+        toml::from_str::<Examples>("[[alerts]]\nname = \"a\"\ncolum = \"x\"").is_err(),
+        "unknown fields are refused"
+    );
 }
 
 #[test]

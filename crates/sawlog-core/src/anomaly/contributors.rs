@@ -72,6 +72,10 @@ impl Measures {
         }
     }
 
+    pub(super) const fn records(&self) -> f64 {
+        self.records
+    }
+
     fn each(&mut self, other: &Self, change: impl Fn(&mut f64, f64)) {
         change(&mut self.records, other.records);
         change(&mut self.errors, other.errors);

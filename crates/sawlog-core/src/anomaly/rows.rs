@@ -1,6 +1,6 @@
 //! What a watch says, as rows.
 //!
-//! For: the one definition of the columns of `anomalies`. Not for: which rows are kept. What is not known is null, never
+//! For: the one definition of the columns of `anomaly_scores`. Not for: which rows are kept. What is not known is null, never
 //! 0: a silence has no value.
 
 use std::sync::{Arc, LazyLock};
@@ -16,7 +16,7 @@ use crate::schema::{PARTITION_COLUMN, list_item, time_type};
 
 const DAY: i64 = 86_400_000_000;
 
-/// Columns of `anomalies`: one row for each series and window.
+/// Columns of `anomaly_scores`: one row for each series and window.
 #[must_use]
 pub fn anomaly_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -136,19 +136,19 @@ fn is_of(found: &Scored, signal: Signal, service: &str) -> bool {
 const DAY: i64 = 1_440;
 
 #[test]
-fn days_of_seasonal_noise_give_few_false_alarms() {
-    // 17 series of minutes over 3 days, five times: 255 days of a series. The memory that falls back every 700 minutes
-    // is no noise.
-    let (mut alarms, mut series_days) = (0, 0);
-    for seed in 1..=5 {
+fn days_of_seasonal_noise_give_few_false_alarms_and_none_after_the_first() {
+    // With seeds that the threshold was not chosen on. The memory that falls back every 700 minutes is no noise.
+    let (mut alarms, mut series_days) = (Vec::new(), 0);
+    for seed in 101..=110 {
         let (mut watch, mut chance) = (Watch::new(WatchOptions::default()), Chance(seed));
-        let found = run(&mut watch, &mut chance, 0..3 * DAY, usual);
-        alarms +=
-            found.iter().filter(|found| found.series.metric_name.as_deref() != Some("process.memory.usage")).count();
-        series_days += watch.counts().series * 3;
+        let mut found = run(&mut watch, &mut chance, 0..3 * DAY, usual);
+        found.retain(|found| found.series.metric_name.as_deref() != Some("process.memory.usage"));
+        alarms.extend(found);
+        series_days += (watch.counts().series - 1) * 3;
     }
-    assert_eq!(series_days, 255);
-    assert!(alarms <= 3, "{alarms} false alarms in {series_days} days of a series");
+    assert_eq!(series_days, 480);
+    assert!(alarms.len() <= 4, "{} false alarms in {series_days} days of a series", alarms.len());
+    assert!(alarms.iter().all(|found| found.window.start < window(DAY).start), "{alarms:?}");
 }
 
 #[test]
@@ -302,6 +302,28 @@ fn series_are_bounded_and_the_least_recent_gives_its_place() {
         "a has not come for ten windows, c not for long enough"
     );
     assert!(watch.counts().series == 3);
+}
+
+#[test]
+fn routes_are_bounded_and_the_busiest_are_known() {
+    let mut watch = Watch::new(WatchOptions::default());
+    let cells = |from: u64| -> Cells {
+        let one = |route: u64| {
+            let cell = Requests { count: route + 1, ..Requests::default() };
+            (Rollup::Requests, texts(["a", "", &format!("/{route}")]), Cell::Requests(Box::new(cell)))
+        };
+        (from..from + 6_000).map(one).collect()
+    };
+    let mut changed = |index: i64, from: u64| {
+        complete(&mut watch, index, &cells(from));
+        let taken = watch.changed_since_last_take();
+        let routes: Vec<_> = taken.into_iter().filter(|cell| cell.key[0] == b'l').collect();
+        let removed = routes.iter().filter(|cell| cell.value.is_none()).count();
+        (routes.len() - removed, removed)
+    };
+    assert_eq!(changed(0, 0), (5_000, 0), "the thousand rarest are not known");
+    assert_eq!(changed(1, 100), (5_000, 0), "nobody gives up its place at once");
+    assert_eq!(changed(12, 3_000), (5_000, 2_000), "who has not come for ten windows does");
 }
 
 fn rebuilt(watch: &Watch) -> Watch {

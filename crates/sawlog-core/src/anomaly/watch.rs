@@ -39,7 +39,7 @@ pub struct WatchOptions {
     pub width: Width,
     /// Score from which something is an anomaly, 0 to 1.
     pub threshold: f64,
-    /// Most series.
+    /// Most series; each takes about 5 kB of memory, and half of that when stored.
     pub series_max: usize,
     /// Empty windows from which a silence is told.
     pub silence_windows: u32,
@@ -287,7 +287,9 @@ impl Watch {
             let is_service = found.series.scope == Scope::Service;
             let is_meant = |leaf: &Leaf| !is_service || leaf[0] == found.series.service;
             let absent = self.leaves.keys().filter(|leaf| !actual.contains_key(*leaf));
-            let all = actual.keys().chain(absent).filter(|leaf| is_meant(leaf));
+            // One that is new is compared, unless it is unknown for want of room.
+            let is_known = |leaf: &Leaf| self.leaves.len() < LEAVES_MAX || self.leaves.contains_key(leaf);
+            let all = actual.keys().filter(|leaf| is_known(leaf)).chain(absent).filter(|leaf| is_meant(leaf));
             let compared: Vec<Compared<'_>> = all
                 .map(|leaf| Compared {
                     leaf,
@@ -297,26 +299,36 @@ impl Watch {
                 .collect();
             found.contributors = contributors(found.series.signal, is_service, &compared);
         }
-        for (leaf, measures) in actual {
-            self.changed.insert(leaf_key(&leaf));
-            self.leaves.entry(leaf).or_insert_with(|| Usual::new(index)).add(index, &measures);
-        }
-        self.forget_leaves(index);
+        self.learn_leaves(index, actual);
     }
 
-    /// Leaves that have not come for a day of minutes, and the oldest when they are too many.
-    fn forget_leaves(&mut self, index: i64) {
-        let mut old: Vec<Leaf> = Vec::new();
-        if self.leaves.len() > LEAVES_MAX {
-            let mut by_age: Vec<_> = self.leaves.iter().map(|(leaf, usual)| (usual.last(), leaf)).collect();
-            by_age.sort_unstable();
-            old.extend(by_age.iter().take(self.leaves.len() - LEAVES_MAX).map(|(_, leaf)| (*leaf).clone()));
+    /// Takes on what leaves have in a window. When they are too many, those with the most records are known, and the others
+    /// explain nothing.
+    fn learn_leaves(&mut self, index: i64, actual: BTreeMap<Leaf, Measures>) {
+        let mut new = Vec::new();
+        for (leaf, measures) in actual {
+            match self.leaves.get_mut(&leaf) {
+                Some(usual) => {
+                    usual.add(index, &measures);
+                    self.changed.insert(leaf_key(&leaf));
+                }
+                None => new.push((leaf, measures)),
+            }
         }
-        let is_old = |usual: &Usual| index.saturating_sub(usual.last()) > SILENCE_TOLD_MAX;
-        old.extend(self.leaves.iter().filter(|(_, usual)| is_old(usual)).map(|(leaf, _)| leaf.clone()));
+        let is_full = self.leaves.len() + new.len() > LEAVES_MAX;
+        let kept_for = if is_full { ACTIVE_WINDOWS } else { SILENCE_TOLD_MAX };
+        let is_old = |usual: &Usual| index.saturating_sub(usual.last()) > kept_for;
+        let old: Vec<Leaf> =
+            self.leaves.iter().filter(|(_, usual)| is_old(usual)).map(|(leaf, _)| leaf.clone()).collect();
         for leaf in old {
             self.leaves.remove(&leaf);
             self.changed.insert(leaf_key(&leaf));
+        }
+        new.sort_by(|a, b| b.1.records().total_cmp(&a.1.records()));
+        new.truncate(LEAVES_MAX.saturating_sub(self.leaves.len()));
+        for (leaf, measures) in new {
+            self.changed.insert(leaf_key(&leaf));
+            self.leaves.entry(leaf).or_insert_with(|| Usual::new(index)).add(index, &measures);
         }
     }
 
