@@ -9,6 +9,9 @@
 //! - **Small changes do not matter**: a score is multiplied by the size of the change over the least that matters, if
 //!   that is below 1: a percentage point of errors, a fifth of a rate or a latency, a millisecond, a twentieth of a metric;
 //!   and for counted things three standard errors of a count by chance (Poisson).
+//! - **Many errors at once are told at once**: a ratio above the expected band and three times the usual one scores at least
+//!   1 − e^(−x/2.5), where x = n·KL(ratio ‖ usual) bounds the probability of so many errors by chance (Chernoff: e^(−x)),
+//!   from x = 20 on and after an hour of minutes. The detector alone needs several windows: it knows no counts.
 //! - **What goes on stays an anomaly**: the score is the larger of the detector's, which is low for what was just reported,
 //!   and of the least of the last three without regard to that. Noise is rarely surprising three times in a row.
 
@@ -28,6 +31,12 @@ const PRIOR_RECORDS: f64 = 20.0;
 /// Larger numbers of either sign are as good as these.
 const VALUE_MAX: f64 = 1e30;
 const STANDARD_ERRORS: f64 = 3.0;
+/// Windows after which the usual ratio is known.
+const USUAL_KNOWN_AFTER: f64 = 60.0;
+/// How far a ratio must be above the usual one to be told at once, and the least evidence for it.
+const AT_ONCE_FACTOR: f64 = 3.0;
+const EVIDENCE_MIN: f64 = 20.0;
+const EVIDENCE_SCALE: f64 = 2.5;
 /// Readings in a row for which something must be surprising to stay an anomaly.
 const PERSISTENT: usize = 3;
 
@@ -94,6 +103,17 @@ impl Pulled {
         ((pulled * (self.records + self.prior) - self.prior * self.usual) / self.records).clamp(0.0, 1.0)
     }
 
+    /// How much so many errors speak against chance: the negative logarithm of a bound on their probability. 0 unless the
+    /// ratio is far above the usual one.
+    fn evidence(&self, ratio: f64) -> f64 {
+        let usual = self.usual.clamp(1.0 / (self.prior + self.records), 1.0);
+        if ratio <= AT_ONCE_FACTOR * usual {
+            return 0.0;
+        }
+        let part = |share: f64, usual: f64| if share > 0.0 { share * (share / usual).ln() } else { 0.0 };
+        self.records * (part(ratio, usual) + part(1.0 - ratio, 1.0 - usual))
+    }
+
     /// Standard error of the pulled ratio by chance.
     fn standard_error(&self) -> f64 {
         // Where no error was ever seen one may still come by chance.
@@ -131,10 +151,16 @@ impl Watched {
             Reading::Ratio { errors, records } => {
                 let (errors, records) = (errors as f64, records as f64);
                 let pulled = self.usual.pull(errors, records);
+                let is_known = self.usual.windows >= USUAL_KNOWN_AFTER;
                 self.usual.add(errors, records);
-                let (verdict, view_score) = self.step(signal, pulled.value, window, pulled.standard_error())?;
+                let (verdict, mut score) = self.step(signal, pulled.value, window, pulled.standard_error())?;
                 let expected = (pulled.plain(verdict.low), pulled.plain(verdict.high));
-                Some(Judged { value: errors / records, expected, score: view_score, view: verdict.view })
+                let value = errors / records;
+                let evidence = pulled.evidence(value);
+                if is_known && evidence >= EVIDENCE_MIN && value > expected.1 {
+                    score = score.max(1.0 - (-evidence / EVIDENCE_SCALE).exp());
+                }
+                Some(Judged { value, expected, score, view: verdict.view })
             }
         }
     }
@@ -253,6 +279,20 @@ mod tests {
         assert!(one.score < 0.9 && many.score > 0.97, "{one:?} {many:?}");
         assert_eq!((one.value, many.value), (0.5, 0.4));
         assert!(one.expected.1 > 0.3 && many.expected.1 < 0.03, "few records leave much open: {one:?} {many:?}");
+    }
+
+    #[test]
+    fn many_errors_at_once_are_told_in_their_first_window() {
+        let mut watched = Watched::new(window(0));
+        for index in 0..300i64 {
+            let reading = Reading::Ratio { errors: u64::from(index % 3 == 0) + u64::from(index % 7 == 0), records: 60 };
+            watched.judge(Signal::ErrorRatio, reading, 0, window(index));
+        }
+        let score = |errors| {
+            let reading = Reading::Ratio { errors, records: 60 };
+            watched.clone().judge(Signal::ErrorRatio, reading, 0, window(300)).map(|judged| judged.score)
+        };
+        assert!(score(15) > Some(0.999) && score(4) < Some(0.97), "{:?} {:?}", score(15), score(4));
     }
 
     #[test]
