@@ -26,10 +26,9 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionContext;
 use sawlog_core::deploys::{Deploy, EVENT_NAMES};
 use sawlog_core::schema::time_type;
-use sawlog_seams::view::View;
 
 use crate::engine::{QueryEngine, QueryError, QueryResult, explain};
-use crate::first_versions::{FirstVersion, first_versions};
+use crate::first_versions::{FirstVersion, Rollups, first_versions};
 use crate::rollup_table::narrow;
 
 /// Name of the table.
@@ -99,7 +98,7 @@ pub(crate) struct DeploysTable {
     pub(crate) logs: Arc<dyn TableProvider>,
     pub(crate) activity: Arc<dyn TableProvider>,
     pub(crate) listed: RecordBatch,
-    pub(crate) view: View,
+    pub(crate) rollups: Rollups,
 }
 
 impl fmt::Debug for DeploysTable {
@@ -140,7 +139,7 @@ impl DeploysTable {
 
     /// First versions that nobody announced.
     fn unannounced(&self, announced: LogicalPlanBuilder) -> Result<LogicalPlanBuilder> {
-        let first = provider_as_source(Arc::new(FirstVersionsTable(self.view.clone())));
+        let first = provider_as_source(Arc::new(FirstVersionsTable(self.rollups.clone())));
         let is_near =
             col("first.earliest").lt_eq(col("announced.time")).and(col("announced.time").lt_eq(col("first.latest")));
         let keys = ["service", "service_version"];
@@ -199,7 +198,7 @@ impl TableProvider for DeploysTable {
 }
 
 /// First versions, with the range of time in which an announcement is one of theirs.
-struct FirstVersionsTable(View);
+struct FirstVersionsTable(Rollups);
 
 static FIRST_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
@@ -242,7 +241,7 @@ impl TableProvider for FirstVersionsTable {
     }
 }
 
-struct FirstVersionsPart(View);
+struct FirstVersionsPart(Rollups);
 
 impl fmt::Debug for FirstVersionsPart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,9 +255,10 @@ impl PartitionStream for FirstVersionsPart {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let view = self.0.clone();
+        let rollups = self.0.clone();
         let found = futures::stream::once(async move {
-            let versions = first_versions(&view).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            let versions =
+                first_versions(&rollups).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
             Ok(first_rows(&versions)?)
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&FIRST_SCHEMA), found))

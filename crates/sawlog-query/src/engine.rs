@@ -33,6 +33,7 @@ use tokio::sync::Semaphore;
 
 use crate::deploys::{self, DEPLOYS_TABLE, DeploysTable};
 use crate::filter::SearchFunction;
+use crate::first_versions::Rollups;
 use crate::functions::{sketch_merge, sketch_quantile};
 use crate::give_way::GiveWay;
 use crate::guard;
@@ -494,7 +495,7 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
     }
     if let (Some(logs), Some(activity)) = (tables.get("logs"), tables.get("activity")) {
         let (logs, activity) = (Arc::clone(logs), Arc::clone(activity));
-        let deploys = DeploysTable { logs, activity, listed: listed_deploys.clone(), view: view.clone() };
+        let deploys = DeploysTable { logs, activity, listed: listed_deploys.clone(), rollups: Rollups::of(view) };
         context.register_table(DEPLOYS_TABLE, Arc::new(deploys))?;
     }
     context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));

@@ -9,11 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use sawlog_core::rollup::{self, OTHER, Rollup, Width};
 use sawlog_core::rowkey;
-use sawlog_seams::serving::{Family, ServingError};
-use sawlog_seams::view::View;
+use sawlog_seams::serving::{Family, ServingError, ServingSnapshot};
+use sawlog_seams::view::{HotRollups, View};
 
 /// What a service reports so soon after its first record was there before.
 const SETTLING_MICROS: i64 = 120_000_000;
@@ -21,6 +22,19 @@ const SETTLING_MICROS: i64 = 120_000_000;
 const BEHIND_SERIES: [u8; 9] = [0xff; 9];
 /// Series that are looked at before others get their turn.
 const SERIES_AT_ONCE: usize = 64;
+
+/// The rollups of a view.
+#[derive(Clone)]
+pub(crate) struct Rollups {
+    hot: Vec<Arc<dyn HotRollups>>,
+    serving: Arc<dyn ServingSnapshot>,
+}
+
+impl Rollups {
+    pub(crate) fn of(view: &View) -> Self {
+        Self { hot: view.hot_rollups.clone(), serving: Arc::clone(&view.serving) }
+    }
+}
 
 /// A version of a service that was not there from the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +49,9 @@ pub(crate) struct FirstVersion {
 type Name = (String, String);
 
 /// All versions but the first of each service, in the order of service and version.
-pub(crate) async fn first_versions(view: &View) -> Result<Vec<FirstVersion>, ServingError> {
-    let hours = first_windows(view, Width::Hour).await?;
-    let minutes = first_windows(view, Width::Minute).await?;
+pub(crate) async fn first_versions(rollups: &Rollups) -> Result<Vec<FirstVersion>, ServingError> {
+    let hours = first_windows(rollups, Width::Hour).await?;
+    let minutes = first_windows(rollups, Width::Minute).await?;
     Ok(without_beginnings(&hours, &minutes))
 }
 
@@ -60,24 +74,24 @@ fn without_beginnings(hours: &BTreeMap<Name, i64>, minutes: &BTreeMap<Name, i64>
 }
 
 /// The start of the oldest window of each version, in windows of a width.
-async fn first_windows(view: &View, width: Width) -> Result<BTreeMap<Name, i64>, ServingError> {
+async fn first_windows(rollups: &Rollups, width: Width) -> Result<BTreeMap<Name, i64>, ServingError> {
     let mut found: BTreeMap<Name, i64> = BTreeMap::new();
     let mut note = |key: &[u8], time: i64| {
         if let Some(name) = name_of(key) {
             found.entry(name).and_modify(|first| *first = (*first).min(time)).or_insert(time);
         }
     };
-    for source in &view.hot_rollups {
+    for source in &rollups.hot {
         for (key, _) in source.cells(Rollup::Requests, width, i64::MIN..i64::MAX) {
             note(&key, rowkey::time_of(&key).unwrap_or(i64::MAX));
         }
     }
     let (mut start, end) = rowkey::range_of(Rollup::Requests.byte());
     for series in 1usize.. {
-        let Some(key) = next_key(view, width, &start, &end)? else { break };
+        let Some(key) = next_key(rollups, width, &start, &end)? else { break };
         let prefix = rollup::prefix_of(&key);
         if let Some(newest) = rowkey::time_of(&key) {
-            note(&key, oldest_window(view, width, prefix, newest)?);
+            note(&key, oldest_window(rollups, width, prefix, newest)?);
         }
         start = [prefix, &BEHIND_SERIES].concat();
         if series.is_multiple_of(SERIES_AT_ONCE) {
@@ -96,9 +110,9 @@ fn name_of(key: &[u8]) -> Option<Name> {
 }
 
 /// The first key at or behind a place.
-fn next_key(view: &View, width: Width, start: &[u8], end: &[u8]) -> Result<Option<Vec<u8>>, ServingError> {
+fn next_key(rollups: &Rollups, width: Width, start: &[u8], end: &[u8]) -> Result<Option<Vec<u8>>, ServingError> {
     let mut found = None;
-    view.serving.scan_each(Family::of_width(width), start, Some(end), &mut |key, _| {
+    rollups.serving.scan_each(Family::of_width(width), start, Some(end), &mut |key, _| {
         found = Some(key.to_vec());
         ControlFlow::Break(())
     })?;
@@ -107,12 +121,12 @@ fn next_key(view: &View, width: Width, start: &[u8], end: &[u8]) -> Result<Optio
 
 /// The start of a series' oldest window. Keys are ordered by time, newest first: steps back double as long as they find
 /// something, then they halve.
-fn oldest_window(view: &View, width: Width, prefix: &[u8], newest: i64) -> Result<i64, ServingError> {
+fn oldest_window(rollups: &Rollups, width: Width, prefix: &[u8], newest: i64) -> Result<i64, ServingError> {
     let end = [prefix, &BEHIND_SERIES].concat();
     let (mut oldest, mut step, mut is_growing) = (newest, width.micros(), true);
     while step >= width.micros() {
         let older = rollup::with_time(prefix, oldest.saturating_sub(step));
-        match next_key(view, width, &older, &end)?.as_deref().and_then(rowkey::time_of) {
+        match next_key(rollups, width, &older, &end)?.as_deref().and_then(rowkey::time_of) {
             Some(time) => oldest = time,
             None => is_growing = false,
         }
@@ -123,12 +137,10 @@ fn oldest_window(view: &View, width: Width, prefix: &[u8], newest: i64) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashMap};
 
     use proptest::prelude::*;
     use sawlog_seams::Position;
     use sawlog_seams::serving::{MemoryServing, Mutation, ServingStore};
-    use sawlog_seams::view::SessionRules;
 
     use super::*;
 
@@ -136,7 +148,7 @@ mod tests {
     const MINUTE: i64 = 60_000_000;
 
     /// A store with a cell for each service, version, route and start of a window.
-    fn view(width: Width, cells: &[(&str, &str, &str, i64)]) -> View {
+    fn stored(width: Width, cells: &[(&str, &str, &str, i64)]) -> Rollups {
         let store = MemoryServing::default();
         let cell = |(service, version, route, time): &(&str, &str, &str, i64)| {
             let mut key = Vec::new();
@@ -144,14 +156,7 @@ mod tests {
             Mutation { family: Family::of_width(width), key, value: Some(Vec::new()) }
         };
         store.apply(cells.iter().map(cell).collect(), Position(1)).expect("applied");
-        View {
-            tables: HashMap::new(),
-            hot_rollups: Vec::new(),
-            hot_sessions: Vec::new(),
-            session_rules: SessionRules::default(),
-            serving: store.snapshot(),
-            watermark: 0,
-        }
+        Rollups { hot: Vec::new(), serving: store.snapshot() }
     }
 
     fn names(times: &[(&str, &str, i64)]) -> BTreeMap<Name, i64> {
@@ -192,7 +197,7 @@ mod tests {
                 let first = expected.entry(((*service).to_owned(), (*version).to_owned())).or_insert(*time);
                 *first = (*first).min(*time);
             }
-            let found = futures::executor::block_on(first_windows(&view(Width::Hour, &cells), Width::Hour));
+            let found = futures::executor::block_on(first_windows(&stored(Width::Hour, &cells), Width::Hour));
             prop_assert_eq!(found.expect("read"), expected);
         }
     }

@@ -5,8 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, RecordBatch, StringArray, new_null_array};
-use arrow_array::{Int32Array, Int64Array, TimestampMicrosecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, RecordBatch, StringArray, new_empty_array};
+use arrow_array::{
+    Float64Array, Int32Array, Int64Array, ListArray, MapArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::DataType;
 use async_trait::async_trait;
 use sawlog_core::schema::{PARTITION_COLUMN, Table};
@@ -56,7 +60,7 @@ const LOGS: &str = "logs";
 /// A day, as days since the epoch.
 const DAY: i32 = 20_781;
 
-/// Rows of a table, one for each name and day: the name is in every text column, the rest is null or zero.
+/// Rows of a table, one for each name and day: the name is in every text column, lists and maps are empty.
 #[must_use]
 pub fn rows(table: &str, values: &[(String, i32)]) -> RecordBatch {
     let spec = TableSpec::all().into_iter().find(|spec| spec.name == table).expect("a table of every deployment");
@@ -76,6 +80,15 @@ fn column(data_type: &DataType, values: &[(String, i32)]) -> ArrayRef {
         DataType::Timestamp(..) => {
             let times = values.iter().map(|(_, day)| i64::from(*day) * DAY_MICROS + 1);
             Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
+        }
+        DataType::Float64 => Arc::new(Float64Array::from(vec![7.5; values.len()])),
+        DataType::List(element) => {
+            let (offsets, empty) = (OffsetBuffer::new_zeroed(values.len()), new_empty_array(element.data_type()));
+            Arc::new(ListArray::new(Arc::clone(element), offsets, empty, None))
+        }
+        DataType::Map(entries, is_sorted) => {
+            let (offsets, empty) = (OffsetBuffer::new_zeroed(values.len()), new_empty_array(entries.data_type()));
+            Arc::new(MapArray::new(Arc::clone(entries), offsets, empty.as_struct().clone(), None, *is_sorted))
         }
         other => new_null_array(other, values.len()),
     }
