@@ -65,7 +65,7 @@ def test_the_demo_answers_three_questions_and_stops_cleanly(data: Path, taken_po
         assert status == 200 and b"<html" in page
         late = f"{binary()} query --url {opened[1]} --format csv 'SELECT max(late) FROM sawlog_ledger'"
         lines = subprocess.run(late, shell=True, capture_output=True, timeout=60, check=True).stdout.split()
-        assert int(lines[1]) < 20, "the hour of history is in the rollups; of the live stream a few events come late on purpose"
+        assert int(lines[1]) < 20, "the history is in the rollups; of the live stream a few events come late on purpose"
         known = "SELECT count(*), count(user_segment), count(country) FROM logs WHERE user_id IS NOT NULL AND source = 'generate'"
         query = [binary(), "query", "--url", opened[1], "--format", "csv", known]
         lines = subprocess.run(query, capture_output=True, timeout=60, check=True).stdout.split()

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,12 +11,12 @@ use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::Counts;
 use sawlog_core::time::to_rfc3339;
 use sawlog_generate::{Generator, Scenario};
-use sawlog_query::QueryEngine;
 use sawlog_seams::disk::write_atomic;
 use sawlog_seams::{Clock, RealDisk, SystemClock};
 use sawlog_stream::{AckLevel, Pipeline, Submission};
 
 use crate::cli::generate::PacedStream;
+use crate::cli::serve::Beside;
 use crate::cli::{SettingsArgs, ingest, query, serve};
 
 /// A small log of an invented shop, so that there is something on a machine without logs.
@@ -44,9 +43,8 @@ const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 /// The newest entries of the journal as syslog, as many as are read within seconds; a stop waits for this program.
 const JOURNAL_COMMAND: [&str; 8] =
     ["timeout", "--foreground", "5", "journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=20000"];
-/// History before the live stream, so that no chart starts empty: an hour at ten records a second.
-const HISTORY_MICROS: i64 = 3_600_000_000;
-const HISTORY_RATE: f64 = 10.0;
+/// History before the live stream, so that no chart starts empty and the detectors know what is usual.
+const HISTORY_MICROS: i64 = 4 * 3_600_000_000;
 /// Country, segment and device of the generated users, the same in every demo.
 const USER_SEED: u64 = 2026;
 /// What the demo writes into its data folder: the users of the generated stream, and a configuration that names them.
@@ -73,7 +71,7 @@ const QUESTIONS: [(&str, &str); 3] = [
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Generated records a second.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 20.0)]
     rate: f64,
     #[command(flatten)]
     settings: SettingsArgs,
@@ -94,10 +92,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         settings.config = Some(write_config(&config.data.folder)?);
     }
     let rate = args.rate;
-    serve::run_with(
-        &settings,
-        move |pipeline, queries, address| async move { fill(pipeline, queries, address, rate).await },
-    )
+    serve::run_with(&settings, move |beside| async move { fill(beside, rate).await })
 }
 
 /// The scenario of history and live stream.
@@ -129,16 +124,18 @@ fn free_port(setting: &str) -> String {
 }
 
 /// Loads files, answers the questions, and then generates until the server stops.
-async fn fill(pipeline: Arc<Pipeline>, queries: Arc<QueryEngine>, address: String, rate: f64) -> anyhow::Result<()> {
+async fn fill(beside: Beside, rate: f64) -> anyhow::Result<()> {
+    let Beside { pipeline, queries, address, history: loading } = beside;
     println!("\nLoading:");
     let start = SystemClock::new().now_micros();
     load_logs(&pipeline, start).await?;
     let scenario = Scenario { seed: start as u64, ..scenario() };
-    let past = Scenario { events_per_second: HISTORY_RATE, start_micros: start - HISTORY_MICROS, ..scenario };
+    let past = Scenario { events_per_second: rate, start_micros: start - HISTORY_MICROS, ..scenario };
     let mut history = PacedStream::until(Generator::new(past)?, start);
     // Nothing of the past is late: it is loaded as a file would be.
     while submit_next(&pipeline, &mut history, AgeLimits::any_past()).await? {}
-    println!("  an hour of generated history");
+    drop(loading);
+    println!("  four hours of generated history");
     let live = Scenario { events_per_second: rate, start_micros: start, seed: scenario.seed ^ 1, ..scenario };
     let mut stream = PacedStream::new(Generator::new(live)?, start, true);
     println!("  a live stream of {rate} generated records a second, and this machine's own metrics");

@@ -16,7 +16,7 @@ use sawlog_server::{Readiness, ServerState, TAILS_MAX, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
@@ -37,13 +37,25 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    run_with(&args.settings, |_, _, _| std::future::pending())
+    // Nothing is loaded first: what drops the sender lets the measuring of this machine begin.
+    run_with(&args.settings, |_| std::future::pending())
+}
+
+/// What runs next to a server gets.
+pub(super) struct Beside {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) queries: Arc<QueryEngine>,
+    /// Address of the page.
+    pub(super) address: String,
+    /// To be dropped when history is loaded: this machine is measured from then on, since what is live completes the windows
+    /// of the past, and what is loaded into them later teaches the detectors nothing.
+    pub(super) history: oneshot::Sender<()>,
 }
 
 /// Serves, and runs `beside` next to the server once it is ready. When `beside` ends, the server goes on.
 pub(super) fn run_with<F, R>(settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
 where
-    F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
+    F: FnOnce(Beside) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let loaded = match settings.load_with_origins() {
@@ -62,7 +74,7 @@ where
 
 async fn serve<F, R>(loaded: &Loaded, settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
 where
-    F: FnOnce(Arc<Pipeline>, Arc<QueryEngine>, String) -> R,
+    F: FnOnce(Beside) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let config = &loaded.config;
@@ -94,17 +106,24 @@ where
         listen::until(&mut jobs_stopped).await;
         Ok(())
     });
+    let (history, is_loaded) = oneshot::channel();
     if config.host_metrics.enabled {
         let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
         let folder = node.folder.path().to_path_buf();
+        let mut stopped_first = stopped.clone();
         tasks.spawn(async move {
+            tokio::select! {
+                _ = is_loaded => {}
+                () = listen::until(&mut stopped_first) => {}
+            }
             host_metrics::run(pipeline, folder, interval, stopped).await;
             Ok(())
         });
     }
     readiness.set(true);
     tracing::info!("ready");
-    let beside = tokio::spawn(beside(Arc::clone(&node.pipeline), Arc::clone(&node.queries), address));
+    let (pipeline, queries) = (Arc::clone(&node.pipeline), Arc::clone(&node.queries));
+    let beside = tokio::spawn(beside(Beside { pipeline, queries, address, history }));
     let ended_early = tokio::select! {
         () = stop_signal() => None,
         Some(ended) = tasks.join_next() => Some(ended),
