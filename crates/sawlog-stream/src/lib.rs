@@ -23,9 +23,12 @@ mod lake_rows;
 mod panes;
 mod pending;
 mod pipeline;
+mod planted;
 mod prepare;
 mod room;
 mod rules_archive;
+#[cfg(test)]
+mod simulation;
 mod stream_state;
 mod tap;
 mod users;

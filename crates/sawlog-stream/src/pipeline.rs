@@ -29,13 +29,14 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
-use crate::dedup::{DedupStats, StoredIds, slot_of};
+use crate::dedup::{DedupStats, StoredIds, slot_of, stored_newest};
 use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
 use crate::frame::{Frame, FrameError, NoteFrame};
 use crate::generation::Generation;
 use crate::hot::{Hot, LedgerRow};
 use crate::judge::{Judge, JudgeOptions};
 use crate::pending::{Held, Queue, WaitingBytes};
+use crate::planted::{Bug, is_planted};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
@@ -240,10 +241,50 @@ impl Pipeline {
         stores: Stores,
         rules: Arc<Rules>,
     ) -> Result<(Self, RecoverySummary), OpenError> {
+        let Recovered { hot, taps, applier, flusher, stored_ids, summary } = Self::recover(&options, &stores).await?;
+        let workers = Semaphore::new(options.workers.get());
+        let (disk, clock) = (Arc::clone(&stores.disk), Arc::clone(&stores.clock));
+        let room = Room::new(disk, clock, options.folder.clone(), options.disk_free_min);
+        let inner = Arc::new(Inner {
+            options,
+            stores,
+            hot,
+            rules: RwLock::new(rules),
+            flusher,
+            flush_turn: tokio::sync::Mutex::new(()),
+            flush_wanted: Notify::new(),
+            stop: AtomicBool::new(false),
+            queue: Queue::default(),
+            waiting: WaitingBytes::default(),
+            taps,
+            workers,
+            batch_sequence: AtomicU64::new(0),
+            room,
+            flush_problem: Mutex::new(None),
+            lookups: Mutex::default(),
+        });
+        let pipeline = Self::start(inner, applier, stored_ids);
+        Ok((pipeline, summary))
+    }
+
+    /// Replays what the stores do not have yet, finishing a flush that was under way.
+    pub(crate) async fn recover(options: &PipelineOptions, stores: &Stores) -> Result<Recovered, OpenError> {
         let checkpoint_file = CheckpointFile::new(Arc::clone(&stores.disk), &options.folder);
-        let checkpoint = checkpoint_file.read()?;
+        let mut checkpoint = checkpoint_file.read()?;
         let window = options.dedup_window.as_micros() as i64;
         let serving_snapshot = stores.serving.snapshot();
+        // A flush writes the serving store last: this one lacks nothing but the checkpoint. Repeating it would decide on
+        // repeats by ids and keys that came after what it decides on.
+        let mut is_finished = false;
+        if let Some(end) = interrupted_flush(checkpoint).filter(|end| *end <= stores.serving.applied())
+            && let Some(newest_event) = stored_newest(serving_snapshot.as_ref())?
+            && !is_planted(Bug::FinishedFlushRepeated)
+            && !is_planted(Bug::DeltasAppliedTwice)
+        {
+            checkpoint = Checkpoint::new(end, None, newest_event);
+            checkpoint_file.write(checkpoint)?;
+            is_finished = true;
+        }
         let oldest = slot_of(checkpoint.newest_event.saturating_sub(window));
         let stored_ids = StoredIds::load(serving_snapshot.as_ref(), oldest, options.dedup_keys_max)?;
         let stored_ids = Arc::new(Mutex::new(stored_ids));
@@ -274,36 +315,15 @@ impl Pipeline {
             window,
             forgetting: Mutex::default(),
         };
-        let summary = recover_all(&stores, &applier, &stored_ids, &flusher, checkpoint).await?;
+        let mut summary = recover_all(stores, &applier, &stored_ids, &flusher, checkpoint).await?;
+        summary.finished_flush |= is_finished;
         let next = stores.log.next_position();
         let mut state = hot.write();
         if state.active.is_empty() {
             state.active = Generation::starting_at(next, state.active.newest_event);
         }
         drop(state);
-        let workers = Semaphore::new(options.workers.get());
-        let (disk, clock) = (Arc::clone(&stores.disk), Arc::clone(&stores.clock));
-        let room = Room::new(disk, clock, options.folder.clone(), options.disk_free_min);
-        let inner = Arc::new(Inner {
-            options,
-            stores,
-            hot,
-            rules: RwLock::new(rules),
-            flusher,
-            flush_turn: tokio::sync::Mutex::new(()),
-            flush_wanted: Notify::new(),
-            stop: AtomicBool::new(false),
-            queue: Queue::default(),
-            waiting: WaitingBytes::default(),
-            taps,
-            workers,
-            batch_sequence: AtomicU64::new(0),
-            room,
-            flush_problem: Mutex::new(None),
-            lookups: Mutex::default(),
-        });
-        let pipeline = Self::start(inner, applier, stored_ids);
-        Ok((pipeline, summary))
+        Ok(Recovered { hot, taps, applier, flusher, stored_ids, summary })
     }
 
     fn start(inner: Arc<Inner>, applier: Applier, stored_ids: Arc<Mutex<StoredIds>>) -> Self {
@@ -645,10 +665,7 @@ impl Inner {
     /// Writes down that time goes on where a window becomes complete by nothing else: decisions follow the log alone.
     fn tick(self: &Arc<Self>) {
         let now = self.stores.clock.now_micros();
-        let state = self.hot.read();
-        let is_due = state.stream.is_due(now, state.judge.is_awake());
-        drop(state);
-        if !is_due || self.stores.log.stats().is_failed {
+        if !self.hot.needs_tick(now) || self.stores.log.stats().is_failed {
             return;
         }
         let encoded = Frame::Tick(now).encode();
@@ -694,6 +711,16 @@ async fn tick_until_gone(pipeline: Weak<Inner>) {
         drop(inner);
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// The parts of a pipeline, brought up to the end of the log and not started.
+pub(crate) struct Recovered {
+    pub(crate) hot: Arc<Hot>,
+    taps: Arc<Taps>,
+    pub(crate) applier: Applier,
+    pub(crate) flusher: Flusher,
+    pub(crate) stored_ids: Arc<Mutex<StoredIds>>,
+    pub(crate) summary: RecoverySummary,
 }
 
 /// Applies what the stores do not have yet, and finishes a flush that was under way.
