@@ -182,7 +182,8 @@ impl Applier {
         corrections: &Deltas,
     ) -> Result<(), ServingError> {
         let State { active, frozen, judge, serving, .. } = state;
-        let hot = frozen.iter().map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
+        let frozen = frozen.iter().filter(|_| !is_planted(Bug::FrozenCellsNotJudged));
+        let hot = frozen.map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
         let cells = Cells { hot, snapshot: serving.as_ref() };
         let mut events = judge.correct(corrections, progress.before);
         let mut verdicts = judge.go_on(progress, &cells)?;

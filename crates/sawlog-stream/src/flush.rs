@@ -185,7 +185,7 @@ impl Flusher {
         if !is_planted(Bug::StateBehindCells) || generation.start == Position::default() {
             mutations.extend(state_of_now.as_ref().unwrap_or(&generation.stream_state).mutations());
         }
-        mutations.extend(generation.judge_state.iter().cloned());
+        mutations.extend(generation.judge_state.iter().filter(|_| !is_planted(Bug::JudgeStateForgotten)).cloned());
         let ids = generation.ids.iter().filter(|(_, (slot, _))| *slot >= floor);
         mutations.extend(ids.map(|(id, (slot, position))| Mutation {
             family: Family::EventId,

@@ -44,6 +44,10 @@ pub(crate) enum Bug {
     RetractionNotEmitted,
     /// A repeated flush leaves out of timelines what the tables have.
     TimelineRowsForgotten,
+    /// The state of detectors and alerts is not kept.
+    JudgeStateForgotten,
+    /// What is in the frozen generation is not judged.
+    FrozenCellsNotJudged,
     /// Ids in the frozen generation are not looked at.
     FrozenIdsForgotten,
     /// Ids before the floor are looked at while they are in memory.
@@ -71,7 +75,7 @@ pub(crate) enum Bug {
 #[cfg(test)]
 impl Bug {
     /// All bugs.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::LateRowNotCounted,
         Self::LateRowRolledUp,
         Self::EmptyBatchWaitedFor,
@@ -91,6 +95,8 @@ impl Bug {
         Self::ClosedSessionsForgotten,
         Self::RetractionNotEmitted,
         Self::TimelineRowsForgotten,
+        Self::JudgeStateForgotten,
+        Self::FrozenCellsNotJudged,
         Self::FrozenIdsForgotten,
         Self::DedupFloorIgnored,
         Self::RepeatedBatchStored,

@@ -4,6 +4,7 @@
 
 mod pane_tables;
 mod sessions;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,7 +228,8 @@ pub(super) fn complete(world: &World) -> Result<(), Violation> {
     }
     let now = world.now();
     same("ticks", &world.process.recovered.hot.needs_tick(now), &false)?;
-    lake(world)
+    lake(world)?;
+    verdicts::check(world)
 }
 
 /// The lake has each record of each batch once, in order.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sawlog_core::alert::{AlertConfig, Rule};
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::{Rules, RulesConfig};
 use sawlog_seams::{Clock, Disk, EventLog, ManualClock, Position, SimDisk};
@@ -33,6 +34,19 @@ use crate::prepare::{self, Prepared};
 use crate::rules_archive::MemoryRulesArchive;
 
 const FOLDER: &str = "/data";
+
+/// Alert rules that a few minutes of events set off.
+fn alert_rules() -> Vec<Rule> {
+    static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+        let configs: Vec<AlertConfig> = serde_json::from_str(
+            r#"[{"name":"errors","kind":"threshold","column":"error_count","value":0.5,"group-by":["service"],"width":"1m"},
+                {"name":"silent","kind":"silence","group-by":["service"],"width":"1m","for":"2m"}]"#,
+        )
+        .expect("rules");
+        Rule::compile(&configs).expect("rules")
+    });
+    RULES.clone()
+}
 
 /// Rules that drop one path.
 fn rules() -> Arc<Rules> {
@@ -249,6 +263,25 @@ impl World {
         Ok(())
     }
 
+    /// The same log, applied at one go by a process that nothing happens to.
+    pub(super) fn undisturbed(&self) -> Result<Self, Violation> {
+        let mut world = Self::new(self.options, self.now(), None)?;
+        for logged in &self.logged {
+            match &logged.item {
+                Item::Batch(batch) => world.accept(batch.clone()),
+                Item::Tick(time) => {
+                    world.keep(Frame::Tick(*time).encode(), Content::Tick(*time), None, Item::Tick(*time))
+                }
+                Item::Note { source, receive_time, rejected } => {
+                    world.clock.set_micros(*receive_time);
+                    world.note(source, *rejected);
+                }
+            }
+        }
+        world.apply(usize::MAX)?;
+        Ok(world)
+    }
+
     pub(super) fn checkpoint(&self) -> Checkpoint {
         CheckpointFile::new(Arc::new(self.disk.clone()), Path::new(FOLDER)).read().expect("a checkpoint")
     }
@@ -265,7 +298,7 @@ fn open(runtime: &Runtime, options: Options, stores: Stores) -> Result<Arc<Proce
         stream: options.stream,
         dedup_keys_max: options.dedup_keys_max,
         disk_free_min: 0,
-        judge: JudgeOptions::default(),
+        judge: JudgeOptions { rules: alert_rules(), ..JudgeOptions::default() },
     };
     let recovered = runtime.block_on(Pipeline::recover(&pipeline, &stores))?;
     Ok(Arc::new(Process { recovered, queue: Mutex::default(), answers: Mutex::default() }))
