@@ -25,6 +25,7 @@ mod pending;
 mod pipeline;
 mod planted;
 mod prepare;
+mod recovery;
 mod room;
 mod rules_archive;
 #[cfg(test)]
@@ -39,8 +40,9 @@ pub use flush::FlushError;
 pub use frame::FrameError;
 pub use hot::LedgerRow;
 pub use judge::JudgeOptions;
-pub use pipeline::{OpenError, Pipeline, PipelineOptions, RecoverySummary, Stores, SubmitError};
+pub use pipeline::{Pipeline, PipelineOptions, Stores, SubmitError};
 pub use prepare::{AckLevel, Receipt, RecordProblem, Submission};
+pub use recovery::{OpenError, RecoverySummary};
 pub use rules_archive::{MemoryRulesArchive, RulesArchive};
 pub use stream_state::{StreamOptions, StreamStats};
 pub use tap::{Arrival, Tap};

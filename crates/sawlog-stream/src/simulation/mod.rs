@@ -18,7 +18,7 @@ mod sources;
 mod stores;
 mod world;
 
-use crate::pipeline::OpenError;
+use crate::recovery::OpenError;
 
 /// Something that must never be.
 #[derive(Debug)]

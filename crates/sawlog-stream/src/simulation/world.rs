@@ -28,9 +28,10 @@ use crate::flush::FlushError;
 use crate::frame::{Frame, NoteFrame};
 use crate::judge::JudgeOptions;
 use crate::pending::Held;
-use crate::pipeline::{Pipeline, PipelineOptions, Recovered, Stores};
+use crate::pipeline::{PipelineOptions, Stores};
 use crate::planted::{Bug, plant};
 use crate::prepare::{self, Prepared};
+use crate::recovery::{OpenError, Recovered};
 use crate::rules_archive::MemoryRulesArchive;
 
 const FOLDER: &str = "/data";
@@ -287,7 +288,7 @@ impl World {
     }
 }
 
-fn open(runtime: &Runtime, options: Options, stores: Stores) -> Result<Arc<Process>, crate::pipeline::OpenError> {
+fn open(runtime: &Runtime, options: Options, stores: Stores) -> Result<Arc<Process>, OpenError> {
     let pipeline = PipelineOptions {
         folder: PathBuf::from(FOLDER),
         flush_bytes: usize::MAX,
@@ -300,7 +301,7 @@ fn open(runtime: &Runtime, options: Options, stores: Stores) -> Result<Arc<Proce
         disk_free_min: 0,
         judge: JudgeOptions { rules: alert_rules(), ..JudgeOptions::default() },
     };
-    let recovered = runtime.block_on(Pipeline::recover(&pipeline, &stores))?;
+    let recovered = runtime.block_on(Recovered::open(&pipeline, &stores))?;
     Ok(Arc::new(Process { recovered, queue: Mutex::default(), answers: Mutex::default() }))
 }
 
