@@ -15,8 +15,8 @@ use sawlog_seams::warehouse::{MemoryWarehouse, StoredTable, Warehouse, Warehouse
 
 use crate::planted::{Bug, is_planted};
 
-/// Writes of one flush at most: one object for each hour, tables, the serving store.
-pub(super) const WRITES_MAX: u64 = 14;
+/// Writes of one flush at most: objects by hour, tables of events, panes and verdicts, the serving store.
+pub(super) const WRITES_MAX: u64 = 17;
 
 /// Something that happens between two writes of a flush.
 type Interlude = Box<dyn FnOnce() + Send>;
