@@ -9,8 +9,8 @@ use crate::summary::Counts;
 use crate::tools::root;
 use crate::{fuzz, tidy, tools};
 
-/// Sizes of the long campaigns: crash moments of the binary, seeds of the event log's crash simulation, generated cases
-/// of each property test.
+/// Sizes of the long campaigns: crash moments of the binary, seeds of the simulations of event log and stream, generated
+/// cases of each property test.
 const LONG: [(&str, &str); 3] = [("SAWLOG_LONG", "1"), ("SAWLOG_SIM_SEEDS", "10000"), ("PROPTEST_CASES", "4096")];
 /// Seconds that each parser is fuzzed for.
 const FUZZ_SECONDS: u64 = 60;

@@ -26,6 +26,7 @@ use crate::generation::{Generation, VERDICT_TABLES};
 use crate::hot::{Hot, State};
 use crate::judge::Cells;
 use crate::pending::Held;
+use crate::planted::{Bug, is_planted};
 use crate::stream_state::Progress;
 use crate::tap::Taps;
 
@@ -132,6 +133,9 @@ impl Applier {
         if is_repeat {
             let received = transformed.counts.received;
             counts = Counts { received, duplicate: received, ..Counts::default() };
+            if is_planted(Bug::RepeatedBatchStored) {
+                counts = transformed.counts;
+            }
             transformed.outcomes.fill(Outcome::Duplicate);
         } else {
             let repeats = self.repeated_rows(&transformed, position, snapshot.as_ref(), stored_ids)?;
@@ -140,7 +144,8 @@ impl Applier {
         }
         counts += Counts::rejected(frame.rejected);
         let mut state = self.hot.write();
-        if !is_repeat && position >= self.serving.applied() {
+        let is_counted = position < self.serving.applied() && !is_planted(Bug::DeltasAppliedTwice);
+        if !is_repeat && !is_counted {
             let State { active, stream, .. } = &mut *state;
             let taken = stream
                 .take_in(&frame, &mut transformed.tables, active)
@@ -177,7 +182,8 @@ impl Applier {
         corrections: &Deltas,
     ) -> Result<(), ServingError> {
         let State { active, frozen, judge, serving, .. } = state;
-        let hot = frozen.iter().map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
+        let frozen = frozen.iter().filter(|_| !is_planted(Bug::FrozenCellsNotJudged));
+        let hot = frozen.map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
         let cells = Cells { hot, snapshot: serving.as_ref() };
         let mut events = judge.correct(corrections, progress.before);
         let mut verdicts = judge.go_on(progress, &cells)?;
@@ -232,10 +238,12 @@ impl Applier {
         let state = self.hot.read();
         let oldest = state.active.newest_event.saturating_sub(self.window);
         // Wherever an id is found, in memory or in the store: the moment of a flush must not decide.
-        let oldest_slot = slot_of(oldest).max(stored_ids.floor());
+        let floor = if is_planted(Bug::DedupFloorIgnored) { 0 } else { stored_ids.floor() };
+        let oldest_slot = slot_of(oldest).max(floor);
         let mut repeats = Vec::new();
         for row_id in transformed.ids.iter().filter(|row_id| row_id.event_time >= oldest) {
-            let in_memory = [Some(&state.active), state.frozen.as_deref()]
+            let frozen = state.frozen.as_deref().filter(|_| !is_planted(Bug::FrozenIdsForgotten));
+            let in_memory = [Some(&state.active), frozen]
                 .into_iter()
                 .flatten()
                 .find_map(|one| one.ids.get(&row_id.id).filter(|(slot, _)| *slot >= oldest_slot))
@@ -266,7 +274,7 @@ impl Applier {
             let rows = &transformed.tables[table as usize];
             if position >= self.warehouse.committed(table.name()) {
                 active.push_rows(table, rows);
-            } else if position >= self.serving.applied() {
+            } else if position >= self.serving.applied() && !is_planted(Bug::TimelineRowsForgotten) {
                 active.rows_in_tables.push((table, rows.clone()));
             }
         }

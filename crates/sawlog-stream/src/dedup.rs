@@ -17,6 +17,8 @@ use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 const SLOT: i64 = 600_000_000;
 /// Cell that keeps the floor. Shorter than an id's key, so that it is never taken for one.
 const FLOOR_KEY: &[u8] = b"floor";
+/// Cell that keeps the latest event time.
+const NEWEST_KEY: &[u8] = b"newest";
 
 /// Slot of an event time.
 pub(crate) fn slot_of(event_time: i64) -> u32 {
@@ -26,6 +28,18 @@ pub(crate) fn slot_of(event_time: i64) -> u32 {
 /// Key of an id in the serving store.
 pub(crate) fn id_key(slot: u32, id: u128) -> Vec<u8> {
     [&slot.to_be_bytes()[..], &id.to_be_bytes()].concat()
+}
+
+/// The change that keeps the latest event time, UTC microseconds, where the ids up to it are.
+pub(crate) fn newest_cell(newest_event: i64) -> Mutation {
+    let value = Some(newest_event.to_be_bytes().to_vec());
+    Mutation { family: Family::EventId, key: NEWEST_KEY.to_vec(), value }
+}
+
+/// The latest event time that the store keeps; `None` if an earlier build wrote it, which kept none.
+pub(crate) fn stored_newest(snapshot: &dyn ServingSnapshot) -> Result<Option<i64>, ServingError> {
+    let value = snapshot.get(Family::EventId, NEWEST_KEY)?;
+    Ok(value.and_then(|value| value.try_into().ok()).map(i64::from_be_bytes))
 }
 
 /// How many ids are remembered in the serving store.
@@ -184,9 +198,10 @@ impl Filter {
     }
 }
 
-/// Double hashing (Kirsch, Mitzenmacher 2006): the id is a hash already, its halves are two hash values.
+/// Double hashing (Kirsch, Mitzenmacher 2006): the id is a hash already, its halves are two hash values. The ids of one
+/// `insert_id` in two tables differ in their last bits only; a factor (2⁶⁴ over the golden ratio) carries those to the top.
 fn bits_of(id: u128, bit_count: usize) -> impl Iterator<Item = usize> {
-    let (first, second) = (id as u64, (id >> 64) as u64 | 1);
+    let (first, second) = ((id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), (id >> 64) as u64 | 1);
     (0..PROBES).map(move |probe| {
         let hash = first.wrapping_add(u64::from(probe).wrapping_mul(second));
         ((u128::from(hash) * bit_count as u128) >> 64) as usize
@@ -252,6 +267,15 @@ mod tests {
         assert!((0..50_000).all(|number| filter.may_contain(id(number))));
         let wrong = (50_000..150_000).filter(|&number| filter.may_contain(id(number))).count();
         assert!(wrong < 6_000, "{wrong} of 100,000 unknown ids passed");
+    }
+
+    /// An `insert_id` is told apart in each table: its ids differ in their last bits.
+    #[test]
+    fn the_filter_tells_ids_apart_that_are_neighbours() {
+        let mut filter = Filter::default();
+        (0..1_000).for_each(|number| filter.insert(id(number)));
+        let wrong = (0..1_000).flat_map(|number| [1, 2, 3].map(|table| id(number) ^ table));
+        assert!(wrong.filter(|id| filter.may_contain(*id)).count() < 100);
     }
 
     #[test]

@@ -17,12 +17,13 @@ use sawlog_seams::{EventLog, Position};
 
 use crate::applier::encode_batch_key;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
-use crate::dedup::{StoredIds, id_key, slot_of};
+use crate::dedup::{StoredIds, id_key, newest_cell, slot_of};
 use crate::forget::Forgetting;
 use crate::generation::{Generation, VERDICT_TABLES};
 use crate::hot::{Hot, LedgerRow, ledger_rows};
 use crate::lake_rows;
 use crate::panes::{self, Panes};
+use crate::planted::{Bug, is_planted};
 use crate::users::{self, Sessions};
 
 /// Why a flush did not finish. Nothing is lost: the events are in the log, and the flush is tried again.
@@ -78,7 +79,8 @@ impl Flusher {
         let Some(generation) = self.freeze() else { return Ok(false) };
         let end = generation.end;
         // A repeated flush applies these batches again and must decide on repeats as this run did.
-        self.checkpoint.write(Checkpoint::new(generation.start, Some(end), generation.newest_event_before))?;
+        let noted = Some(end).filter(|_| !is_planted(Bug::FlushNotNoted));
+        self.checkpoint.write(Checkpoint::new(generation.start, noted, generation.newest_event_before))?;
         self.write_lake(&generation).await?;
         for table in Table::ALL {
             self.warehouse.append(table.name(), generation.tables[table as usize].clone(), end).await?;
@@ -105,8 +107,14 @@ impl Flusher {
         mutations.extend(panes.mutations);
         mutations.extend(sessions.mutations);
         mutations.extend(timelines);
+        if is_planted(Bug::CheckpointBeforeServing) {
+            self.checkpoint.write(Checkpoint::new(end, None, generation.newest_event))?;
+        }
         self.serving.apply(mutations, end)?;
         *self.forgetting.lock().unwrap_or_else(PoisonError::into_inner) = forgetting;
+        if is_planted(Bug::LogReleasedEarly) {
+            let _ = self.log.release(self.log.next_position());
+        }
         self.swap(&generation)?;
         self.checkpoint.write(Checkpoint::new(end, None, generation.newest_event))?;
         if let Err(error) = self.log.release(end) {
@@ -173,8 +181,11 @@ impl Flusher {
         let forgetting = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Deletions come first: a batch key that is forgotten may be among the new ones again.
         let (mut mutations, forgetting) = forgetting.part(snapshot.as_ref(), generation, floor)?;
-        mutations.extend(generation.stream_state.mutations());
-        mutations.extend(generation.judge_state.iter().cloned());
+        let state_of_now = is_planted(Bug::StateAheadOfCells).then(|| self.hot.read().stream.clone());
+        if !is_planted(Bug::StateBehindCells) || generation.start == Position::default() {
+            mutations.extend(state_of_now.as_ref().unwrap_or(&generation.stream_state).mutations());
+        }
+        mutations.extend(generation.judge_state.iter().filter(|_| !is_planted(Bug::JudgeStateForgotten)).cloned());
         let ids = generation.ids.iter().filter(|(_, (slot, _))| *slot >= floor);
         mutations.extend(ids.map(|(id, (slot, position))| Mutation {
             family: Family::EventId,
@@ -186,7 +197,7 @@ impl Flusher {
             key: key.to_be_bytes().to_vec(),
             value: Some(encode_batch_key(*receive_time, *position)),
         }));
-        mutations.push(floor_cell);
+        mutations.extend([floor_cell, newest_cell(generation.newest_event)]);
         Ok((mutations, forgetting))
     }
 

@@ -18,6 +18,7 @@ use sawlog_seams::warehouse::{LEDGER_TABLE, StoredTable};
 
 use crate::generation::{Generation, LedgerKey, VERDICT_TABLES, minute_of};
 use crate::judge::Judge;
+use crate::planted::{Bug, is_planted};
 use crate::stream_state::StreamState;
 
 /// One line of the ledger.
@@ -70,6 +71,17 @@ impl Hot {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the log must be told that time went on, since a window is complete by nothing else.
+    pub(crate) fn needs_tick(&self, now: i64) -> bool {
+        let state = self.read();
+        let is_due = state.stream.is_due(now, state.judge.is_awake());
+        drop(state);
+        if is_due && is_planted(Bug::TickWithoutLog) {
+            self.write().stream.tick(now);
+        }
+        is_due && !is_planted(Bug::TickWithoutLog)
     }
 
     /// Records that were taken in and are not applied yet.

@@ -12,6 +12,8 @@ use arrow::array::RecordBatch;
 use sawlog_core::rollup::{self, Cell, Deltas, PaneCell, PaneTiming, Rollup, RollupRow, Width};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 
+use crate::planted::{Bug, is_planted};
+
 /// What a flush writes of rollups.
 #[derive(Debug, Default)]
 pub(crate) struct Panes {
@@ -29,7 +31,9 @@ pub(crate) fn fire(deltas: &Deltas, snapshot: &dyn ServingSnapshot, watermark: i
             run.changed(width, rollup::with_time(prefix, start), start, delta)?;
         }
     }
-    run.due()?;
+    if !is_planted(Bug::DueWindowNotFired) {
+        run.due()?;
+    }
     run.finish()
 }
 
@@ -59,7 +63,8 @@ impl Run<'_> {
         let pane = match older {
             Some(mut pane) => {
                 pane.cell.merge(&delta);
-                PaneCell { index: pane.index.saturating_add(1), timing, cell: pane.cell }
+                let step = u32::from(!is_planted(Bug::PaneIndexNotRaised));
+                PaneCell { index: pane.index.saturating_add(step), timing, cell: pane.cell }
             }
             None => PaneCell { index: 0, timing, cell: delta },
         };
@@ -86,7 +91,9 @@ impl Run<'_> {
                 let index = pane.index.saturating_add(1);
                 self.emit(width, key.to_vec(), PaneCell { index, timing: PaneTiming::OnTime, cell: pane.cell });
             }
-            self.put(Family::Deadline, deadline, None);
+            if !is_planted(Bug::DeadlineKept) {
+                self.put(Family::Deadline, deadline, None);
+            }
         }
         Ok(())
     }
@@ -101,6 +108,7 @@ impl Run<'_> {
     fn emit(&mut self, width: Width, key: Vec<u8>, pane: PaneCell) {
         let value = pane.to_bytes();
         if pane.timing != PaneTiming::Early
+            && !(pane.timing == PaneTiming::OnTime && is_planted(Bug::OnTimePaneNotWritten))
             && let Some((rollup, decoded)) = rollup::decode(&key)
         {
             let PaneCell { index, timing, cell } = pane;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -17,29 +16,27 @@ use sawlog_core::ledger::Counts;
 use sawlog_core::rules::{LookupCounts, Rules};
 use sawlog_core::schema::Table;
 use sawlog_core::sketch::Sketch;
-use sawlog_core::transform::TransformError;
-use sawlog_seams::event_log::Damage;
 use sawlog_seams::lake::Lake;
-use sawlog_seams::serving::{ServingError, ServingStore};
+use sawlog_seams::serving::ServingStore;
 use sawlog_seams::view::{StoreRefresh, View, ViewSource};
-use sawlog_seams::warehouse::{TableSpec, Warehouse, WarehouseError};
-use sawlog_seams::{AppendError, Appended, Clock, Disk, Disposition, EventLog, Position, ReplayError};
+use sawlog_seams::warehouse::{TableSpec, Warehouse};
+use sawlog_seams::{AppendError, Appended, Clock, Disk, Disposition, EventLog, Position};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::applier::{Applicable, Applied, Applier, Content};
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFile};
-use crate::dedup::{DedupStats, StoredIds, slot_of};
-use crate::flush::{FlushError, Flusher, interrupted_flush, stored_tables};
-use crate::frame::{Frame, FrameError, NoteFrame};
-use crate::generation::Generation;
+use crate::checkpoint::{CheckpointError, CheckpointFile};
+use crate::dedup::{DedupStats, StoredIds};
+use crate::flush::{FlushError, Flusher};
+use crate::frame::{Frame, NoteFrame};
 use crate::hot::{Hot, LedgerRow};
-use crate::judge::{Judge, JudgeOptions};
-use crate::pending::{Held, Queue, WaitingBytes};
+use crate::judge::JudgeOptions;
+use crate::pending::{Queue, WaitingBytes};
 use crate::prepare::{self, AckLevel, Prepared, Receipt, Submission, with_refused};
+use crate::recovery::{OpenError, Recovered, RecoverySummary};
 use crate::room::Room;
 use crate::rules_archive::RulesArchive;
-use crate::stream_state::{StreamOptions, StreamState, StreamStats};
+use crate::stream_state::{StreamOptions, StreamStats};
 use crate::tap::{Tap, Taps};
 
 /// Settings of the pipeline.
@@ -84,65 +81,6 @@ pub struct Stores {
     pub clock: Arc<dyn Clock>,
     /// Rules by version.
     pub archive: Arc<dyn RulesArchive>,
-}
-
-/// Why the pipeline did not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The checkpoint is unreadable.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The log cannot be replayed.
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    /// A frame of the log makes no sense.
-    #[error("log record at {position}: {source}")]
-    Frame {
-        /// Where it is.
-        position: Position,
-        /// What is wrong.
-        #[source]
-        source: FrameError,
-    },
-    /// The rules under which a batch was accepted are gone.
-    #[error("log record at {position} was accepted under rules version {version}, which are not there any more")]
-    RulesMissing {
-        /// Where the batch is.
-        position: Position,
-        /// Version of the rules.
-        version: i64,
-    },
-    /// A batch that was accepted once cannot be transformed.
-    #[error("log record at {position} cannot be transformed: {source}")]
-    Transform {
-        /// Where the batch is.
-        position: Position,
-        /// Why.
-        #[source]
-        source: TransformError,
-    },
-    /// The serving store failed.
-    #[error(transparent)]
-    Serving(#[from] ServingError),
-    /// The warehouse failed.
-    #[error(transparent)]
-    Warehouse(#[from] WarehouseError),
-    /// Finishing an interrupted flush failed.
-    #[error("the flush that the last run began cannot be finished: {0}")]
-    Flush(#[from] FlushError),
-}
-
-/// What opening recovered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoverySummary {
-    /// Batches and notes replayed from the log.
-    pub replayed_frames: u64,
-    /// Records in them.
-    pub replayed_records: u64,
-    /// Whether a flush was under way when the last run ended.
-    pub finished_flush: bool,
-    /// Damaged places of the log.
-    pub damages: Vec<Damage>,
 }
 
 /// Why a submission was not taken.
@@ -240,47 +178,7 @@ impl Pipeline {
         stores: Stores,
         rules: Arc<Rules>,
     ) -> Result<(Self, RecoverySummary), OpenError> {
-        let checkpoint_file = CheckpointFile::new(Arc::clone(&stores.disk), &options.folder);
-        let checkpoint = checkpoint_file.read()?;
-        let window = options.dedup_window.as_micros() as i64;
-        let serving_snapshot = stores.serving.snapshot();
-        let oldest = slot_of(checkpoint.newest_event.saturating_sub(window));
-        let stored_ids = StoredIds::load(serving_snapshot.as_ref(), oldest, options.dedup_keys_max)?;
-        let stored_ids = Arc::new(Mutex::new(stored_ids));
-        let start = Generation::starting_at(Position(checkpoint.position), checkpoint.newest_event);
-        let stream = StreamState::load(options.stream, serving_snapshot.as_ref())?;
-        let lateness = options.stream.allowed_lateness;
-        let judge = Judge::load(options.judge.clone(), lateness, serving_snapshot.as_ref())?;
-        let stored = stored_tables(stores.warehouse.as_ref())?;
-        let hot = Arc::new(Hot::new(start, stored, serving_snapshot, stream, judge));
-        let taps = Arc::new(Taps::default());
-        let applier = Applier::new(
-            Arc::clone(&hot),
-            Arc::clone(&stores.warehouse),
-            Arc::clone(&stores.serving),
-            window,
-            stores.lake.is_some(),
-            Arc::clone(&taps),
-            Arc::clone(&stores.clock),
-        );
-        let flusher = Flusher {
-            hot: Arc::clone(&hot),
-            log: Arc::clone(&stores.log),
-            lake: stores.lake.clone(),
-            warehouse: Arc::clone(&stores.warehouse),
-            serving: Arc::clone(&stores.serving),
-            checkpoint: checkpoint_file,
-            stored_ids: Arc::clone(&stored_ids),
-            window,
-            forgetting: Mutex::default(),
-        };
-        let summary = recover_all(&stores, &applier, &stored_ids, &flusher, checkpoint).await?;
-        let next = stores.log.next_position();
-        let mut state = hot.write();
-        if state.active.is_empty() {
-            state.active = Generation::starting_at(next, state.active.newest_event);
-        }
-        drop(state);
+        let Recovered { hot, taps, applier, flusher, stored_ids, summary } = Recovered::open(&options, &stores).await?;
         let workers = Semaphore::new(options.workers.get());
         let (disk, clock) = (Arc::clone(&stores.disk), Arc::clone(&stores.clock));
         let room = Room::new(disk, clock, options.folder.clone(), options.disk_free_min);
@@ -645,10 +543,7 @@ impl Inner {
     /// Writes down that time goes on where a window becomes complete by nothing else: decisions follow the log alone.
     fn tick(self: &Arc<Self>) {
         let now = self.stores.clock.now_micros();
-        let state = self.hot.read();
-        let is_due = state.stream.is_due(now, state.judge.is_awake());
-        drop(state);
-        if !is_due || self.stores.log.stats().is_failed {
+        if !self.hot.needs_tick(now) || self.stores.log.stats().is_failed {
             return;
         }
         let encoded = Frame::Tick(now).encode();
@@ -694,84 +589,4 @@ async fn tick_until_gone(pipeline: Weak<Inner>) {
         drop(inner);
         tokio::time::sleep(INTERVAL).await;
     }
-}
-
-/// Applies what the stores do not have yet, and finishes a flush that was under way.
-async fn recover_all(
-    stores: &Stores,
-    applier: &Applier,
-    stored_ids: &Mutex<StoredIds>,
-    flusher: &Flusher,
-    checkpoint: Checkpoint,
-) -> Result<RecoverySummary, OpenError> {
-    let mut summary = RecoverySummary::default();
-    let mut from = Position(checkpoint.position);
-    if let Some(end) = interrupted_flush(checkpoint) {
-        from = replay(stores, applier, stored_ids, from, Some(end), &mut summary)?;
-        flusher.hot.write().active.end = end;
-        flusher.flush().await?;
-        summary.finished_flush = true;
-    }
-    replay(stores, applier, stored_ids, from, None, &mut summary)?;
-    Ok(summary)
-}
-
-/// Applies the log from `from` up to `end` (or its end); returns where it stopped.
-fn replay(
-    stores: &Stores,
-    applier: &Applier,
-    stored_ids: &Mutex<StoredIds>,
-    from: Position,
-    end: Option<Position>,
-    summary: &mut RecoverySummary,
-) -> Result<Position, OpenError> {
-    let mut failure = None;
-    let mut reached = from;
-    let ids = stored_ids.lock().unwrap_or_else(PoisonError::into_inner);
-    let report = stores.log.replay(from, &mut |position, next, bytes| {
-        if end.is_some_and(|end| position >= end) {
-            return ControlFlow::Break(());
-        }
-        let applied = recover(stores, position, next, &bytes)
-            .and_then(|(item, records)| applier.apply(item, &ids).map(|()| records).map_err(OpenError::Serving));
-        match applied {
-            Ok(records) => {
-                summary.replayed_frames += 1;
-                summary.replayed_records += records;
-                reached = next;
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failure = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    summary.damages = report.damages;
-    Ok(end.unwrap_or(reached))
-}
-
-fn recover(
-    stores: &Stores,
-    position: Position,
-    next: Position,
-    bytes: &bytes::Bytes,
-) -> Result<(Applicable, u64), OpenError> {
-    let frame = Frame::decode(bytes).map_err(|source| OpenError::Frame { position, source })?;
-    let (content, records) = match frame {
-        Frame::Note(note) => (Content::Note(note), 0),
-        Frame::Tick(receive_time) => (Content::Tick(receive_time), 0),
-        Frame::Batch(frame) => {
-            let version = frame.rules_version;
-            let rules = stores.archive.rules(version).ok_or(OpenError::RulesMissing { position, version })?;
-            let transformed =
-                prepare::run(&frame.raw(), &rules).map_err(|source| OpenError::Transform { position, source })?;
-            let records = transformed.counts.received;
-            (Content::Batch { frame, transformed: Box::new(transformed), reply: None }, records)
-        }
-    };
-    Ok((Applicable { position, next, content, held: Held::none() }, records))
 }

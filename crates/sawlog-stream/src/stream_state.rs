@@ -21,6 +21,7 @@ use sawlog_seams::view::SessionRules;
 
 use crate::frame::BatchFrame;
 use crate::generation::Generation;
+use crate::planted::{Bug, is_planted};
 
 const WATERMARKS_KEY: &[u8] = b"watermarks";
 const ADMISSION_KEY: &[u8] = b"admission";
@@ -115,10 +116,12 @@ impl StreamState {
     pub(crate) fn load(options: StreamOptions, snapshot: &dyn ServingSnapshot) -> Result<Self, ServingError> {
         let damaged = |error: &dyn std::fmt::Display| ServingError::backend("reading the state of the stream", error);
         let watermarks = match snapshot.get(Family::StreamState, WATERMARKS_KEY)? {
+            Some(_) if is_planted(Bug::WatermarkForgotten) => Watermarks::new(options.watermark),
             Some(bytes) => Watermarks::from_bytes(options.watermark, &bytes).map_err(|error| damaged(&error))?,
             None => Watermarks::new(options.watermark),
         };
         let admission = match snapshot.get(Family::StreamState, ADMISSION_KEY)? {
+            Some(_) if is_planted(Bug::AdmissionForgotten) => Admission::default(),
             Some(bytes) => Admission::from_bytes(&bytes).map_err(|error| damaged(&error))?,
             None => Admission::default(),
         };
@@ -127,6 +130,7 @@ impl StreamState {
         if !rest.is_empty() {
             return Err(damaged(&"the ends of open windows are cut short"));
         }
+        let ends = if is_planted(Bug::OpenEndsForgotten) { &[] } else { ends };
         let open_ends = ends.iter().map(|end| i64::from_be_bytes(*end)).collect();
         Ok(Self { options, watermarks, admission, open_ends })
     }
@@ -180,17 +184,17 @@ impl StreamState {
         let complete_until = floor(before, Width::TenSeconds.micros());
         for table in [Table::Logs, Table::Metrics, Table::Activity] {
             let rows = &mut tables[table as usize];
-            newest = newest.max(event_times(rows).and_then(|times| times.iter().copied().max()));
             let (lateness, watermark) = (self.options.allowed_lateness, self.watermark());
             let split = if is_history { None } else { lateness::split(rows, lateness, watermark)? };
             let in_time = match split {
                 Some(split) => {
-                    taken.late_count += split.late_count;
+                    taken.late_count += if is_planted(Bug::LateRowNotCounted) { 0 } else { split.late_count };
                     *rows = split.marked;
-                    split.in_time
+                    if is_planted(Bug::LateRowRolledUp) { rows.clone() } else { split.in_time }
                 }
                 None => rows.clone(),
             };
+            newest = newest.max(event_times(&in_time).and_then(|times| times.iter().copied().max()));
             let (options, admission) = (&self.options.rollup, &mut self.admission);
             let mut count = |deltas: &mut Deltas, rows: &RecordBatch| {
                 deltas.add(table, rows, frame.receive_time, options, admission)
@@ -217,8 +221,11 @@ impl StreamState {
         for table in [Table::Logs, Table::Metrics, Table::Activity] {
             self.note_windows(event_times(&tables[table as usize]).unwrap_or_default());
         }
+        // A source that sends nothing that could count would hold up all others for as long as it sends.
         if is_history {
             self.watermarks.observe_history(frame.receive_time);
+        } else if newest.is_none() && !is_planted(Bug::EmptyBatchWaitedFor) {
+            self.watermarks.advance(frame.receive_time);
         } else {
             self.watermarks.observe(&frame.source, frame.receive_time, newest);
         }

@@ -15,6 +15,7 @@ use sawlog_seams::view::SessionRules;
 
 use crate::generation::Generation;
 use crate::panes::end_bytes;
+use crate::planted::{Bug, is_planted};
 
 /// What a flush writes of sessions.
 #[derive(Debug, Default)]
@@ -34,7 +35,10 @@ pub(crate) fn advance_sessions(
 ) -> Result<Sessions, ServingError> {
     let (mut mutations, mut emitted) = (Vec::new(), Vec::new());
     let mut run = |user: &str, arrived: &[Chain]| -> Result<(), ServingError> {
-        let stored = stored_chains(snapshot, user)?;
+        let mut stored = stored_chains(snapshot, user)?;
+        if is_planted(Bug::ChainsLeftOut) {
+            stored.truncate(1);
+        }
         let advanced = session::advance(user, stored, arrived, watermark, rules.lateness, &rules.options);
         store(user, advanced, &mut mutations, &mut emitted);
         Ok(())
@@ -43,7 +47,8 @@ pub(crate) fn advance_sessions(
         run(user, arrived)?;
     }
     let users = due_users(snapshot, watermark)?;
-    for user in users.iter().filter(|user| deltas.of(user).is_empty()) {
+    let is_closing = !is_planted(Bug::DueSessionNotClosed);
+    for user in users.iter().filter(|user| deltas.of(user).is_empty() && is_closing) {
         run(user, &[])?;
     }
     let failed = |error| ServingError::backend("making rows of sessions", error);
@@ -75,17 +80,21 @@ fn due_users(snapshot: &dyn ServingSnapshot, watermark: i64) -> Result<BTreeSet<
 }
 
 fn store(user: &str, advanced: Advanced, mutations: &mut Vec<Mutation>, emitted: &mut Vec<SessionRow>) {
-    for one in advanced.replaced {
+    for one in advanced.replaced.into_iter().filter(|_| !is_planted(Bug::ReplacedChainKept)) {
         let key = one.key(user);
         mutations.push(Mutation { family: Family::SessionDue, key: due_key(one.due, &key), value: None });
         mutations.push(Mutation { family: Family::Session, key, value: None });
     }
-    for one in advanced.changed {
+    for mut one in advanced.changed {
+        if is_planted(Bug::ClosedSessionsForgotten) {
+            one.closed.clear();
+        }
         let key = one.key(user);
         mutations.push(Mutation { family: Family::SessionDue, key: due_key(one.due, &key), value: Some(Vec::new()) });
         mutations.push(Mutation { family: Family::Session, key, value: Some(one.to_bytes()) });
     }
-    emitted.extend(advanced.emitted);
+    let is_emitted = |row: &SessionRow| !(row.is_retracted && is_planted(Bug::RetractionNotEmitted));
+    emitted.extend(advanced.emitted.into_iter().filter(is_emitted));
 }
 
 fn due_key(due: i64, key: &[u8]) -> Vec<u8> {

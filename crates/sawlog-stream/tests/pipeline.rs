@@ -27,6 +27,9 @@ use sawlog_stream::{
 };
 
 const NOW: i64 = 1_795_489_200_000_000;
+/// Writes of a flush in which no window is complete: one lake object, four tables of events, the ledger, sessions, anomalies,
+/// alerts, the serving store.
+const WRITES: usize = 10;
 
 /// Fails the n-th write of a flush, wherever it goes.
 #[derive(Default)]
@@ -286,15 +289,14 @@ async fn repeats_are_found_in_memory_after_a_flush_and_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_step_of_a_flush_loses_and_repeats_nothing() {
-    // Writes of one flush: one lake object, five tables, the serving store.
-    for fails_at in 0..=8 {
+    for fails_at in 0..=WRITES + 1 {
         let mut world = World::new();
         let pipeline = world.open().await;
         submit(&pipeline, &[event("1", "one"), "{broken\n".to_owned()].concat(), Some("k1")).await;
         submit(&pipeline, &event("2", "two"), None).await;
         world.fault.fails_at.store(fails_at, Ordering::SeqCst);
         let flushed = pipeline.flush().await;
-        assert_eq!(flushed.is_err(), (1..=7).contains(&fails_at), "write {fails_at}: {flushed:?}");
+        assert_eq!(flushed.is_err(), (1..=WRITES).contains(&fails_at), "write {fails_at}: {flushed:?}");
         // What arrives after the failed flush is in the next one.
         submit(&pipeline, &event("3", "three"), None).await;
         world = world.after_kill();
@@ -315,7 +317,7 @@ async fn a_crash_at_any_step_of_a_flush_loses_and_repeats_nothing() {
 async fn a_repeated_flush_decides_on_repeats_as_it_did_before_the_crash() {
     let at =
         |id: &str, time: &str| format!("{{\"insert_id\":\"{id}\",\"timestamp\":\"{time}\",\"message\":\"{id}\"}}\n");
-    for fails_at in 1..=7 {
+    for fails_at in 1..=WRITES {
         let world = World::new();
         let pipeline = world.open().await;
         let old = at("old", "2026-11-23T20:00:00Z");
@@ -330,6 +332,30 @@ async fn a_repeated_flush_decides_on_repeats_as_it_did_before_the_crash() {
         assert_eq!(messages(&pipeline), BTreeMap::from(expected), "write {fails_at}");
         let total = ledger(&pipeline);
         assert_eq!((total.received, total.stored, total.duplicate), (3, 2, 1), "write {fails_at}");
+    }
+}
+
+/// A key that is used again after a day, before the first use was flushed. Repeating the flush would find the second use
+/// in the serving store, take the first batch for its repeat, and make another object of the lake than is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_lacks_only_its_checkpoint_is_not_decided_again() {
+    // One object more, and panes; then nothing is left to fail.
+    for fails_at in 1..20 {
+        let world = World::new();
+        let clock = Arc::new(ManualClock::at_micros(NOW));
+        let stores = Stores { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..world.stores() };
+        let pipeline = world.open_with(stores, options()).await;
+        submit(&pipeline, &event("0", "zero"), None).await;
+        submit(&pipeline, &event("1", "one"), Some("k")).await;
+        clock.advance(Duration::from_secs(25 * 3600));
+        assert_eq!(submit(&pipeline, &event("2", "two"), Some("k")).await.counts.stored, 1);
+        world.fault.fails_at.store(fails_at, Ordering::SeqCst);
+        let is_flushed = pipeline.flush().await.is_ok();
+        let pipeline = world.after_kill().open().await;
+        let expected = ["one", "two", "zero"].map(|message| (message.to_owned(), 1));
+        assert_eq!(messages(&pipeline), BTreeMap::from(expected), "write {fails_at}");
+        assert!(!is_flushed || fails_at > WRITES + 1, "write {fails_at}");
+        assert_eq!((rollup_count(&pipeline), ledger(&pipeline).stored), (3, 3), "write {fails_at}");
     }
 }
 

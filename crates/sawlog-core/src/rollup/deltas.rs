@@ -75,13 +75,22 @@ impl Deltas {
 
     /// Adds what another stretch counted under the same admission.
     pub fn merge(&mut self, other: Self) {
-        self.memory_bytes += other.memory_bytes;
         for (prefix, cells) in other.series {
+            if !self.series.contains_key(&prefix) {
+                self.memory_bytes += SERIES_BYTES + prefix.len();
+            }
             let mine = self.series.entry(prefix).or_default();
             for (start, cell) in cells {
                 match mine.entry(start) {
-                    Entry::Occupied(mut older) => older.get_mut().merge(&cell),
-                    Entry::Vacant(place) => _ = place.insert(cell),
+                    Entry::Occupied(mut older) => {
+                        let before = older.get().memory_bytes();
+                        older.get_mut().merge(&cell);
+                        self.memory_bytes += older.get().memory_bytes().saturating_sub(before);
+                    }
+                    Entry::Vacant(place) => {
+                        self.memory_bytes += CELL_BYTES + cell.memory_bytes();
+                        place.insert(cell);
+                    }
                 }
             }
         }

@@ -171,6 +171,18 @@ fn series_beyond_the_limit_are_counted_together() {
 }
 
 #[test]
+fn what_is_merged_again_and_again_takes_the_memory_of_once() {
+    let body: String =
+        (0..50).map(|at| format!("{{\"ts\":{NOW},\"service\":\"s{at}\",\"user_id\":\"u\"}}\n")).collect();
+    let (one, _) = deltas_of(&[&body], 100);
+    let mut sum = Deltas::default();
+    (0..100).for_each(|_| sum.merge(one.clone()));
+    // A copy has no room to spare.
+    let (found, once) = (sum.memory_bytes(), one.memory_bytes());
+    assert!(found <= once && found > once / 2, "{found} for {once}");
+}
+
+#[test]
 fn schemas_name_each_column_once_and_panes_are_partitioned() {
     for rollup in Rollup::ALL {
         let names: Vec<String> = pane_schema(rollup).fields().iter().map(|field| field.name().clone()).collect();

@@ -201,8 +201,10 @@ impl Session {
                 || self.path.last().is_some_and(|last| (event.time, text) < (last.0, last.1.as_ref()));
             if is_among_first && self.path.insert((event.time, Box::from(text))) {
                 grown += text.len() + STEP_BYTES;
-                if self.path.len() > STEPS_MAX {
-                    self.path.pop_last();
+                if self.path.len() > STEPS_MAX
+                    && let Some((_, given_up)) = self.path.pop_last()
+                {
+                    grown = grown.saturating_sub(given_up.len() + STEP_BYTES);
                 }
             }
         }

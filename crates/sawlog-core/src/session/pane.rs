@@ -182,7 +182,7 @@ impl Group {
             let start = session.first();
             let before = before.remove(&start);
             let was_emitted = before.as_ref().and_then(|before| before.has_changed);
-            let is_same = before.is_some_and(|before| before.session == session);
+            let is_same = before.is_some_and(|before| before.session == session && before.is_cut == is_cut);
             if end > watermark {
                 // A session that is open again waits until it is complete; what was emitted of it is remembered.
                 closed.extend(was_emitted.map(|has_changed| (start, has_changed || !is_same)));

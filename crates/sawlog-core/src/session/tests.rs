@@ -72,6 +72,17 @@ fn a_million_events_of_one_user_take_bounded_memory() {
     assert!(chains[0].to_bytes().len() < 8 * 1024);
 }
 
+#[test]
+fn events_in_the_opposite_order_are_measured_alike() {
+    let mut deltas = SessionDeltas::default();
+    for index in (0..10_000i64).rev() {
+        let step = format!("/page/{index}");
+        deltas.add_event("u", &Event { time: index * 1_000, step: Some(&step), ..Event::default() }, &OPTIONS);
+    }
+    let (counted, measured) = (deltas.memory_bytes(), deltas.of("u")[0].memory_bytes());
+    assert!(counted.abs_diff(measured) < measured / 2, "{counted} bytes counted, {measured} measured");
+}
+
 /// The store and the pane table of one user.
 #[derive(Default)]
 struct Store {
@@ -169,6 +180,17 @@ fn a_user_who_never_pauses_has_a_row_for_each_day_and_takes_no_more_memory() {
     assert_eq!(store.sessions().len(), 39, "history in a settled day changes nothing");
     store.advance(&[], 42 * 1_440);
     assert_eq!(store.sessions().len(), 40);
+}
+
+#[test]
+fn a_session_that_turns_out_to_be_a_day_of_a_longer_one_is_emitted_again_with_the_mark() {
+    let mut store = Store::default();
+    store.advance(&[1_425], 1_455);
+    let row = |store: &Store| store.emitted.iter().map(|row| (row.timing, row.is_cut)).collect::<Vec<_>>();
+    assert_eq!(row(&store), [(PaneTiming::OnTime, false)]);
+    let day_and_more: Vec<i64> = (0..80).map(|step| 1_445 + step * 20).collect();
+    store.advance(&day_and_more, 1_456);
+    assert_eq!(row(&store)[1..], [(PaneTiming::Late, true)], "its events are the same");
 }
 
 #[test]
