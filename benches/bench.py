@@ -106,11 +106,11 @@ def record(figures: Figures, name: str, events: int, wall: float, cpu: float, me
 
 
 class Server:
-    def __init__(self, binary: str, data: Path):
+    def __init__(self, binary: str, data: Path, *settings: str):
         shutil.rmtree(data, ignore_errors=True)
         ports = [f"server.{name}=127.0.0.1:0" for name in ("listen", "otlp-grpc-listen", "otlp-http-listen")]
         ports.append("postgres.listen=127.0.0.1:0")
-        flags = [flag for port in [*ports, "host-metrics.enabled=false", "log.level=warn"] for flag in ("--set", port)]
+        flags = [flag for port in [*ports, "host-metrics.enabled=false", "log.level=warn", *settings] for flag in ("--set", port)]
         self.process = subprocess.Popen([binary, "serve", "--data", str(data), *flags], stdout=subprocess.PIPE)
         self.address = self.process.stdout.readline().decode().split("http://")[1].strip()
         self.process.stdout.readline()
@@ -206,6 +206,150 @@ def http_paced(binary: str, runs: int, work: Path) -> None:
     figures.print()
 
 
+def get(address: str, path: str) -> str:
+    connection = http.client.HTTPConnection(address)
+    connection.request("GET", path)
+    return connection.getresponse().read().decode()
+
+
+def timelines(address: str, users: list[str]) -> list[float]:
+    """Milliseconds that the timelines of users take, sorted."""
+    connection = http.client.HTTPConnection(address)
+    taken = []
+    for user in users:
+        started = time.monotonic()
+        connection.request("GET", f"/v1/users/{user}/timeline")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            taken.append((time.monotonic() - started) * 1e3)
+    return sorted(taken)
+
+
+def mixed_paced(binary: str, runs: int, work: Path) -> None:
+    """The generated mix of logs, metrics and activity at a million events a minute: the whole stream path."""
+    seconds, clients, rate = 90, 4, 1_000_000 / 60
+    figures = Figures("A million generated events of all kinds a minute for 90 s, batches of 1,000 from 4 clients")
+    for _ in range(max(1, runs // 2)):
+        server = Server(binary, work / "sawlog")
+        start = time.time() + 20
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start))
+        command = [binary, "generate", "--rate", str(rate), "--start", stamp, "--no-pace", "--count", str(int(rate * seconds))]
+        lines = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()
+        batches = [b"\n".join(lines[at : at + 1000]) for at in range(0, len(lines), 1000)]
+        time.sleep(max(0.0, int(start) - time.time()))
+        before = cpu_of(server.process.pid)
+        latencies: list[float] = []
+        started = time.monotonic()
+        threads = [
+            threading.Thread(target=post_all, args=(server.address, batches[client::clients], latencies, clients * 1000 / rate))
+            for client in range(clients)
+        ]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        wall = time.monotonic() - started
+        cpu = cpu_of(server.process.pid) - before
+        known = json.loads(sql(server.address, "SELECT DISTINCT user_id FROM activity WHERE user_id IS NOT NULL LIMIT 500"))
+        users = [row[0] for row in known["rows"]]
+        taken = timelines(server.address, users)
+        delay = metric(get(server.address, "/metrics"), 'sawlog_on_time_delay_seconds{quantile="0.99"}')
+        _, memory = server.stop()
+        ordered = sorted(latencies)
+        figures.add(
+            "sawlog",
+            **{
+                "p50 ms": ordered[len(ordered) // 2] * 1e3,
+                "p99 ms": ordered[len(ordered) * 99 // 100] * 1e3,
+                "cores": cpu / wall,
+                "on-time p99 s": delay,
+                "timeline p95 ms": taken[len(taken) * 95 // 100],
+                "peak MiB": memory / 2**20,
+            },
+        )
+    figures.print()
+
+
+def sql(address: str, query: str) -> str:
+    connection = http.client.HTTPConnection(address)
+    connection.request("POST", "/v1/sql", json.dumps({"query": query}), {"Content-Type": "application/json"})
+    return connection.getresponse().read().decode()
+
+
+def metric(text: str, name: str) -> float:
+    return next((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name)), math.nan)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a running process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def soak(binary: str, events: int, work: Path) -> None:
+    """Many events of a million users in 10,000 series, as fast as they are taken: does memory stay as it is?"""
+    size, bodies = 10_000, 100
+    print(f"\n{events} events of a million users in 10,000 series, batches of {size} from 2 clients", flush=True)
+    made = [soak_body(number, size) for number in range(bodies)]
+    server = Server(binary, work / "sawlog", "lake.enabled=false", "sources.http.past-max=unlimited")
+    left = iter(range(events // size))
+    lock = threading.Lock()
+    sent = 0
+
+    def post_next() -> None:
+        nonlocal sent
+        connection = http.client.HTTPConnection(server.address)
+        while True:
+            with lock:
+                number = next(left, None)
+            if number is None:
+                return
+            while True:
+                connection.request("POST", "/v1/events", made[number % bodies])
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 200:
+                    break
+                time.sleep(0.5)  # more than it can take now: the answer says when to come again
+            with lock:
+                sent += size
+
+    threads = [threading.Thread(target=post_next) for _ in range(2)]
+    started = time.monotonic()
+    [thread.start() for thread in threads]
+    print(f"  {'events':>14}{'events/s':>12}{'CPU s/million':>16}{'memory MiB':>14}", flush=True)
+    last_sent, last_time, last_cpu = 0, started, cpu_of(server.process.pid)
+    while any(thread.is_alive() for thread in threads):
+        threads[0].join(timeout=20)
+        now, cpu, done = time.monotonic(), cpu_of(server.process.pid), sent
+        if done > last_sent:
+            rate, cost = (done - last_sent) / (now - last_time), (cpu - last_cpu) * 1e6 / (done - last_sent)
+            print(f"  {done:>14}{rate:>12.0f}{cost:>16.2f}{memory_of(server.process.pid) / 2**20:>14.0f}", flush=True)
+            last_sent, last_time, last_cpu = done, now, cpu
+    _, memory = server.stop()
+    print(f"  peak {memory / 2**20:.0f} MiB, {size_of(work / 'sawlog') / 1e9:.2f} GB on the disk")
+
+
+def soak_body(number: int, size: int) -> bytes:
+    """Events without a time of their own: they happen when they are received."""
+    lines = []
+    for at in range(number * size, (number + 1) * size):
+        user, kind = f"u{at}", at % 10
+        if kind < 6:
+            fields = {"level": "error" if at % 50 == 0 else "info", "message": f"request {at} done", "service": f"s{at % 20}"}
+            fields |= {"service_version": f"v{at // 20 % 5}", "http_route": f"/r/{at // 100 % 50}", "duration_ms": at % 300, "user_id": user}
+        elif kind < 8:
+            fields = {"metric_name": f"load.{at % 5}", "metric_type": "gauge", "value": at % 100, "host": f"h{at // 10 % 1000}"}
+        else:
+            fields = {"event_name": f"e{at % 30}", "user_id": user, "page": f"/p/{at % 40}"}
+        lines.append(json.dumps(fields))
+    return "\n".join(lines).encode()
+
+
 def anomalies(binary: str, runs: int, work: Path) -> None:
     """Values that one core scores: a series with a day's wave, reading and printing lines included."""
     values = 500_000
@@ -223,10 +367,13 @@ def anomalies(binary: str, runs: int, work: Path) -> None:
     figures.print()
 
 
+# What takes long and is asked for by name.
+CAMPAIGNS = {"soak": lambda options, work: soak(options.binary, options.events, work)}
 SCENARIOS = {
     "file": lambda options, work: load_file(options.binary, options.events, options.runs, work),
     "http": lambda options, work: http_durable(options.binary, options.runs, work),
     "paced": lambda options, work: http_paced(options.binary, options.runs, work),
+    "mixed": lambda options, work: mixed_paced(options.binary, options.runs, work),
     "anomalies": lambda options, work: anomalies(options.binary, options.runs, work),
 }
 
@@ -236,13 +383,13 @@ def main() -> None:
     parser.add_argument("binary")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=SCENARIOS)
+    parser.add_argument("--only", choices=SCENARIOS | CAMPAIGNS)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     print(f"{os.cpu_count()} cores, {options.runs} runs, medians")
     with tempfile.TemporaryDirectory(prefix="sawlog-bench-") as folder:
-        for name, scenario in SCENARIOS.items():
-            if options.only in (None, name):
+        for name, scenario in (SCENARIOS | CAMPAIGNS).items():
+            if options.only == name or (options.only is None and name in SCENARIOS):
                 scenario(options, Path(folder))
 
 

@@ -95,9 +95,12 @@ impl Judge {
         Ok(Self { watch, alerts, outdated })
     }
 
-    /// Whether a minute without events means something.
-    pub(crate) fn is_awake(&self) -> bool {
-        self.watch.counts().series > 0 || self.alerts.rules().next().is_some()
+    /// Length of the shortest windows that mean something although they have no events.
+    pub(crate) fn shortest_width(&self) -> Option<Width> {
+        let is_watching = self.watch.counts().series > 0;
+        let is_judged =
+            |width: &Width| self.alerts.has_width(*width) || (is_watching && self.watch.options().width == *width);
+        Width::ALL.into_iter().find(is_judged)
     }
 
     /// Groups of alert rules that are pending or firing.

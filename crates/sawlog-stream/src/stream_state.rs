@@ -240,13 +240,13 @@ impl StreamState {
         self.progress_since(before)
     }
 
-    /// Whether a window would be complete at a receive time if nothing came until then; where `each_minute`, whether a
-    /// minute would be, with events or without.
-    pub(crate) fn is_due(&self, receive_time: i64, each_minute: bool) -> bool {
+    /// Whether a window would be complete at a receive time if nothing came until then: one with events, or any one of the
+    /// length that is `judged`.
+    pub(crate) fn is_due(&self, receive_time: i64, judged: Option<Width>) -> bool {
         let (watermark, then) = (self.watermark(), self.watermarks.at(receive_time));
-        let minute = |time| floor(time, Width::Minute.micros());
-        let is_next_minute = each_minute && watermark != i64::MIN && minute(then) > minute(watermark);
-        is_next_minute || self.open_ends.first().is_some_and(|end| *end <= then)
+        let is_next = |width: Width| floor(then, width.micros()) > floor(watermark, width.micros());
+        let is_next = watermark != i64::MIN && judged.is_some_and(is_next);
+        is_next || self.open_ends.first().is_some_and(|end| *end <= then)
     }
 
     fn note_windows(&mut self, times: &[i64]) {
