@@ -103,6 +103,11 @@ impl Judge {
         Width::ALL.into_iter().find(is_judged)
     }
 
+    /// Names of the alert rules.
+    pub(crate) fn rule_names(&self) -> Vec<String> {
+        self.alerts.rules().map(|rule| rule.name().to_owned()).collect()
+    }
+
     /// Groups of alert rules that are pending or firing.
     pub(crate) fn states(&self) -> Vec<GroupState> {
         self.alerts.states()

@@ -360,6 +360,12 @@ impl Pipeline {
         (state.judge.counts(), state.judge.states())
     }
 
+    /// Names of the alert rules at work, sorted.
+    #[must_use]
+    pub fn alert_rules(&self) -> Vec<String> {
+        self.inner.hot.read().judge.rule_names()
+    }
+
     /// How long after the watermark had passed a window's end its pane on time was judged, microseconds, since the start.
     #[must_use]
     pub fn on_time_delay(&self) -> Sketch {

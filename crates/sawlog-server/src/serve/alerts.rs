@@ -1,4 +1,4 @@
-//! `GET /v1/alerts`: the groups of alert rules that are pending or firing.
+//! `GET /v1/alerts`: the alert rules, and their groups that are pending or firing.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ pub(crate) async fn get_alerts(State(state): State<Arc<ServerState>>, headers: H
         return error.into_response();
     }
     let (_, groups) = state.pipeline.judge_stats();
-    Json(json!({"alerts": groups.iter().map(document).collect::<Vec<_>>()})).into_response()
+    let alerts = groups.iter().map(document).collect::<Vec<_>>();
+    Json(json!({"rules": state.pipeline.alert_rules(), "alerts": alerts})).into_response()
 }
 
 fn document(group: &GroupState) -> Value {
