@@ -1,9 +1,7 @@
 // Client of GET /v1/fields: the fields that recent rows have, and whether a filter can be read.
 
-import { ApiError, toApiError } from './errors';
-import { request } from './http';
-import { isJsonList, isJsonObject, parseJson, type Json } from './json';
-import { parseErrorBody } from './sql';
+import { getJson, unreadable } from './get';
+import { isJsonList, isJsonObject, type Json } from './json';
 
 export interface FieldInfo {
   /** Name in a filter. */
@@ -14,27 +12,17 @@ export interface FieldInfo {
   readonly values: readonly { readonly value: string; readonly rows: number }[];
 }
 
-const TIMEOUT_MS = 30_000;
-
 export async function loadFields(filter: string, fromMs: number | undefined, toMs: number | undefined, signal: AbortSignal): Promise<FieldInfo[]> {
   const params = new URLSearchParams({ filter });
   if (fromMs !== undefined) params.set('from', new Date(fromMs).toISOString());
   if (toMs !== undefined) params.set('to', new Date(toMs).toISOString());
-  try {
-    const response = await request(`/v1/fields?${params.toString()}`, { signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) });
-    const body = parseJson(await response.text());
-    if (!response.ok) throw parseErrorBody(body, response.status);
-    return parseFields(body);
-  } catch (failure) {
-    signal.throwIfAborted();
-    throw toApiError(failure);
-  }
+  return parseFields(await getJson('/v1/fields', params, signal));
 }
 
 /** Fields that any row has, attributes last. */
 export function parseFields(body: unknown): FieldInfo[] {
   const fields = isJsonObject(body) ? body['fields'] : undefined;
-  if (!isJsonList(fields)) throw new ApiError('malformed_response', 'the answer of /v1/fields cannot be read');
+  if (!isJsonList(fields)) throw unreadable('the answer of /v1/fields');
   return fields.flatMap((field) => parseField(field)).filter((field) => field.rows > 0);
 }
 

@@ -24,6 +24,24 @@ export function parseJson(text: string): Json | undefined {
   }
 }
 
+/** The text of a field; null where it is missing or something else. */
+export function textIn(object: JsonObject, name: string): string | null {
+  const value = object[name];
+  return typeof value === 'string' ? value : null;
+}
+
+/** The number of a field; null where it is missing or something else. */
+export function numberIn(object: JsonObject, name: string): number | null {
+  const value = object[name];
+  return typeof value === 'number' ? value : null;
+}
+
+/** Milliseconds since the epoch of an RFC 3339 field; null where it is missing or no time. */
+export function timeIn(object: JsonObject, name: string): number | null {
+  const timeMs = Date.parse(textIn(object, name) ?? '');
+  return Number.isNaN(timeMs) ? null : timeMs;
+}
+
 function isJson(value: unknown): value is Json {
   return value === null || ['string', 'number', 'boolean', 'object'].includes(typeof value);
 }

@@ -3,7 +3,7 @@
 // For: turning cells into the types a feature works with, with an error that names the column. Not for: layout.
 
 import { ApiError } from './errors';
-import { isJsonObject, type Json, type JsonObject } from './json';
+import { isJsonList, isJsonObject, type Json, type JsonObject } from './json';
 import type { SqlResult } from './sql';
 
 export class Row {
@@ -50,6 +50,18 @@ export class Row {
   timeMs(column: string): number | null {
     const cell = this.text(column);
     return cell === null ? null : parseTimeMs(cell, column);
+  }
+
+  /** Null counts as false. */
+  flag(column: string): boolean {
+    const cell = this.json(column);
+    if (cell !== null && typeof cell !== 'boolean') throw new ApiError('malformed_response', `column ${column} holds neither true nor false`);
+    return cell ?? false;
+  }
+
+  list(column: string): readonly Json[] {
+    const cell = this.json(column);
+    return isJsonList(cell) ? cell : [];
   }
 
   object(column: string): JsonObject {

@@ -65,8 +65,13 @@ export class Dashboard {
   }
 
   zoom(fromMs: number, toMs: number): void {
+    this.lookAt(this.location.filters, fromMs, toMs);
+  }
+
+  /** Shows what passes `filters` in a span of time. */
+  lookAt(filters: readonly Filter[], fromMs: number, toMs: number): void {
     if (this.location.range.kind === 'preset') this.#lastPreset = this.location.range;
-    this.go({ range: { kind: 'between', fromMs: Math.floor(fromMs), toMs: Math.ceil(toMs) } });
+    this.go({ filters, range: { kind: 'between', fromMs: Math.floor(fromMs), toMs: Math.ceil(toMs) } });
   }
 
   leaveZoom(): void {

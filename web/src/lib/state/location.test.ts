@@ -20,14 +20,14 @@ test('every location survives the trip through the URL', () => {
   for (let round = 0; round < 500; round += 1) {
     const filters = Array.from({ length: round % 4 }, (): Filter => ({ field: pick(['service', 'attributes.a:b%', 'host']), value: pick([...VALUES, null]), isExcluded: false }));
     const excluded = Array.from({ length: round % 3 }, (): Filter => ({ field: 'region', value: pick(VALUES), isExcluded: true }));
-    const location: AppLocation = { view: pick(VIEWS), range: pick(RANGES), search: pick(VALUES), filters: [...filters, ...excluded], sql: pick(VALUES) };
+    const location: AppLocation = { view: pick(VIEWS), range: pick(RANGES), search: pick(VALUES), filters: [...filters, ...excluded], user: pick(VALUES), sql: pick(VALUES) };
     expect(parseLocation(formatLocation(location))).toEqual(location);
   }
 });
 
 test('an empty or foreign query string gives the defaults', () => {
   for (const search of ['', '?', '?view=x&range=y&from=z&to=w', '?from=2026-11-24T03:00:00Z&to=2026-11-24T02:00:00Z']) {
-    expect(parseLocation(search)).toEqual({ view: 'live', range: DEFAULT_RANGE, search: '', filters: [], sql: '' });
+    expect(parseLocation(search)).toEqual({ view: 'live', range: DEFAULT_RANGE, search: '', filters: [], user: '', sql: '' });
   }
 });
 

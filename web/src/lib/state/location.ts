@@ -1,17 +1,18 @@
 // All shareable state, and its form in the URL. Documented parameters:
 //
-//   view=live|logs|dead-letters|sql     page (default live)
-//   range=15m|1h|6h|24h|7d|all          time range that ends now (default 1h), or
-//   from=RFC3339&to=RFC3339             fixed time range
-//   q=TEXT                              search text
-//   is=FIELD:VALUE, not=FIELD:VALUE     filters, repeatable; without ":VALUE" the field is missing
-//   sql=QUERY                           query of the SQL page
+//   view=live|logs|users|dead-letters|sql page (default live)
+//   range=15m|1h|6h|24h|7d|all            time range that ends now (default 1h), or
+//   from=RFC3339&to=RFC3339               fixed time range
+//   q=TEXT                                search text
+//   is=FIELD:VALUE, not=FIELD:VALUE       filters, repeatable; without ":VALUE" the field is missing
+//   user=ID                               user of the users page
+//   sql=QUERY                             query of the SQL page
 //
 // Invariant: parseLocation(formatLocation(location)) equals location.
 
 import { DEFAULT_RANGE, isPreset, type TimeRange } from './time_range';
 
-export const VIEWS = ['live', 'logs', 'dead-letters', 'sql'] as const;
+export const VIEWS = ['live', 'logs', 'users', 'dead-letters', 'sql'] as const;
 export type View = (typeof VIEWS)[number];
 
 export interface Filter {
@@ -26,6 +27,7 @@ export interface AppLocation {
   readonly range: TimeRange;
   readonly search: string;
   readonly filters: readonly Filter[];
+  readonly user: string;
   readonly sql: string;
 }
 
@@ -40,6 +42,7 @@ export function parseLocation(search: string): AppLocation {
       ...params.getAll('is').map((text) => parseFilter(text, false)),
       ...params.getAll('not').map((text) => parseFilter(text, true)),
     ],
+    user: params.get('user') ?? '',
     sql: params.get('sql') ?? '',
   };
 }
@@ -56,6 +59,7 @@ export function formatLocation(location: AppLocation): string {
   }
   if (location.search !== '') params.set('q', location.search);
   for (const filter of location.filters) params.append(filter.isExcluded ? 'not' : 'is', formatFilter(filter));
+  if (location.user !== '') params.set('user', location.user);
   if (location.sql !== '') params.set('sql', location.sql);
   const text = params.toString();
   return text === '' ? '?' : `?${text}`;

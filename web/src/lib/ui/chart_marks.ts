@@ -1,10 +1,17 @@
-// Marks of moments in a time chart: where they stand and which of them stand together.
+// Marks of moments and stretches of a time chart: where they stand and which of them stand together.
 //
-// For: pure positions. Not for: drawing (ChartMarks.svelte) or what a mark means. Invariant: every mark within the chart's
-// span is in exactly one group, and groups are in the order of time.
+// For: pure positions. Not for: drawing (ChartMarks.svelte, ChartSpans.svelte) or what a mark means. Invariant: every mark
+// within the chart's span is in exactly one group, and groups are in the order of time; stretches do not overlap.
 
 export interface ChartMark {
   readonly seconds: number;
+  readonly label: string;
+}
+
+/** A stretch of time that is marked, `[fromSeconds, toSeconds)`. */
+export interface ChartSpan {
+  readonly fromSeconds: number;
+  readonly toSeconds: number;
   readonly label: string;
 }
 
@@ -39,6 +46,28 @@ export function groupMarks(marks: readonly ChartMark[], fromSeconds: number, toS
   return groups;
 }
 
+/** The part of a stretch that is inside the chart, CSS pixels; undefined when none is. */
+export function placeSpan(fromSeconds: number, toSeconds: number, shape: { readonly fromSeconds: number; readonly toSeconds: number }, frame: PlotFrame): { x: number; width: number } | undefined {
+  const [from, to] = [Math.max(fromSeconds, shape.fromSeconds), Math.min(toSeconds, shape.toSeconds)];
+  if (from >= to) return undefined;
+  const scale = frame.width / (shape.toSeconds - shape.fromSeconds);
+  return { x: frame.left + (from - shape.fromSeconds) * scale, width: (to - from) * scale };
+}
+
+/** Stretches that touch are one: an episode of many windows has one flag, with each of its labels once. */
+export function joinSpans(spans: readonly ChartSpan[]): { fromSeconds: number; toSeconds: number; labels: string[] }[] {
+  const joined: { fromSeconds: number; toSeconds: number; labels: string[] }[] = [];
+  for (const { fromSeconds, toSeconds, label } of spans.toSorted((one, other) => one.fromSeconds - other.fromSeconds)) {
+    const last = joined.at(-1);
+    if (last === undefined || fromSeconds > last.toSeconds) joined.push({ fromSeconds, toSeconds, labels: [label] });
+    else {
+      last.toSeconds = Math.max(last.toSeconds, toSeconds);
+      if (!last.labels.includes(label)) last.labels.push(label);
+    }
+  }
+  return joined;
+}
+
 /** The labels of a group, one a line. */
 export function groupText(labels: readonly string[]): string {
   const more = labels.length - LABELS_MAX;
@@ -50,5 +79,13 @@ export function labelsByBin(marks: readonly ChartMark[], times: readonly number[
   return times.map((start, index) => {
     const end = times[index + 1] ?? Number.POSITIVE_INFINITY;
     return marks.filter((mark) => mark.seconds >= start && mark.seconds < end).map((mark) => mark.label).join('; ');
+  });
+}
+
+/** For each bin of a chart, by its start, the labels of the stretches that begin before its end and end after its start. */
+export function spansByBin(spans: readonly ChartSpan[], times: readonly number[]): string[] {
+  return times.map((start, index) => {
+    const end = times[index + 1] ?? Number.POSITIVE_INFINITY;
+    return spans.filter((span) => span.fromSeconds < end && span.toSeconds > start).map((span) => span.label).join('; ');
   });
 }

@@ -22,7 +22,21 @@ export interface ChartShape {
   readonly toSeconds: number;
   /** Fixed top of the value axis; without it the data decides. */
   readonly max?: number | undefined;
+  /** Values of bins from here on are of windows that are not complete yet. */
+  readonly openFromSeconds?: number | undefined;
   readonly format: (value: number | null) => string;
+}
+
+/** Where values were expected, for each bin; null where nothing was. */
+export interface ChartBand {
+  readonly low: readonly (number | null)[];
+  readonly high: readonly (number | null)[];
+}
+
+/** What was expected of a bin: `2 – 5`, or a dash. */
+export function bandText(band: ChartBand, index: number, format: (value: number | null) => string): string {
+  const [low, high] = [band.low[index] ?? null, band.high[index] ?? null];
+  return low === null || high === null ? format(null) : `${format(low)} – ${format(high)}`;
 }
 
 /** Heights at which stacked values are drawn: the first series lies at the bottom. */
@@ -60,6 +74,7 @@ export interface PlotContext {
   readonly zone: TimeZoneName;
   readonly syncKey: string;
   readonly shape: () => ChartShape;
+  readonly band: () => ChartBand | undefined;
   readonly onCursor: (index: number | null) => void;
   readonly onDraw: (frame: PlotFrame) => void;
   readonly onZoom: ((fromSeconds: number, toSeconds: number) => void) | undefined;
@@ -74,6 +89,7 @@ export function plotOptions(series: readonly ChartSeries[], context: PlotContext
   const axis = { stroke: resolveColor(host, '--muted'), font: AXIS_FONT, ticks: { show: false }, border: { show: false } };
   const grid = { stroke: resolveColor(host, '--grid'), width: 1 };
   const drawn = isStacked ? [...series].reverse() : series;
+  const bandColor = withAlpha(resolveColor(host, '--expected'), 0.22);
   return {
     width: context.width,
     height: context.height,
@@ -88,7 +104,7 @@ export function plotOptions(series: readonly ChartSeries[], context: PlotContext
     },
     scales: {
       x: { time: true, range: () => [shape().fromSeconds, shape().toSeconds] },
-      y: { range: (_plot, _min, max) => [0, shape().max ?? niceMax(max)] },
+      y: { range: (_plot, _min, max) => [0, shape().max ?? niceMax(max, context.band())] },
     },
     axes: [
       { ...axis, grid: { show: false }, size: 24, gap: 4, space: 70, values: (_plot, splits, _axis, _space, step) => splits.map((split) => timeLabel(split, step, context.zone)) },
@@ -96,6 +112,7 @@ export function plotOptions(series: readonly ChartSeries[], context: PlotContext
     ],
     series: [{}, ...drawn.map((one) => plotSeries(one, context))],
     hooks: {
+      drawClear: [(plot) => drawBand(plot, context.band(), bandColor)],
       draw: [(plot) => context.onDraw(frameOf(plot))],
       setCursor: [(plot) => context.onCursor(plot.cursor.idx ?? null)],
       setSelect: [
@@ -154,9 +171,54 @@ function withAlpha(color: string, alpha: number): string {
   return parts?.[1] === undefined ? color : `rgba(${parts[1]}, ${alpha})`;
 }
 
-/** A little air above the highest value; an all-zero chart still has a scale. */
-function niceMax(max: number | null): number {
-  return max === null || max <= 0 ? 1 : max * 1.08;
+/** Most that a band may add to the height of a chart: one that is wide for want of knowledge must not flatten the values. */
+const BAND_HEIGHT_MAX = 2;
+
+/** A little air above the highest value and the band; an all-zero chart still has a scale. */
+export function niceMax(max: number | null, band: ChartBand | undefined): number {
+  const highest = Math.max(0, max ?? 0);
+  const expected = Math.max(0, ...(band?.high ?? []).map((value) => value ?? 0));
+  const top = highest === 0 ? expected : Math.max(highest, Math.min(expected, highest * BAND_HEIGHT_MAX));
+  return top === 0 ? 1 : top * 1.08;
+}
+
+/** Runs of bins that have a band, as [first, end). */
+export function bandRuns(band: ChartBand): (readonly [number, number])[] {
+  const runs: (readonly [number, number])[] = [];
+  for (let first = 0; first < band.low.length; first += 1) {
+    let end = first;
+    while (band.low[end] != null && band.high[end] != null) end += 1;
+    if (end > first) runs.push([first, end]);
+    first = end;
+  }
+  return runs;
+}
+
+/** Paints the band behind the grid, as steps: a bin's expectation holds for the whole bin. */
+function drawBand(plot: uPlot, band: ChartBand | undefined, color: string): void {
+  if (band === undefined) return;
+  const times = plot.data[0];
+  const binSeconds = (times[1] ?? 0) - (times[0] ?? 0);
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  ctx.fillStyle = color;
+  for (const [first, end] of bandRuns(band)) {
+    ctx.beginPath();
+    const corner = (time: number, value: number | null | undefined): void => ctx.lineTo(plot.valToPos(time, 'x', true), plot.valToPos(value ?? 0, 'y', true));
+    for (let index = first; index < end; index += 1) {
+      corner(times[index] ?? 0, band.high[index]);
+      corner((times[index] ?? 0) + binSeconds, band.high[index]);
+    }
+    for (let index = end - 1; index >= first; index -= 1) {
+      corner((times[index] ?? 0) + binSeconds, band.low[index]);
+      corner(times[index] ?? 0, band.low[index]);
+    }
+    ctx.fill();
+  }
+  ctx.restore();
 }
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const;

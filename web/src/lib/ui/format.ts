@@ -50,6 +50,21 @@ export function formatSpan(seconds: number): string {
   return `${seconds} s`;
 }
 
+/** 45 s, 12 min, 3.5 h, 2.1 d: how long something lasted. */
+export function formatDuration(micros: number | null): string {
+  if (micros === null) return MISSING;
+  if (micros < 120e6) return formatMicros(micros);
+  const steps = [{ below: 7200, size: 60, unit: 'min' }, { below: 172_800, size: 3600, unit: 'h' }] as const;
+  const step = steps.find(({ below }) => micros / 1e6 < below) ?? { size: 86_400, unit: 'd' };
+  const count = micros / 1e6 / step.size;
+  return `${count >= 10 ? Math.round(count) : trim(count.toPrecision(2))} ${step.unit}`;
+}
+
+/** 14:03:09 of today, 2026-11-24 14:03:09 of another day. */
+export function formatMoment(timeMs: number, zone: TimeZoneName): string {
+  return isSameDay(timeMs, Date.now(), zone) ? formatSeconds(timeMs, zone).slice(11) : formatSeconds(timeMs, zone);
+}
+
 /** 14:03:09.123 */
 export function formatClock(timeMs: number, zone: TimeZoneName): string {
   return isoLike(timeMs, zone).slice(11, 23);

@@ -1,14 +1,15 @@
 import { describe, expect, test } from 'vitest';
 
-import { groupMarks, groupText, labelsByBin } from './chart_marks';
-import { stack, timeLabel, toPlotData } from './chart_options';
-import { formatMicros, formatPercent, formatShort, formatSpan, formatTime, fromInputTime, toInputTime } from './format';
+import { groupMarks, groupText, joinSpans, labelsByBin, placeSpan, spansByBin } from './chart_marks';
+import { bandRuns, bandText, niceMax, stack, timeLabel, toPlotData } from './chart_options';
+import { formatDuration, formatMicros, formatPercent, formatShort, formatSpan, formatTime, fromInputTime, toInputTime } from './format';
 import { splitByTerms } from './highlight';
 
 describe('format', () => {
   test.each([[null, '–'], [0, '0'], [0.523, '0.52'], [12.34, '12.3'], [9999, '9,999'], [12_345, '12.3k'], [4_560_000, '4.56M'], [1000.4, '1,000']])('short %s', (value, text) => expect(formatShort(value)).toBe(text));
   test.each([[null, '–'], [0, '0'], [850, '850 µs'], [12_300, '12.3 ms'], [1_500_000, '1.5 s'], [180e6, '3 min']])('micros %s', (value, text) => expect(formatMicros(value)).toBe(text));
   test.each([[null, '–'], [0, '0 %'], [0.00001, '<0.01 %'], [0.0042, '0.42 %'], [0.256, '25.6 %'], [1, '100 %']])('percent %s', (value, text) => expect(formatPercent(value)).toBe(text));
+  test.each([[null, '–'], [45e6, '45 s'], [150e6, '2.5 min'], [6_000e6, '100 min'], [9_000e6, '2.5 h'], [250_000e6, '2.9 d']])('duration %s', (value, text) => expect(formatDuration(value)).toBe(text));
   test('spans', () => expect([30, 60, 7200, 86400].map(formatSpan)).toEqual(['30 s', '1 min', '2 h', '1 d']));
   test('times and inputs in UTC', () => {
     const timeMs = Date.UTC(2026, 10, 24, 3, 4, 5, 678);
@@ -38,6 +39,36 @@ describe('marks', () => {
   });
   test('a crowd is counted', () => expect(groupText(Array.from({ length: 11 }, (_, index) => String(index))).split('\n')).toHaveLength(9));
   test('each is in the row of its bin', () => expect(labelsByBin([mark(60), mark(61), mark(500)], [60, 120, 180])).toEqual(['m60; m61', '', 'm500']));
+});
+
+describe('stretches', () => {
+  const shape = { fromSeconds: 100, toSeconds: 200 };
+  const frame = { left: 50, top: 8, width: 200, height: 100 };
+  const span = (fromSeconds: number, toSeconds: number, label: string) => ({ fromSeconds, toSeconds, label });
+  test('are cut at the edges of the chart, and left out beyond', () => {
+    expect(placeSpan(90, 110, shape, frame)).toEqual({ x: 50, width: 20 });
+    expect(placeSpan(150, 999, shape, frame)).toEqual({ x: 150, width: 100 });
+    expect(placeSpan(200, 210, shape, frame)).toBeUndefined();
+  });
+  test('are one where they touch, with each label once', () => {
+    expect(joinSpans([span(60, 120, 'b'), span(0, 60, 'a'), span(120, 180, 'a'), span(240, 300, 'c')])).toEqual([
+      { fromSeconds: 0, toSeconds: 180, labels: ['a', 'b'] },
+      { fromSeconds: 240, toSeconds: 300, labels: ['c'] },
+    ]);
+  });
+  test('are in the rows of all bins that they reach into', () => expect(spansByBin([span(60, 130, 'a')], [0, 60, 120, 180])).toEqual(['', 'a', 'a', '']));
+});
+
+describe('band', () => {
+  const band = { low: [0, null, 1, 2, null], high: [4, null, 5, 6, null] };
+  test('is drawn in runs between its gaps', () => expect(bandRuns(band)).toEqual([[0, 1], [2, 4]]));
+  test('is seen whole, unless it is so wide that it would flatten the values', () => {
+    expect(niceMax(5, band)).toBeCloseTo(6 * 1.08);
+    expect(niceMax(2, band)).toBeCloseTo(4 * 1.08);
+    expect(niceMax(null, band)).toBeCloseTo(6 * 1.08);
+    expect(niceMax(null, undefined)).toBe(1);
+  });
+  test('says what was expected of a bin', () => expect([0, 1].map((index) => bandText(band, index, String))).toEqual(['0 – 4', 'null']));
 });
 
 describe('highlight', () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { rowsOf } from '../../api/rows';
 import { parseSqlResult } from '../../api/sql';
 import type { TimeWindow } from '../../state/time_range';
-import { errorRatio, errorTotalsSql, fillBins, latencySql, ledgerDifference, ledgerSql, rateSql, type Question } from './queries';
+import { errorRatio, errorTotalsSql, fillBins, ledgerDifference, ledgerSql, openFrom, rateSql, type Question } from './queries';
 
 const WINDOW: TimeWindow = { fromMs: 60_000, toMs: 240_000, untilMs: 240_000, isBounded: true };
 const QUESTION: Question = { window: WINDOW, filters: [], search: '' };
@@ -19,6 +19,13 @@ describe('fillBins', () => {
   const values = (missing: 0 | null): unknown => fillBins(WINDOW, 60, ['x'], rows, () => 'x', (row) => row.number('v'), missing).values.get('x');
   test('a bin without a row is a gap where something is measured', () => expect(values(null)).toEqual([0, null, 7]));
   test('and 0 where rows are counted', () => expect(values(0)).toEqual([0, 0, 7]));
+});
+
+test('figures are open from the first bin that holds a window which is not complete', () => {
+  const rows = (flags: boolean[]) =>
+    rowsOf(parseSqlResult({ columns: [{ name: 't' }, { name: 'is_open' }], rows: flags.map((flag, index) => [`1970-01-01T00:0${index}:00Z`, flag]) }));
+  expect(openFrom(rows([false, true, true]))).toBe(60);
+  expect(openFrom(rows([false, false]))).toBeUndefined();
 });
 
 test('a bin without requests has no error ratio', () => {
@@ -39,10 +46,6 @@ describe('queries', () => {
   test('a severity filter does not turn every error ratio into 1', () => {
     const filters = [{ field: 'severity_class', value: 'error', isExcluded: false }];
     expect(errorTotalsSql({ ...QUESTION, filters })).toBe(errorTotalsSql(QUESTION));
-  });
-  test('latency merges sketches of requests that were timed', () => {
-    expect(latencySql(QUESTION, 60)).toContain('sketch_quantile(sketch_merge(latency), 0.99) AS p99');
-    expect(latencySql(QUESTION, 60)).toContain('duration_count > 0');
   });
   test('the ledger goes by receive time', () => expect(ledgerSql(WINDOW)).toContain('receive_minute >= TIMESTAMP'));
 });

@@ -24,7 +24,8 @@ export interface TimeSeries {
   readonly values: ReadonlyMap<string, readonly (number | null)[]>;
 }
 
-const ROLLUP_SECONDS_MIN = 60;
+/** Width of the finest rollup that charts read, seconds. */
+export const ROLLUP_SECONDS_MIN = 60;
 
 // -- event rate ---------------------------------------------------------------------------------
 
@@ -58,6 +59,7 @@ export interface ErrorsByService {
   readonly services: readonly ServiceErrors[];
   readonly errors: TimeSeries;
   readonly requests: TimeSeries;
+  readonly openFromSeconds: number | undefined;
 }
 
 const SERVICES_LISTED_MAX = 12;
@@ -73,7 +75,8 @@ WHERE ${errorCondition(question)} GROUP BY service ORDER BY errors DESC, request
 
 export function errorSeriesSql(question: Question, bin: number, services: readonly (string | null)[]): string {
   const aligned = { ...question, window: alignWindow(question.window, bin) };
-  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t, service, sum("count") AS requests, sum(error_count) AS errors FROM rollup_requests_1m
+  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t, service, sum("count") AS requests, sum(error_count) AS errors,
+  bool_or(pane_timing = 'early') AS is_open FROM rollup_requests_1m
 WHERE ${sqlAll([errorCondition(aligned), serviceCondition(services)])} GROUP BY 1, 2`;
 }
 
@@ -92,6 +95,7 @@ export async function loadErrors(question: Question, signal: AbortSignal): Promi
     services,
     errors: fillBins(question.window, bin, names, rows, nameOf, (row) => row.number('errors'), 0),
     requests: fillBins(question.window, bin, names, rows, nameOf, (row) => row.number('requests'), 0),
+    openFromSeconds: openFrom(rows),
   };
 }
 
@@ -106,28 +110,6 @@ export function errorRatio(errors: readonly (number | null)[], requests: readonl
     const total = requests[index] ?? 0;
     return count === null || total === 0 ? null : count / total;
   });
-}
-
-// -- latency ------------------------------------------------------------------------------------
-
-export const QUANTILES = ['p50', 'p90', 'p99'] as const;
-
-export function latencySql(question: Question, bin: number): string {
-  const aligned = { ...question, window: alignWindow(question.window, bin) };
-  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t,
-  sketch_quantile(sketch_merge(latency), 0.5) AS p50,
-  sketch_quantile(sketch_merge(latency), 0.9) AS p90,
-  sketch_quantile(sketch_merge(latency), 0.99) AS p99
-FROM rollup_requests_1m
-WHERE ${sqlAll([rollupCondition(aligned), 'duration_count > 0'])} GROUP BY 1`;
-}
-
-export async function loadLatency(question: Question, signal: AbortSignal): Promise<TimeSeries> {
-  const bin = binSeconds(question.window, ROLLUP_SECONDS_MIN);
-  const rows = rowsOf(await runSql(latencySql(question, bin), signal));
-  const series = QUANTILES.map((name) => fillBins(question.window, bin, [name], rows, () => name, (row) => row.number(name), null));
-  const times = series[0]?.times ?? [];
-  return { window: question.window, binSeconds: bin, times, values: new Map(series.flatMap((one) => [...one.values])) };
 }
 
 function rollupCondition(question: Question): string {
@@ -255,6 +237,12 @@ export function ledgerDifference(ledger: Ledger): number {
 }
 
 // -- shared -------------------------------------------------------------------------------------
+
+/** Start of the first of the rows' bins that holds a window which is not complete yet, seconds. */
+export function openFrom(rows: readonly Row[]): number | undefined {
+  const open = rows.filter((row) => row.flag('is_open')).map((row) => (row.timeMs('t') ?? 0) / 1000);
+  return open.length === 0 ? undefined : Math.min(...open);
+}
 
 /** Lays rows with a time column `t` out over the bins of a window; `missing` stands where there is no row. */
 export function fillBins(

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Filter } from '../../state/location';
 import type { TimeWindow } from '../../state/time_range';
 import { canApplyAll, filterConditions, isFilterable, logSource, minuteCondition, serviceCondition, timeCondition } from './filters';
-import { logDetailSql, logsSql, readDetail, type LogEntry } from './queries';
+import { rowSql, logsSql, readDetail, type LogEntry } from './queries';
 import { fieldTerm, filterText, highlightTerms } from './search';
 import { parseLines } from './tail';
 
@@ -66,14 +66,14 @@ describe('time', () => {
 });
 
 describe('log list', () => {
-  const entry: LogEntry = { key: 'b/3', batchId: "b'", recordIndex: 3, eventTime: '2026-11-24T00:10:00.123456Z', eventTimeMs: 0, severity: 'info', service: null, host: null, message: '', isCut: false };
+  const entry: LogEntry = { table: 'logs', key: 'b/3', batchId: "b'", recordIndex: 3, eventTime: '2026-11-24T00:10:00.123456Z', eventTimeMs: 0, severity: 'info', service: null, host: null, message: '', isCut: false };
   test('older pages go on exactly behind the last row', () => {
     const sql = logsSql({ window: WINDOW, filters: [], search: '' }, entry);
     expect(sql).toContain("(event_time < TIMESTAMP '2026-11-24T00:10:00.123456Z' OR (event_time = TIMESTAMP '2026-11-24T00:10:00.123456Z' AND (batch_id < 'b''' OR (batch_id = 'b''' AND record_index < 3))))");
     expect(sql).toMatch(/LIMIT 200$/);
   });
   test('a row is found by partition, time and identity', () => {
-    expect(logDetailSql(entry)).toContain("event_date = DATE '2026-11-24' AND event_time = TIMESTAMP '2026-11-24T00:10:00.123456Z'");
+    expect(rowSql(entry)).toContain("event_date = DATE '2026-11-24' AND event_time = TIMESTAMP '2026-11-24T00:10:00.123456Z'");
   });
   test('details leave out what is null', () => {
     expect(readDetail({ columns: [{ name: 'a', type: '' }, { name: 'b', type: '' }], rows: [[null, 0]], isTruncated: false, elapsedMs: 1 })).toEqual([['b', 0]]);

@@ -6,7 +6,7 @@ import { sqlAll, sqlDate, sqlInteger, sqlList, sqlText, sqlTime } from '../../ap
 import type { Filter } from '../../state/location';
 import type { TimeWindow } from '../../state/time_range';
 
-export type TableName = 'logs' | 'metrics' | 'activity' | 'rollup_requests_1m';
+export type TableName = 'logs' | 'metrics' | 'activity' | 'rollup_requests_1m' | 'anomalies' | 'sessions';
 
 /** Columns of `logs` by which one can filter; attributes are addressed as `attributes.NAME`. */
 export const LOG_FIELDS = [
@@ -20,6 +20,8 @@ const FIELDS: Readonly<Record<TableName, readonly string[]>> = {
   metrics: ['service', 'service_version', 'environment', 'region', 'host'],
   activity: ['event_name', 'user_id', 'session_id', 'service', 'service_version', 'environment', 'region', 'host', 'device', 'user_agent_family', 'client_address', 'client_address_class', 'referrer', 'trace_id', 'span_id', 'insert_id'],
   rollup_requests_1m: ['service', 'service_version', 'http_route'],
+  anomalies: ['service', 'host', 'event_name'],
+  sessions: ['user_id', 'device'],
 };
 const INTEGER_FIELDS: readonly string[] = ['http_status'];
 const ATTRIBUTE_PREFIX = 'attributes.';
@@ -33,15 +35,15 @@ export function canApplyAll(table: TableName, filters: readonly Filter[], search
   return (table === 'logs' || search.trim() === '') && filters.every((filter) => isFilterable(filter.field, table));
 }
 
-/** Bounds on event time, repeated for the partition column so that whole days are skipped. */
-export function timeCondition(window: TimeWindow): string {
+/** Bounds on a row's time, repeated for the partition column so that whole days are skipped. */
+export function timeCondition(window: TimeWindow, column: 'event_time' | 'window_start' | 'session_start' | 'at' = 'event_time'): string {
   if (!window.isBounded) return '';
   const { fromMs, untilMs } = window;
   return sqlAll([
     `event_date >= ${sqlDate(fromMs)}`,
     `event_date <= ${sqlDate(untilMs)}`,
-    `event_time >= ${sqlTime(fromMs)}`,
-    `event_time < ${sqlTime(untilMs)}`,
+    `${column} >= ${sqlTime(fromMs)}`,
+    `${column} < ${sqlTime(untilMs)}`,
   ]);
 }
 

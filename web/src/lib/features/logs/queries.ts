@@ -20,12 +20,17 @@ export interface LogSelection {
   readonly search: string;
 }
 
-export interface LogEntry {
-  /** Batch and place in it: the identity of a record. */
-  readonly key: string;
+/** Where a row is stored. Batch and place in it are the identity of a record; the time leads to its files. */
+export interface RowPlace {
+  readonly table: 'logs' | 'activity';
   readonly batchId: string;
   readonly recordIndex: number;
   readonly eventTime: string;
+}
+
+export interface LogEntry extends RowPlace {
+  /** Batch and place in it. */
+  readonly key: string;
   readonly eventTimeMs: number;
   readonly severity: string;
   readonly service: string | null;
@@ -61,10 +66,10 @@ function beforeCondition(entry: LogEntry): string {
   return `(event_time < ${time} OR (event_time = ${time} AND (batch_id < ${batch} OR (batch_id = ${batch} AND record_index < ${sqlInteger(entry.recordIndex)}))))`;
 }
 
-export function logDetailSql(entry: LogEntry): string {
-  return `SELECT * FROM logs
-WHERE event_date = DATE ${sqlText(entry.eventTime.slice(0, 10))} AND event_time = ${sqlTimeText(entry.eventTime)}
-  AND batch_id = ${sqlText(entry.batchId)} AND record_index = ${sqlInteger(entry.recordIndex)}
+export function rowSql(place: RowPlace): string {
+  return `SELECT * FROM ${place.table}
+WHERE event_date = DATE ${sqlText(place.eventTime.slice(0, 10))} AND event_time = ${sqlTimeText(place.eventTime)}
+  AND batch_id = ${sqlText(place.batchId)} AND record_index = ${sqlInteger(place.recordIndex)}
 LIMIT 1`;
 }
 
@@ -79,8 +84,8 @@ export async function loadLogs(selection: LogSelection, signal: AbortSignal, bef
   return rowsOf(await runSql(logsSql(selection, before), signal)).map(readEntry);
 }
 
-export async function loadLogDetail(entry: LogEntry, signal: AbortSignal): Promise<readonly (readonly [string, Json])[]> {
-  return readDetail(await runSql(logDetailSql(entry), signal));
+export async function loadRow(place: RowPlace, signal: AbortSignal): Promise<readonly (readonly [string, Json])[]> {
+  return readDetail(await runSql(rowSql(place), signal));
 }
 
 export async function loadFacets(window: TimeWindow, search: string, signal: AbortSignal): Promise<Facets> {
@@ -102,6 +107,7 @@ function readEntry(row: Row): LogEntry {
   const recordIndex = row.count('record_index');
   const message = row.text('message');
   return {
+    table: 'logs',
     key: `${batchId}/${recordIndex}`,
     batchId,
     recordIndex,
