@@ -1,60 +1,13 @@
 // End-to-end test of the web UI against a running sawlog that holds recent data.
 //
-//   node web/e2e/live.spec.mjs http://localhost:7070 [--screenshot DIR] [--browser PATH] [--timeout SECONDS]
+//   node web/e2e/live.spec.mjs http://localhost:7070
 //   node web/e2e/live.spec.mjs http://localhost:7070 --key KEY     only: a server that wants a key
 //
 // It sends three logs of its own (with a marker to search for, and hostile text), then only reads.
-// Last line: "N passed, M failed"; exit code 0 only without failures.
 
-import { mkdir } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
-import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { assert, baseUrl, check, checkAxe, eventually, openPage, options, panel, run, shoot } from './harness.mjs';
 
-import axe from 'axe-core';
-import { chromium } from 'playwright-core';
-
-const { values: options, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { screenshot: { type: 'string' }, browser: { type: 'string' }, timeout: { type: 'string', default: '60' }, key: { type: 'string' } },
-});
-const baseUrl = (positionals[0] ?? 'http://localhost:7070').replace(/\/+$/, '');
-const timeoutMs = Number(options.timeout) * 1000;
-const browserPath = options.browser ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) => existsSync(file));
-
-const BROWSER_ARGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
-const PANELS = ['Events', 'User activity', 'Errors by service', 'Latency', 'Host CPU', 'Host memory', 'Host disk', 'Logs'];
-
-let passed = 0;
-let failed = 0;
-
-async function check(name, run) {
-  try {
-    await run();
-    passed += 1;
-    console.log(`ok      ${name}`);
-  } catch (failure) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n        ${String(failure?.message ?? failure).split('\n').slice(0, 12).join('\n        ')}`);
-  }
-}
-
-function assert(condition, message) {
-  if (!condition) throw new Error(message);
-}
-
-async function eventually(what, probe) {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    const found = await probe();
-    if (found) return found;
-    if (Date.now() > deadline) throw new Error(`waited ${options.timeout} s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 150));
-  }
-}
+const PANELS = ['Events', 'User activity', 'Requests', 'Error ratio', 'Latency', 'Errors by service', 'Sessions', 'Top', 'Host CPU', 'Host memory', 'Host disk', 'Logs'];
 
 const marker = `e2e${Date.now().toString(36)}`;
 const HOSTILE = [
@@ -85,53 +38,6 @@ async function sendLogs() {
   assert(response.ok, `POST /v1/events answered ${response.status}: ${await response.text()}`);
 }
 
-/** A page on which everything that must not happen is written down. */
-async function openPage(browser, scheme, url) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: scheme, reducedMotion: 'reduce' });
-  const page = await context.newPage();
-  const trouble = [];
-  page.on('console', (message) => message.type() === 'error' && trouble.push(`console: ${message.text()}`));
-  page.on('pageerror', (error) => trouble.push(`page error: ${error.message}`));
-  page.on('dialog', (dialog) => (trouble.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
-  page.on('request', (request) => {
-    const target = new URL(request.url());
-    if (target.origin !== new URL(baseUrl).origin && !['data:', 'blob:'].includes(target.protocol)) trouble.push(`external request: ${request.url()}`);
-  });
-  await page.addInitScript(() => {
-    window.__violations = [];
-    document.addEventListener('securitypolicyviolation', (event) => window.__violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
-  });
-  const response = await page.goto(`${baseUrl}${url}`);
-  const settle = async () => [...trouble, ...(await page.evaluate(() => window.__violations)).map((text) => `CSP: ${text}`)];
-  return { context, page, response, settle };
-}
-
-async function checkAxe(page, what) {
-  await check(`axe finds nothing serious: ${what}`, async () => {
-    await page.evaluate(axe.source);
-    const { violations } = await page.evaluate(async () => {
-      // A panel that is being refreshed is dimmed for a moment; what is checked is the page at rest.
-      const atRest = new CSSStyleSheet();
-      atRest.replaceSync('.stale { opacity: 1 !important; transition: none !important; }');
-      document.adoptedStyleSheets.push(atRest);
-      const results = await window.axe.run(document, { resultTypes: ['violations'] });
-      document.adoptedStyleSheets.pop();
-      return results;
-    });
-    const grave = violations.filter((violation) => violation.impact === 'serious' || violation.impact === 'critical');
-    const lines = grave.map((violation) => `${violation.id}: ${violation.help} (${violation.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(' | ')})`);
-    assert(grave.length === 0, lines.join('\n'));
-  });
-}
-
-async function shoot(page, name) {
-  if (options.screenshot === undefined) return;
-  await mkdir(options.screenshot, { recursive: true });
-  await page.evaluate(() => window.scrollTo(0, 0));
-  await page.screenshot({ path: path.join(options.screenshot, `${name}.png`), fullPage: true });
-}
-
-const panel = (page, title) => page.locator('section.panel').filter({ has: page.getByRole('heading', { name: title, exact: true }) });
 const rows = (page) => page.getByTestId('log-row');
 const messages = (page) => rows(page).locator('.message').allInnerTexts();
 
@@ -334,21 +240,13 @@ async function checkFailures(browser) {
   await context.close();
 }
 
-assert(browserPath !== undefined, 'no Chromium found: pass --browser PATH');
-const browser = await chromium.launch({ executablePath: browserPath, args: BROWSER_ARGS });
-try {
-  if (options.key !== undefined) await checkKey(browser);
-  else await check('logs can be sent', sendLogs);
-  for (const scheme of options.key === undefined ? ['light', 'dark'] : []) {
+await run(async (browser) => {
+  if (options.key !== undefined) return checkKey(browser);
+  await check('logs can be sent', sendLogs);
+  for (const scheme of ['light', 'dark']) {
     await checkLive(browser, scheme);
     await checkOtherPages(browser, scheme);
   }
-  if (options.key === undefined) {
-    await checkFilters(browser);
-    await checkFailures(browser);
-  }
-} finally {
-  await browser.close();
-}
-console.log(`${passed} passed, ${failed} failed`);
-process.exitCode = failed === 0 ? 0 : 1;
+  await checkFilters(browser);
+  await checkFailures(browser);
+});

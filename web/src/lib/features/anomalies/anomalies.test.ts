@@ -27,12 +27,12 @@ describe('expectations', () => {
     60,
     rowsOf(
       parseSqlResult({
-        columns: ['t', 'signal', 'low', 'high', 'reason'].map((name) => ({ name })),
+        columns: ['t', 'last_end', 'signal', 'low', 'high', 'reason'].map((name) => ({ name })),
         rows: [
-          ['1970-01-01T00:01:00Z', 'error_ratio', 0, 0.1, null],
-          ['1970-01-01T00:02:00Z', 'error_ratio', 0, 0.2, 'error ratio 40 %, expected 0–20 %'],
-          ['1970-01-01T00:03:00Z', 'error_ratio', null, null, 'no data for 3 min'],
-          ['1970-01-01T00:01:00Z', 'latency_p99', null, null, null],
+          ['1970-01-01T00:01:00Z', '1970-01-01T00:02:00Z', 'error_ratio', 0, 0.1, null],
+          ['1970-01-01T00:02:00Z', '1970-01-01T00:03:00Z', 'error_ratio', 0, 0.2, 'error ratio 40 %, expected 0–20 %'],
+          ['1970-01-01T00:03:00Z', '1970-01-01T00:04:00Z', 'error_ratio', null, null, 'no data for 3 min'],
+          ['1970-01-01T00:01:00Z', '1970-01-01T00:02:00Z', 'latency_p99', null, null, null],
         ],
       }),
     ),
@@ -49,6 +49,12 @@ describe('expectations', () => {
       { fromSeconds: 120, toSeconds: 180, label: 'error ratio 40 %, expected 0–20 %' },
       { fromSeconds: 180, toSeconds: 240, label: 'no data for 3 min' },
     ]);
+  });
+  test('a window that is longer than a bin is expected of all its bins', () => {
+    const columns = ['t', 'last_end', 'signal', 'low', 'high', 'reason'].map((name) => ({ name }));
+    const hour = readExpectations(60, rowsOf(parseSqlResult({ columns, rows: [['1970-01-01T01:00:00Z', '1970-01-01T02:00:00Z', 'error_ratio', 1, 2, 'why']] })));
+    expect(bandOf(hour, 'error_ratio', [3540, 3600, 7140, 7200])).toEqual({ low: [null, 1, 1, null], high: [null, 2, 2, null] });
+    expect(spansOf(hour, 'error_ratio')).toEqual([{ fromSeconds: 3600, toSeconds: 7200, label: 'why' }]);
   });
   test('the query is bounded by whole bins and days, and a service is a literal', () => {
     const sql = expectationsSql(WINDOW, 60, { service: "o'hara" });

@@ -21,13 +21,14 @@ export interface Scope {
 }
 export interface ExpectedBin {
   readonly seconds: number;
+  /** End of the bin, or of its last window where that is longer than a bin. */
+  readonly endSeconds: number;
   readonly low: number | null;
   readonly high: number | null;
   /** In words, when a window of the bin was unusual. */
   readonly reason: string | null;
 }
 export interface Expectations {
-  readonly binSeconds: number;
   readonly bins: ReadonlyMap<string, readonly ExpectedBin[]>;
 }
 
@@ -42,10 +43,10 @@ export function scopeOf(filters: readonly Filter[]): Scope | undefined {
 
 export function expectationsSql(window: TimeWindow, bin: number, scope: Scope): string {
   const whose = scope.service === null ? "scope = 'all'" : `scope = 'service' AND service = ${sqlText(scope.service)}`;
-  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t, signal, avg(expected_low) AS low, avg(expected_high) AS high,
+  return `SELECT date_bin(${sqlInterval(bin)}, window_start) AS t, max(window_end) AS last_end, signal, avg(expected_low) AS low, avg(expected_high) AS high,
   first_value(reason ORDER BY is_anomaly DESC, score DESC) AS reason
 FROM anomaly_scores
-WHERE ${sqlAll([timeCondition(alignWindow(window, bin), 'window_start'), whose, `signal IN ${sqlList(SIGNALS)}`])} GROUP BY 1, 2`;
+WHERE ${sqlAll([timeCondition(alignWindow(window, bin), 'window_start'), whose, `signal IN ${sqlList(SIGNALS)}`])} GROUP BY 1, signal`;
 }
 
 export async function loadExpectations(window: TimeWindow, bin: number, scope: Scope, signal: AbortSignal): Promise<Expectations> {
@@ -53,25 +54,26 @@ export async function loadExpectations(window: TimeWindow, bin: number, scope: S
 }
 
 export function readExpectations(bin: number, rows: readonly Row[]): Expectations {
-  const bins = new Map(SIGNALS.map((name) => [name, rows.filter((row) => row.text('signal') === name).map(readBin)]));
-  return { binSeconds: bin, bins };
+  const bins = new Map(SIGNALS.map((name) => [name, rows.filter((row) => row.text('signal') === name).map((row) => readBin(bin, row))]));
+  return { bins };
 }
 
-function readBin(row: Row): ExpectedBin {
-  return { seconds: (row.timeMs('t') ?? 0) / 1000, low: row.number('low'), high: row.number('high'), reason: row.text('reason') };
+function readBin(bin: number, row: Row): ExpectedBin {
+  const seconds = (row.timeMs('t') ?? 0) / 1000;
+  return { seconds, endSeconds: Math.max(seconds + bin, (row.timeMs('last_end') ?? 0) / 1000), low: row.number('low'), high: row.number('high'), reason: row.text('reason') };
 }
 
 /** The band over a chart's bins; undefined where nothing was expected of any. */
 export function bandOf(expectations: Expectations | undefined, signal: Signal, times: readonly number[]): ChartBand | undefined {
-  const byTime = new Map((expectations?.bins.get(signal) ?? []).map((bin) => [bin.seconds, bin]));
-  const known = times.map((time) => byTime.get(time));
+  const bins = expectations?.bins.get(signal) ?? [];
+  const known = times.map((time) => bins.find((bin) => bin.seconds <= time && bin.endSeconds > time));
   if (!known.some((bin) => bin?.low != null && bin.high !== null)) return undefined;
   return { low: known.map((bin) => bin?.low ?? null), high: known.map((bin) => bin?.high ?? null) };
 }
 
 /** The bins in which something was unusual. */
 export function spansOf(expectations: Expectations | undefined, signal: Signal): ChartSpan[] {
-  return (expectations?.bins.get(signal) ?? []).flatMap(({ seconds, reason }) =>
-    expectations === undefined || reason === null ? [] : [{ fromSeconds: seconds, toSeconds: seconds + expectations.binSeconds, label: reason }],
+  return (expectations?.bins.get(signal) ?? []).flatMap(({ seconds, endSeconds, reason }) =>
+    reason === null ? [] : [{ fromSeconds: seconds, toSeconds: endSeconds, label: reason }],
   );
 }
