@@ -29,11 +29,13 @@ async function checkIncident(browser, scheme) {
     await eventually('the band', () => chart.getByText('expected', { exact: true }).isVisible());
     await eventually('the unusual window', async () => (await chart.locator('.span').count()) > 0);
     assert((await chart.locator('.span .flag').last().getAttribute('title')).includes('%'), 'the flag does not say why');
-    const span = chart.locator('.span').last();
-    await span.scrollIntoViewIfNeeded();
-    const box = await span.boundingBox();
-    await page.mouse.move(box.x + box.width / 2, box.y + 20);
-    await eventually('the reason under the cursor', async () => (await chart.locator('.told').innerText()).includes('expected'));
+    await chart.scrollIntoViewIfNeeded();
+    // The chart moves with the time, so that the window is looked for again until the cursor meets it.
+    await eventually('the reason under the cursor', async () => {
+      const box = await chart.locator('.span').last().boundingBox();
+      if (box !== null) await page.mouse.move(box.x + box.width / 2, box.y + 20);
+      return (await chart.locator('.told').allInnerTexts()).some((text) => text.includes('expected'));
+    });
     await page.getByRole('button', { name: 'Show Error ratio as a table' }).click();
     const head = await chart.locator('thead').innerText();
     assert(head.includes('Expected') && head.includes('Unusual'), head);

@@ -75,7 +75,8 @@ export interface PlotContext {
   readonly syncKey: string;
   readonly shape: () => ChartShape;
   readonly band: () => ChartBand | undefined;
-  readonly onCursor: (index: number | null) => void;
+  /** Gets the bin nearest to the cursor, and the time under it, seconds. */
+  readonly onCursor: (index: number | null, seconds: number) => void;
   readonly onDraw: (frame: PlotFrame) => void;
   readonly onZoom: ((fromSeconds: number, toSeconds: number) => void) | undefined;
 }
@@ -114,7 +115,7 @@ export function plotOptions(series: readonly ChartSeries[], context: PlotContext
     hooks: {
       drawClear: [(plot) => drawBand(plot, context.band(), bandColor)],
       draw: [(plot) => context.onDraw(frameOf(plot))],
-      setCursor: [(plot) => context.onCursor(plot.cursor.idx ?? null)],
+      setCursor: [(plot) => context.onCursor(plot.cursor.idx ?? null, plot.posToVal(plot.cursor.left ?? 0, 'x'))],
       setSelect: [
         (plot) => {
           const { left, width } = plot.select;
