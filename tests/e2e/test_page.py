@@ -109,6 +109,7 @@ def test_the_page_shows_an_incident_and_the_user_it_met(data):
     try:
         firing = "SELECT count(*) FROM alert_events WHERE rule = 'errors' AND change = 'firing'"
         wait_for(lambda: server.value(firing) > 0, "the alert fires", 90)
+        assert json.loads(server.get("/v1/alerts")[1])["rules"] == ["errors"]
         look("incident.spec.mjs", server)
     finally:
         is_over.set()
