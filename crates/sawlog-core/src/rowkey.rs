@@ -48,9 +48,17 @@ const fn reverse(seconds: u64) -> u64 {
     !(seconds ^ (1 << 63))
 }
 
-/// Reads a key of the given kind with `part_count` parts.
+/// Reads a key of the given kind with `part_count` parts and a time.
 #[must_use]
 pub fn decode(key: &[u8], kind: u8, part_count: usize) -> Option<RowKey> {
+    let (parts, rest) = split_parts(key, kind, part_count)?;
+    let reversed = u64::from_be_bytes(rest.try_into().ok()?);
+    let time = (reverse(reversed) as i64).checked_mul(SECOND)?;
+    Some(RowKey { parts, time })
+}
+
+/// Parts of a key of the given kind, and what follows them.
+pub(crate) fn split_parts(key: &[u8], kind: u8, part_count: usize) -> Option<(Vec<Option<String>>, &[u8])> {
     let mut rest = key.strip_prefix(&[kind])?.get(1..)?;
     let mut parts = Vec::with_capacity(part_count);
     for _ in 0..part_count {
@@ -64,9 +72,7 @@ pub fn decode(key: &[u8], kind: u8, part_count: usize) -> Option<RowKey> {
         let text = String::from_utf8(text).ok()?;
         parts.push((!text.is_empty()).then_some(text));
     }
-    let reversed = u64::from_be_bytes(rest.try_into().ok()?);
-    let time = (reverse(reversed) as i64).checked_mul(SECOND)?;
-    Some(RowKey { parts, time })
+    Some((parts, rest))
 }
 
 /// Time of a key of any kind, UTC microseconds.

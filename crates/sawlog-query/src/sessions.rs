@@ -22,7 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::union::UnionExec;
 use sawlog_core::rowkey;
-use sawlog_core::session::{self, Chain, SessionDeltas, SessionRow, StoredChain};
+use sawlog_core::session::{self, Chain, SessionDeltas, SessionRow, StoredChain, UserChains};
 use sawlog_seams::serving::{Family, ServingSnapshot};
 use sawlog_seams::view::{HotSessions, SessionRules, View};
 
@@ -67,7 +67,7 @@ impl LiveSessions {
         self.hot.iter().for_each(|source| source.merge_into(&mut hot, user, &self.rules.options));
         let hot = hot.users().map(|(user, chains)| (user.to_owned(), chains.to_vec())).collect();
         let (start, end) = match user {
-            Some(user) => session::range_of(user),
+            Some(user) => (session::key(user), [session::key(user), vec![0]].concat()),
             None => rowkey::range_of(session::KEY_BYTE),
         };
         Cursor { live: self.clone(), hot, resume: Some(start), end }
@@ -76,7 +76,7 @@ impl LiveSessions {
     /// The sessions of one user that are open, or whose last events are so recent that they may change.
     pub(crate) fn of_user(&self, user: &str) -> Result<Vec<SessionRow>> {
         let (mut cursor, mut rows) = (self.cursor(Some(user)), Vec::new());
-        let stored = cursor.read()?.into_iter().next().map(|(_, chains)| chains).unwrap_or_default();
+        let stored = cursor.read()?.pop().map(|(_, chains)| chains).unwrap_or_default();
         cursor.show(user, stored, true, &mut rows);
         rows.retain(|row| !row.is_retracted);
         Ok(rows)
@@ -111,25 +111,22 @@ impl Cursor {
         Ok(Some(session::session_rows(&rows)?))
     }
 
-    /// The next users of the store with all their chains.
+    /// The next users of the store with their chains.
     fn read(&mut self) -> Result<Vec<(String, Vec<StoredChain>)>> {
         let Some(start) = self.resume.take() else { return Ok(Vec::new()) };
-        let (mut users, mut count, mut failure) = (Vec::<(String, Vec<StoredChain>)>::new(), 0, None);
+        let (mut users, mut count, mut failure) = (Vec::new(), 0, None);
         let resume = &mut self.resume;
         let mut visit = |key: &[u8], value: &[u8]| {
-            let (Some(user), Ok(chain)) = (session::user_of(key), StoredChain::from_bytes(value)) else {
-                failure = Some("a session cannot be read");
+            let (Some(user), Ok(found)) = (session::user_of(key), UserChains::from_bytes(value)) else {
+                failure = Some("sessions cannot be read");
                 return ControlFlow::Break(());
             };
-            count += 1;
-            match users.last_mut().filter(|(last, _)| *last == user) {
-                Some((_, chains)) => chains.push(chain),
-                None if count > PAGE_CHAINS => {
-                    *resume = Some(key.to_vec());
-                    return ControlFlow::Break(());
-                }
-                None => users.push((user, vec![chain])),
+            if count >= PAGE_CHAINS {
+                *resume = Some(key.to_vec());
+                return ControlFlow::Break(());
             }
+            count += found.chains.len();
+            users.push((user, found.chains));
             ControlFlow::Continue(())
         };
         self.live.serving.scan_each(Family::Session, &start, Some(&self.end), &mut visit).map_err(failed)?;

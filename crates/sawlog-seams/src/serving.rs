@@ -24,7 +24,7 @@ pub enum Family {
     Deadline,
     /// Chains of events by user: sessions that are open or may still change.
     Session,
-    /// Chains by the watermark at which there is something to do.
+    /// Users by the watermark at which there may be something to do about their chains.
     SessionDue,
     /// What each user did, in chunks.
     Timeline,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use arrow::array::RecordBatch;
-use sawlog_core::session::{self, Advanced, Chain, SessionDeltas, SessionRow, StoredChain};
+use sawlog_core::session::{self, Advanced, Chain, SessionDeltas, SessionRow, UserChains};
 use sawlog_core::timeline::{self, Profile, UserRows};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 use sawlog_seams::view::SessionRules;
@@ -33,42 +33,75 @@ pub(crate) fn advance_sessions(
     watermark: i64,
     rules: &SessionRules,
 ) -> Result<Sessions, ServingError> {
-    let (mut mutations, mut emitted) = (Vec::new(), Vec::new());
-    let mut run = |user: &str, arrived: &[Chain]| -> Result<(), ServingError> {
-        let mut stored = stored_chains(snapshot, user)?;
-        if is_planted(Bug::ChainsLeftOut) {
-            stored.truncate(1);
-        }
-        let advanced = session::advance(user, stored, arrived, watermark, rules.lateness, &rules.options);
-        store(user, advanced, &mut mutations, &mut emitted);
-        Ok(())
-    };
+    let mut run = Run { snapshot, watermark, rules, mutations: Vec::new(), emitted: Vec::new() };
     for (user, arrived) in deltas.users() {
-        run(user, arrived)?;
+        run.advance(user, arrived)?;
     }
-    let users = due_users(snapshot, watermark)?;
     let is_closing = !is_planted(Bug::DueSessionNotClosed);
-    for user in users.iter().filter(|user| deltas.of(user).is_empty() && is_closing) {
-        run(user, &[])?;
+    for user in due_users(snapshot, watermark)?.iter().filter(|user| deltas.of(user).is_empty() && is_closing) {
+        run.advance(user, &[])?;
     }
     let failed = |error| ServingError::backend("making rows of sessions", error);
+    let Run { mutations, emitted, .. } = run;
     let rows = if emitted.is_empty() { None } else { Some(session::session_rows(&emitted).map_err(failed)?) };
     Ok(Sessions { mutations, rows })
 }
 
-/// The chains of a user.
-fn stored_chains(snapshot: &dyn ServingSnapshot, user: &str) -> Result<Vec<StoredChain>, ServingError> {
-    let (start, end) = session::range_of(user);
-    let cells = snapshot.scan(Family::Session, &start, Some(&end))?;
-    let read = |(_, bytes): (Vec<u8>, Vec<u8>)| StoredChain::from_bytes(&bytes);
-    cells
-        .into_iter()
-        .map(read)
-        .collect::<Result<_, _>>()
-        .map_err(|error| ServingError::backend("reading a session", error))
+struct Run<'a> {
+    snapshot: &'a dyn ServingSnapshot,
+    watermark: i64,
+    rules: &'a SessionRules,
+    mutations: Vec<Mutation>,
+    emitted: Vec<SessionRow>,
 }
 
-/// Users with a chain about which there is something to do.
+impl Run<'_> {
+    fn advance(&mut self, user: &str, arrived: &[Chain]) -> Result<(), ServingError> {
+        let key = session::key(user);
+        let failed = |error| ServingError::backend("reading sessions", error);
+        let stored = self.snapshot.get(Family::Session, &key)?;
+        let stored = stored.map(|bytes| UserChains::from_bytes(&bytes)).transpose().map_err(failed)?;
+        let listed = stored.as_ref().map(|stored| stored.listed);
+        let mut chains = stored.map(|stored| stored.chains).unwrap_or_default();
+        if is_planted(Bug::ChainsLeftOut) {
+            chains.truncate(1);
+        }
+        let SessionRules { options, lateness } = self.rules;
+        let Advanced { mut changed, replaced, unchanged, emitted } =
+            session::advance(user, chains, arrived, self.watermark, *lateness, options);
+        let is_emitted = |row: &SessionRow| !(row.is_retracted && is_planted(Bug::RetractionNotEmitted));
+        self.emitted.extend(emitted.into_iter().filter(is_emitted));
+        if is_planted(Bug::ClosedSessionsForgotten) {
+            changed.iter_mut().for_each(|chain| chain.closed.clear());
+        }
+        let kept = replaced.into_iter().filter(|_| is_planted(Bug::ReplacedChainKept));
+        let chains = unchanged.into_iter().chain(changed).chain(kept).collect();
+        self.store(key, listed, UserChains { listed: i64::MIN, chains });
+        Ok(())
+    }
+
+    /// Stores a user's chains, and lists the user anew where the old place has passed or comes too late.
+    fn store(&mut self, key: Vec<u8>, listed: Option<i64>, mut user: UserChains) {
+        let due = user.due();
+        let is_right = |listed: &i64| *listed > self.watermark && due.is_some_and(|due| *listed <= due);
+        let kept = listed.filter(is_right);
+        if let Some(old) = listed.filter(|_| kept.is_none()) {
+            self.put(Family::SessionDue, due_key(old, &key), None);
+        }
+        let Some(due) = due else { return self.put(Family::Session, key, None) };
+        user.listed = kept.unwrap_or(due);
+        if kept.is_none() {
+            self.put(Family::SessionDue, due_key(due, &key), Some(Vec::new()));
+        }
+        self.put(Family::Session, key, Some(user.to_bytes()));
+    }
+
+    fn put(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.mutations.push(Mutation { family, key, value });
+    }
+}
+
+/// Users with a chain about which there may be something to do.
 fn due_users(snapshot: &dyn ServingSnapshot, watermark: i64) -> Result<BTreeSet<String>, ServingError> {
     let mut users = BTreeSet::new();
     let end = end_bytes(watermark.saturating_add(1));
@@ -77,24 +110,6 @@ fn due_users(snapshot: &dyn ServingSnapshot, watermark: i64) -> Result<BTreeSet<
         ControlFlow::Continue(())
     })?;
     Ok(users)
-}
-
-fn store(user: &str, advanced: Advanced, mutations: &mut Vec<Mutation>, emitted: &mut Vec<SessionRow>) {
-    for one in advanced.replaced.into_iter().filter(|_| !is_planted(Bug::ReplacedChainKept)) {
-        let key = one.key(user);
-        mutations.push(Mutation { family: Family::SessionDue, key: due_key(one.due, &key), value: None });
-        mutations.push(Mutation { family: Family::Session, key, value: None });
-    }
-    for mut one in advanced.changed {
-        if is_planted(Bug::ClosedSessionsForgotten) {
-            one.closed.clear();
-        }
-        let key = one.key(user);
-        mutations.push(Mutation { family: Family::SessionDue, key: due_key(one.due, &key), value: Some(Vec::new()) });
-        mutations.push(Mutation { family: Family::Session, key, value: Some(one.to_bytes()) });
-    }
-    let is_emitted = |row: &SessionRow| !(row.is_retracted && is_planted(Bug::RetractionNotEmitted));
-    emitted.extend(advanced.emitted.into_iter().filter(is_emitted));
 }
 
 fn due_key(due: i64, key: &[u8]) -> Vec<u8> {

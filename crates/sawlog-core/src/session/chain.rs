@@ -1,8 +1,5 @@
 //! A chain of events, kept by day.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::top_k::TopK;
 use crate::varint;
 use crate::window::Window;
@@ -77,8 +74,8 @@ pub(super) type Step = (i64, Box<str>);
 pub struct Chain {
     /// Time of its first event.
     first: i64,
-    /// By UTC day, never empty.
-    slices: BTreeMap<i32, Session>,
+    /// By UTC day, in order, never empty. Most chains have one day: no tree, whose nodes have room for eleven.
+    slices: Vec<(i32, Session)>,
     /// Days before this one are settled: their events are told and gone.
     settled: i32,
 }
@@ -94,8 +91,8 @@ pub struct Session {
     pub(super) duration_count: u64,
     pub(super) duration_sum: u64,
     pub(super) duration_max: u64,
-    /// The first steps.
-    pub(super) path: BTreeSet<Step>,
+    /// The first steps, in order.
+    pub(super) path: Vec<Step>,
     pub(super) exit: Option<Step>,
     /// Latest values: device, segment, country.
     pub(super) latest: [Option<Step>; 3],
@@ -140,9 +137,9 @@ impl Session {
         }
         self.duration_max = self.duration_max.max(other.duration_max);
         self.path.extend(other.path.iter().cloned());
-        while self.path.len() > STEPS_MAX {
-            self.path.pop_last();
-        }
+        self.path.sort_unstable();
+        self.path.dedup();
+        self.path.truncate(STEPS_MAX);
         self.exit = self.exit.take().max(other.exit.clone());
         for (mine, theirs) in self.latest.iter_mut().zip(&other.latest) {
             *mine = mine.take().max(theirs.clone());
@@ -199,10 +196,12 @@ impl Session {
             let text = cut(text);
             let is_among_first = self.path.len() < STEPS_MAX
                 || self.path.last().is_some_and(|last| (event.time, text) < (last.0, last.1.as_ref()));
-            if is_among_first && self.path.insert((event.time, Box::from(text))) {
+            let place = self.path.binary_search_by(|step| (step.0, step.1.as_ref()).cmp(&(event.time, text)));
+            if let (true, Err(place)) = (is_among_first, place) {
+                self.path.insert(place, (event.time, Box::from(text)));
                 grown += text.len() + STEP_BYTES;
                 if self.path.len() > STEPS_MAX
-                    && let Some((_, given_up)) = self.path.pop_last()
+                    && let Some((_, given_up)) = self.path.pop()
                 {
                     grown = grown.saturating_sub(given_up.len() + STEP_BYTES);
                 }
@@ -233,16 +232,22 @@ impl Chain {
     /// The chain of one event.
     #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
-        let slices = BTreeMap::from([(day_of(event.time), Session::new(event))]);
+        let slices = vec![(day_of(event.time), Session::new(event))];
         Self { first: event.time, slices, settled: i32::MIN }
     }
 
     /// Adds an event that it touches; returns by how much its memory grew, bytes, about.
     pub(super) fn add(&mut self, event: &Event<'_>) -> usize {
         self.first = self.first.min(event.time);
-        match self.slices.entry(day_of(event.time)) {
-            Entry::Occupied(mut slice) => slice.get_mut().add(event),
-            Entry::Vacant(place) => place.insert(Session::new(event)).memory_bytes(),
+        let day = day_of(event.time);
+        match self.slices.binary_search_by_key(&day, |(day, _)| *day) {
+            Ok(at) => self.slices[at].1.add(event),
+            Err(at) => {
+                let session = Session::new(event);
+                let grown = session.memory_bytes();
+                self.slices.insert(at, (day, session));
+                grown
+            }
         }
     }
 
@@ -255,7 +260,7 @@ impl Chain {
     /// Time of its last event.
     #[must_use]
     pub fn last(&self) -> i64 {
-        self.slices.last_key_value().map_or(self.first, |(_, slice)| slice.last)
+        self.slices.last().map_or(self.first, |(_, slice)| slice.last)
     }
 
     /// Its window: it takes events until the gap after its last one.
@@ -276,7 +281,10 @@ impl Chain {
         self.first = self.first.min(other.first);
         self.settled = self.settled.max(other.settled);
         for (day, theirs) in &other.slices {
-            self.slices.entry(*day).and_modify(|mine| mine.merge(theirs)).or_insert_with(|| theirs.clone());
+            match self.slices.binary_search_by_key(day, |(day, _)| *day) {
+                Ok(at) => self.slices[at].1.merge(theirs),
+                Err(at) => self.slices.insert(at, (*day, theirs.clone())),
+            }
         }
         self.forget_settled();
     }
@@ -296,7 +304,7 @@ impl Chain {
             let midnight = |day: i32| (i64::from(day) + 1).saturating_mul(DAY);
             return self.slices.iter().map(|(day, slice)| (slice.clone(), midnight(*day).min(end))).collect();
         }
-        let mut slices = self.slices.values().cloned();
+        let mut slices = self.slices.iter().map(|(_, slice)| slice.clone());
         let whole = slices.next().map(|first| {
             slices.fold(first, |mut sum, slice| {
                 sum.merge(&slice);
@@ -321,15 +329,15 @@ impl Chain {
     }
 
     fn forget_settled(&mut self) {
-        let Some(last) = self.slices.last_key_value().map(|(day, _)| *day) else { return };
+        let Some(last) = self.slices.last().map(|(day, _)| *day) else { return };
         let settled = self.settled.min(last);
-        self.slices.retain(|day, _| *day >= settled);
+        self.slices.retain(|(day, _)| *day >= settled);
     }
 
     /// Memory, bytes, about.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.slices.values().map(Session::memory_bytes).sum()
+        size_of::<Self>() + self.slices.iter().map(|(_, slice)| slice.memory_bytes()).sum::<usize>()
     }
 
     /// The chain's bytes: version, first event, settled day, number of days, then each day with its session.
@@ -358,12 +366,13 @@ impl Chain {
         let rest = &mut bytes.strip_prefix(&[VERSION])?;
         let first = varint::read_signed(rest)?;
         let settled = i32::try_from(varint::read_signed(rest)?).ok()?;
-        let mut slices = BTreeMap::new();
+        let mut slices: Vec<(i32, Session)> = Vec::with_capacity(1);
         for _ in 0..varint::read(rest)? {
             let day = i32::try_from(varint::read_signed(rest)?).ok()?;
-            slices.insert(day, read_slice(rest)?);
+            slices.push((day, read_slice(rest)?));
         }
-        (rest.is_empty() && !slices.is_empty()).then_some(Self { first, slices, settled })
+        let is_ordered = slices.is_sorted_by(|one, other| one.0 < other.0);
+        (rest.is_empty() && !slices.is_empty() && is_ordered).then_some(Self { first, slices, settled })
     }
 }
 
@@ -405,9 +414,12 @@ fn read_slice(bytes: &mut &[u8]) -> Option<Session> {
         *count = varint::read(bytes)?;
     }
     let [event_count, step_count, error_count, duration_count, duration_sum, duration_max] = counts;
-    let mut path = BTreeSet::new();
+    let mut path: Vec<Step> = Vec::new();
     for _ in 0..varint::read(bytes).filter(|len| *len <= STEPS_MAX as u64)? {
-        path.insert(read_step(bytes)?);
+        path.push(read_step(bytes)?);
+    }
+    if !path.is_sorted_by(|one, other| one < other) {
+        return None;
     }
     let mut steps = [None, None, None, None];
     for step in &mut steps {

@@ -54,7 +54,7 @@ impl SessionDeltas {
 
     pub(super) fn add_event(&mut self, user: &str, event: &Event<'_>, options: &SessionOptions) {
         if !self.users.contains_key(user) {
-            self.users.insert(user.into(), Vec::new());
+            self.users.insert(user.into(), Vec::with_capacity(1));
             self.memory_bytes += USER_BYTES + user.len();
         }
         let Some(chains) = self.users.get_mut(user) else { return };

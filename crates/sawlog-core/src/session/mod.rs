@@ -19,7 +19,7 @@ mod tests;
 
 pub use chain::{Chain, ChainError, Event, Session, SessionOptions};
 pub use deltas::SessionDeltas;
-pub use pane::{Advanced, StoredChain, advance};
+pub use pane::{Advanced, StoredChain, UserChains, advance};
 pub use rows::{CLUSTERING, PANE_TABLE, SessionRow, session_key, session_rows, session_schema};
 
 use crate::rowkey;
@@ -27,22 +27,17 @@ use crate::rowkey;
 /// First byte of the row keys of sessions.
 pub const KEY_BYTE: u8 = b's';
 
-/// Row key of a chain: user, and the second in which it starts.
+/// Row key of a user's chains.
 #[must_use]
-pub fn key(user: &str, start: i64) -> Vec<u8> {
-    let mut key = Vec::with_capacity(user.len() + 12);
-    rowkey::encode(&mut key, KEY_BYTE, &[Some(user)], start);
+pub fn key(user: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(user.len() + 4);
+    rowkey::append_parts(&mut key, KEY_BYTE, &[Some(user)]);
     key
 }
 
-/// The keys of a user's chains: first key and the first key after all of them.
-#[must_use]
-pub fn range_of(user: &str) -> (Vec<u8>, Vec<u8>) {
-    rowkey::range_with(KEY_BYTE, &[Some(user)])
-}
-
-/// Reads the user of a chain's row key.
+/// Reads the user of a row key.
 #[must_use]
 pub fn user_of(key: &[u8]) -> Option<String> {
-    rowkey::decode(key, KEY_BYTE, 1)?.parts.pop()?
+    let (mut parts, rest) = rowkey::split_parts(key, KEY_BYTE, 1)?;
+    parts.pop()?.filter(|_| rest.is_empty())
 }

@@ -8,13 +8,63 @@ use std::collections::BTreeMap;
 
 use crate::rollup::PaneTiming;
 use crate::session::chain::{Chain, ChainError, Session, SessionOptions};
-use crate::session::key;
 use crate::session::rows::SessionRow;
 use crate::varint;
 
 const VERSION: u8 = 1;
 
-/// A chain as it is stored, under [`crate::session::key`].
+/// The chains of a user as they are stored, under [`crate::session::key`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserChains {
+    /// Time under which the user is listed among those about whom there is something to do: not after that of any chain.
+    /// It may be before: then it is looked at once more, which costs less than moving it with each event.
+    pub listed: i64,
+    /// The chains.
+    pub chains: Vec<StoredChain>,
+}
+
+impl UserChains {
+    /// The bytes: version, listed time, then each chain with its length in front.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        varint::write_signed(&mut out, self.listed);
+        for chain in &self.chains {
+            let bytes = chain.to_bytes();
+            varint::write(&mut out, bytes.len() as u64);
+            out.extend(bytes);
+        }
+        out
+    }
+
+    /// Reads the chains of a user.
+    ///
+    /// # Errors
+    /// When the bytes are none.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChainError> {
+        Self::read(bytes).ok_or(ChainError)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let rest = &mut bytes.strip_prefix(&[VERSION])?;
+        let (listed, mut chains) = (varint::read_signed(rest)?, Vec::with_capacity(1));
+        while !rest.is_empty() {
+            let len = usize::try_from(varint::read(rest)?).ok()?;
+            let (bytes, tail) = rest.split_at_checked(len)?;
+            chains.push(StoredChain::from_bytes(bytes).ok()?);
+            *rest = tail;
+        }
+        Some(Self { listed, chains })
+    }
+
+    /// Watermark at which there is something to do about a chain; `None` without any.
+    #[must_use]
+    pub fn due(&self) -> Option<i64> {
+        self.chains.iter().map(|chain| chain.due).min()
+    }
+}
+
+/// A chain as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredChain {
     /// Number of its last pane.
@@ -49,12 +99,6 @@ impl StoredChain {
     /// When the bytes are none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChainError> {
         Self::read(bytes).ok_or(ChainError)
-    }
-
-    /// Row key under which it is stored.
-    #[must_use]
-    pub fn key(&self, user: &str) -> Vec<u8> {
-        key(user, self.chain.first())
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
@@ -102,7 +146,7 @@ impl StoredChain {
 pub struct Advanced {
     /// Chains to store.
     pub changed: Vec<StoredChain>,
-    /// Chains as they were stored that are changed, part of another, or forgotten: their places are to be cleared first.
+    /// Chains as they were stored that are changed, part of another, or forgotten.
     pub replaced: Vec<StoredChain>,
     /// Chains that stay as they are.
     pub unchanged: Vec<StoredChain>,

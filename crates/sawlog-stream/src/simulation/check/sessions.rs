@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
-use sawlog_core::session::{self, Chain, SessionDeltas, StoredChain};
+use sawlog_core::session::{self, Chain, SessionDeltas, UserChains};
 use sawlog_core::timeline::{Chunk, Profile};
 use sawlog_seams::serving::{Family, ServingSnapshot};
 use sawlog_seams::view::View;
@@ -106,29 +106,28 @@ fn read_panes(batch: &RecordBatch, found: &mut BTreeMap<Key, Vec<Pane>>) {
     }
 }
 
-fn stored_chains(snapshot: &dyn ServingSnapshot) -> BTreeMap<String, Vec<(Vec<u8>, StoredChain)>> {
-    let mut chains: BTreeMap<String, Vec<(Vec<u8>, StoredChain)>> = BTreeMap::new();
-    for (key, value) in snapshot.scan(Family::Session, b"", None).expect("cells") {
-        let user = session::user_of(&key).expect("a user");
-        chains.entry(user).or_default().push((key, StoredChain::from_bytes(&value).expect("a chain")));
-    }
-    chains
+fn stored_chains(snapshot: &dyn ServingSnapshot) -> BTreeMap<String, UserChains> {
+    let cells = snapshot.scan(Family::Session, b"", None).expect("cells").into_iter();
+    cells
+        .map(|(key, value)| {
+            let user = session::user_of(&key).expect("a user");
+            (user, UserChains::from_bytes(&value).expect("chains"))
+        })
+        .collect()
 }
 
-/// Every chain lies under its own key and has one due time, which is ahead.
+/// Every user with chains is listed once, ahead of the watermark and not after anything is due.
 fn chains(world: &World, snapshot: &dyn ServingSnapshot) -> Result<(), Violation> {
-    let mut due = BTreeSet::new();
-    for (user, chains) in stored_chains(snapshot) {
-        for (key, stored) in chains {
-            same("chains", &key, &stored.key(&user))?;
-            if stored.due <= world.model.flushed_watermark {
-                return Err(Violation::new("chains", format!("{user}: due at {}, and nothing was done", stored.due)));
-            }
-            due.insert([&((stored.due as u64) ^ (1 << 63)).to_be_bytes(), key.as_slice()].concat());
+    let mut listed = BTreeSet::new();
+    for (user, stored) in stored_chains(snapshot) {
+        let UserChains { listed: time, chains } = &stored;
+        if stored.due().is_none_or(|due| due <= world.model.flushed_watermark || due < *time) {
+            return Err(Violation::new("chains", format!("{user}: listed at {time}, {chains:?}")));
         }
+        listed.insert([&((*time as u64) ^ (1 << 63)).to_be_bytes(), session::key(&user).as_slice()].concat());
     }
     let found = snapshot.scan(Family::SessionDue, b"", None).expect("cells");
-    same("chains", &found.into_iter().map(|(key, _)| key).collect(), &due)
+    same("chains", &found.into_iter().map(|(key, _)| key).collect(), &listed)
 }
 
 /// Timelines have each row that names a user once; profiles count them.
@@ -168,7 +167,7 @@ pub(super) fn view(world: &World, view: &View) -> Result<(), Violation> {
             let extent = (session.start, session.last, session.counts[0]);
             recounted.push((session, extent));
         }
-        let chains = stored.remove(name).unwrap_or_default().into_iter().map(|(_, chain)| chain).collect();
+        let chains = stored.remove(name).unwrap_or_default().chains;
         let advanced = session::advance(name, chains, arrived.of(name), watermark, rules.lateness, &rules.options);
         let kept = advanced.changed.iter().chain(&advanced.unchanged).map(|stored| &stored.chain);
         let mut found: BTreeSet<Extent> = BTreeSet::new();
