@@ -4,7 +4,12 @@
 //! Not for: cell values ([`crate::rollup`], [`crate::session`]). Layout: kind (one byte: what the cell is about), salt (0
 //! until a prefix turns out hot), the parts of the identifier each ended by 0x00, then the time in whole seconds, biased
 //! by 2⁶³ and inverted, big endian. An absent part is empty. Bytes 0x00 and 0x01 inside a part are written 0x01 0x01 and
-//! 0x01 0x02, which keeps byte order equal to text order.
+//! 0x01 0x02, which keeps byte order equal to text order. A part of more than [`PART_BYTES_MAX`] bytes is cut and told from
+//! others by a hash ([`bounded`]): stores bound keys (64 KiB embedded, 4 KiB in Bigtable).
+
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A decoded key: parts of the identifier and the time, UTC microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +22,21 @@ pub struct RowKey {
 
 const SECOND: i64 = 1_000_000;
 
+/// Most bytes of a part, as it is written.
+pub const PART_BYTES_MAX: usize = 768;
+
+/// A text as keys hold it: itself, or its front and a hash of the whole if it is too long. A cut one stays as it is.
+#[must_use]
+pub fn bounded(text: &str) -> Cow<'_, str> {
+    let written = |text: &str| text.len() + text.bytes().filter(|byte| *byte < 2).count();
+    if text.len() <= PART_BYTES_MAX / 2 || written(text) <= PART_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    // Half of the room: each byte may take two.
+    let front = &text[..text.floor_char_boundary(PART_BYTES_MAX / 2 - 24)];
+    Cow::Owned(format!("{front}…{:016x}", xxh3_64(text.as_bytes())))
+}
+
 /// Appends a key. Parts must not be empty texts; absent is `None`.
 pub fn encode(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>], time: i64) {
     append_parts(out, kind, parts);
@@ -27,7 +47,7 @@ pub fn encode(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>], time: i64) {
 pub(crate) fn append_parts(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>]) {
     out.extend_from_slice(&[kind, 0]);
     for part in parts {
-        for &byte in part.unwrap_or_default().as_bytes() {
+        for &byte in bounded(part.unwrap_or_default()).as_bytes() {
             match byte {
                 0 => out.extend_from_slice(&[1, 1]),
                 1 => out.extend_from_slice(&[1, 2]),
@@ -106,6 +126,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn long_parts_are_cut_once_and_stay_apart() {
+        let (one, two) = ("x".repeat(100_000), "x".repeat(99_999));
+        assert_ne!(bounded(&one), bounded(&two));
+        for text in [one, two, "\0".repeat(40_000), "ü\u{1}".repeat(40_000)] {
+            let cut = bounded(&text).into_owned();
+            assert_eq!(bounded(&cut), cut);
+            let mut key = Vec::new();
+            encode(&mut key, b'q', &[Some(&text), None], 0);
+            assert!(key.len() <= PART_BYTES_MAX + 16, "{}", key.len());
+            assert_eq!(decode(&key, b'q', 2).map(|key| key.parts), Some(vec![Some(cut), None]));
+        }
+    }
 
     proptest! {
         #[test]

@@ -110,6 +110,13 @@ impl Watermarks {
         self.advance(receive_time)
     }
 
+    /// Gives every source its idle timeout anew: what was not listened to cannot be called silent.
+    pub fn restart(&mut self, receive_time: i64) {
+        for mark in self.sources.values_mut() {
+            mark.last_seen = mark.last_seen.max(receive_time);
+        }
+    }
+
     /// Lets receive time go on without a batch. Returns the watermark of all sources.
     pub fn advance(&mut self, receive_time: i64) -> i64 {
         self.combined = self.at(receive_time);
@@ -240,6 +247,16 @@ mod tests {
         assert_eq!(watermarks.observe("a", 201 * SECOND, Some(201 * SECOND)), 196 * SECOND, "and holds up nobody");
         let bytes = watermarks.to_bytes();
         assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(watermarks));
+    }
+
+    #[test]
+    fn after_a_restart_no_source_is_silent_before_its_time() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        watermarks.observe("a", 100 * SECOND, Some(100 * SECOND));
+        watermarks.restart(500 * SECOND);
+        assert_eq!(watermarks.advance(529 * SECOND), 95 * SECOND);
+        assert_eq!(watermarks.observe("a", 529 * SECOND, Some(120 * SECOND)), 115 * SECOND, "it delivers what it kept");
+        assert_eq!(watermarks.advance(559 * SECOND), 524 * SECOND);
     }
 
     #[test]

@@ -15,6 +15,8 @@ const POSITION_KEY: &[u8] = b"applied_position";
 /// Free space that a write needs beside its own bytes. `fjall` refuses all work after a failed write until it is opened
 /// again, so that a write that cannot succeed is better not begun.
 const FREE_MIN: u64 = 4 << 20;
+/// Longest key; `fjall` ends the thread for a longer one.
+const KEY_BYTES_MAX: usize = 65_535;
 
 /// Cells in an embedded log-structured merge tree.
 pub struct FjallServing {
@@ -85,6 +87,10 @@ impl ServingStore for FjallServing {
             return Ok(());
         }
         self.check_room(mutations.iter().map(|cell| cell.key.len() + cell.value.as_ref().map_or(0, Vec::len)).sum())?;
+        if let Some(long) = mutations.iter().find(|cell| cell.key.len() > KEY_BYTES_MAX) {
+            let problem = format!("a key of family {} has {} B", long.family.name(), long.key.len());
+            return Err(ServingError::backend("writing", problem));
+        }
         // In key order each insertion starts where the last one ended. The sort is stable: the last mutation of a key wins.
         mutations.sort_by(|a, b| (a.family, &a.key).cmp(&(b.family, &b.key)));
         let mut batch = self.database.batch();

@@ -58,6 +58,8 @@ pub(crate) enum Content {
     Note(NoteFrame),
     /// Receive time went on until then.
     Tick(i64),
+    /// A process was started then.
+    Start(i64),
 }
 
 pub(crate) struct Applier {
@@ -101,6 +103,13 @@ impl Applier {
                 if item.position >= self.serving.applied() {
                     let progress = state.stream.tick(receive_time);
                     self.judge(&mut state, item.position, receive_time, &progress, &Deltas::default())?;
+                }
+                state.active.end = item.next;
+            }
+            Content::Start(receive_time) => {
+                let mut state = self.hot.write();
+                if item.position >= self.serving.applied() {
+                    state.stream.start(receive_time);
                 }
                 state.active.end = item.next;
             }

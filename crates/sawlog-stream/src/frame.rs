@@ -10,6 +10,7 @@ const VERSION: u8 = 1;
 const KIND_BATCH: u8 = 1;
 const KIND_NOTE: u8 = 2;
 const KIND_TICK: u8 = 3;
+const KIND_START: u8 = 4;
 const CODEC_NONE: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 /// zstd's fast levels are negative: this one costs about a microsecond for 500 bytes.
@@ -70,6 +71,8 @@ pub(crate) enum Frame {
     Note(NoteFrame),
     /// Receive time went on until then, UTC microseconds, without a batch.
     Tick(i64),
+    /// A process was started then, UTC microseconds.
+    Start(i64),
 }
 
 impl Frame {
@@ -78,6 +81,7 @@ impl Frame {
             Self::Batch(batch) => encode_batch(batch),
             Self::Note(note) => encode_note(note),
             Self::Tick(time) => Bytes::from([&[VERSION, KIND_TICK], time.to_le_bytes().as_slice()].concat()),
+            Self::Start(time) => Bytes::from([&[VERSION, KIND_START], time.to_le_bytes().as_slice()].concat()),
         }
     }
 
@@ -90,6 +94,7 @@ impl Frame {
             KIND_BATCH => Ok(Self::Batch(decode_batch(&mut reader)?)),
             KIND_NOTE => Ok(Self::Note(decode_note(&mut reader)?)),
             KIND_TICK => Ok(Self::Tick(reader.number()? as i64)),
+            KIND_START => Ok(Self::Start(reader.number()? as i64)),
             _ => Err(FrameError { problem: "it is of an unknown kind" }),
         }
     }

@@ -103,8 +103,11 @@ impl Hot {
 
     /// The ledger lines that are not in the warehouse yet.
     pub(crate) fn ledger(&self) -> Vec<LedgerRow> {
+        self.ledger_of(&self.read())
+    }
+
+    fn ledger_of(&self, state: &State) -> Vec<LedgerRow> {
         // Applying moves a record from in-flight to its outcome under the write lock, so that both are read as one.
-        let state = self.read();
         let mut lines: HashMap<LedgerKey, Counts> = HashMap::new();
         let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, records) in in_flight.iter() {
@@ -126,8 +129,8 @@ impl Hot {
 
 impl ViewSource for Hot {
     fn view(&self) -> View {
-        let ledger = ledger_rows(&self.ledger());
         let state = self.read();
+        let ledger = ledger_rows(&self.ledger_of(&state));
         let generations = || state.frozen.iter().map(Arc::as_ref).chain([&state.active]);
         let mut tables = HashMap::new();
         for table in Table::ALL {

@@ -20,9 +20,8 @@ use sawlog_core::window::{Window, floor};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 
 use crate::panes::{end_bytes, split_deadline};
-use crate::stream_state::Progress;
+use crate::stream_state::{JUDGED_MAX, Progress};
 
-const DAY: i64 = 86_400_000_000;
 /// Windows whose cells are in memory at a time.
 const WINDOWS_AT_ONCE: usize = 60;
 /// Length of the windows of the detectors whose state is stored.
@@ -247,7 +246,7 @@ impl Judge {
 
 /// Ends of the windows of a width to judge: those with events, and the last one, with events or without.
 fn ends_of(progress: &Progress, width: Width) -> BTreeSet<i64> {
-    let oldest = progress.watermark.saturating_sub(DAY);
+    let oldest = progress.watermark.saturating_sub(JUDGED_MAX);
     let is_end = |end: &i64| end.rem_euclid(width.micros()) == 0 && *end > oldest;
     let mut ends: BTreeSet<i64> = progress.ends.iter().copied().filter(is_end).collect();
     let last = floor(progress.watermark, width.micros());

@@ -212,6 +212,7 @@ impl Pipeline {
             .expect("a thread can be started when the process starts");
         let flushing = Arc::clone(&inner);
         let flush_task = tokio::spawn(async move { flushing.flush_until_stopped().await });
+        inner.note_start();
         tokio::spawn(tick_until_gone(Arc::downgrade(&inner)));
         Self { inner, threads: Mutex::new(vec![thread]), flush_task: Mutex::new(Some(flush_task)) }
     }
@@ -552,14 +553,26 @@ impl Inner {
         if !self.hot.needs_tick(now) || self.stores.log.stats().is_failed {
             return;
         }
-        let encoded = Frame::Tick(now).encode();
+        self.append_mark(&Frame::Tick(now), Content::Tick(now));
+    }
+
+    /// Writes down that the process was started: no source is idle before it had its time to come back.
+    fn note_start(self: &Arc<Self>) {
+        let now = self.stores.clock.now_micros();
+        if self.hot.read().stream.watermark() != i64::MIN {
+            self.append_mark(&Frame::Start(now), Content::Start(now));
+        }
+    }
+
+    fn append_mark(self: &Arc<Self>, frame: &Frame, content: Content) {
+        let encoded = frame.encode();
         let held = self.waiting.hold(encoded.len());
         let inner = Arc::clone(self);
         let push = move |appended: Appended| {
             let (position, next) = (appended.position, appended.next);
-            inner.queue.push(Applicable { position, next, content: Content::Tick(now), held });
+            inner.queue.push(Applicable { position, next, content, held });
         };
-        // One that the log does not take is written at the next look.
+        // A tick that the log does not take is written at the next look.
         self.stores.log.append(encoded, Box::new(move |result| result.map_or((), push)));
     }
 

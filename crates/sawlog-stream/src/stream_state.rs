@@ -23,6 +23,9 @@ use crate::frame::BatchFrame;
 use crate::generation::Generation;
 use crate::planted::{Bug, is_planted};
 
+/// Windows that ended longer before the watermark when that passed them are not judged, microseconds: a day.
+pub(crate) const JUDGED_MAX: i64 = 86_400_000_000;
+
 const WATERMARKS_KEY: &[u8] = b"watermarks";
 const ADMISSION_KEY: &[u8] = b"admission";
 const OPEN_ENDS_KEY: &[u8] = b"open_ends";
@@ -219,7 +222,7 @@ impl StreamState {
             }
         }
         for table in [Table::Logs, Table::Metrics, Table::Activity] {
-            self.note_windows(event_times(&tables[table as usize]).unwrap_or_default());
+            self.note_windows(event_times(&tables[table as usize]).unwrap_or_default(), frame.receive_time);
         }
         // A source that sends nothing that could count would hold up all others for as long as it sends.
         if is_history {
@@ -231,6 +234,11 @@ impl StreamState {
         }
         taken.progress = self.progress_since(before);
         Ok(taken)
+    }
+
+    /// The process was started: no source is idle before it had its time to come back.
+    pub(crate) fn start(&mut self, receive_time: i64) {
+        self.watermarks.restart(receive_time);
     }
 
     /// Lets receive time go on without a batch.
@@ -249,7 +257,9 @@ impl StreamState {
         is_next || self.open_ends.first().is_some_and(|end| *end <= then)
     }
 
-    fn note_windows(&mut self, times: &[i64]) {
+    fn note_windows(&mut self, times: &[i64], receive_time: i64) {
+        // Of what is older only the hours count: nobody judges it, and it is complete one way or the other.
+        let oldest = receive_time.saturating_sub(JUDGED_MAX);
         let (watermark, mut last) = (self.watermark(), None);
         for &time in times {
             let start = floor(time, Width::TenSeconds.micros());
@@ -257,6 +267,10 @@ impl StreamState {
                 continue;
             }
             let ends = Width::ALL.map(|width| floor(time, width.micros()).saturating_add(width.micros()));
+            if ends[2] < oldest {
+                self.open_ends.extend(Some(ends[2]).filter(|end| *end > watermark));
+                continue;
+            }
             // Sessions without further events end a gap later: one end for all of ten seconds.
             let sessions_end = ends[0].saturating_add(self.options.session.gap);
             self.open_ends.extend(ends.into_iter().chain([sessions_end]).filter(|end| *end > watermark));

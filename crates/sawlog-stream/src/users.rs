@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use arrow::array::RecordBatch;
-use sawlog_core::session::{self, Advanced, Chain, SessionDeltas, SessionRow, UserChains};
+use sawlog_core::session::{self, Advanced, Chain, SessionDeltas, SessionRow, StoredChain, UserChains};
 use sawlog_core::timeline::{self, Profile, UserRows};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 use sawlog_seams::view::SessionRules;
@@ -16,6 +16,9 @@ use sawlog_seams::view::SessionRules;
 use crate::generation::Generation;
 use crate::panes::end_bytes;
 use crate::planted::{Bug, is_planted};
+
+/// Users without new events that a flush looks at at most; what is left is there for the next.
+const DUE_MAX: usize = 50_000;
 
 /// What a flush writes of sessions.
 #[derive(Debug, Default)]
@@ -75,7 +78,8 @@ impl Run<'_> {
             changed.iter_mut().for_each(|chain| chain.closed.clear());
         }
         let kept = replaced.into_iter().filter(|_| is_planted(Bug::ReplacedChainKept));
-        let chains = unchanged.into_iter().chain(changed).chain(kept).collect();
+        let mut chains: Vec<StoredChain> = unchanged.into_iter().chain(changed).chain(kept).collect();
+        chains.sort_by_key(|stored| stored.chain.first());
         self.store(key, listed, UserChains { listed: i64::MIN, chains });
         Ok(())
     }
@@ -107,7 +111,7 @@ fn due_users(snapshot: &dyn ServingSnapshot, watermark: i64) -> Result<BTreeSet<
     let end = end_bytes(watermark.saturating_add(1));
     snapshot.scan_each(Family::SessionDue, b"", Some(&end), &mut |key, _| {
         users.extend(key.get(8..).and_then(session::user_of));
-        ControlFlow::Continue(())
+        if users.len() < DUE_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(users)
 }

@@ -283,21 +283,23 @@ impl Watch {
                 actual.entry(leaf).or_default().add(&Measures::of(cell));
             }
         }
-        for found in scored.iter_mut().filter(|found| found.is_anomaly && found.value.is_some()) {
-            let is_service = found.series.scope == Scope::Service;
-            let is_meant = |leaf: &Leaf| !is_service || leaf[0] == found.series.service;
+        let is_explained = |found: &&mut Scored| found.is_anomaly && found.value.is_some();
+        let mut compared: Vec<Compared<'_>> = Vec::new();
+        if scored.iter().any(|found| found.is_anomaly && found.value.is_some()) {
             let absent = self.leaves.keys().filter(|leaf| !actual.contains_key(*leaf));
             // One that is new is compared, unless it is unknown for want of room.
-            let is_known = |leaf: &Leaf| self.leaves.len() < LEAVES_MAX || self.leaves.contains_key(leaf);
-            let all = actual.keys().filter(|leaf| is_known(leaf)).chain(absent).filter(|leaf| is_meant(leaf));
-            let compared: Vec<Compared<'_>> = all
-                .map(|leaf| Compared {
-                    leaf,
-                    actual: actual.get(leaf).copied().unwrap_or_default(),
-                    usual: self.leaves.get(leaf).map(|usual| usual.before(index)).unwrap_or_default(),
-                })
-                .collect();
-            found.contributors = contributors(found.series.signal, is_service, &compared);
+            let is_known = |leaf: &&Leaf| self.leaves.len() < LEAVES_MAX || self.leaves.contains_key(*leaf);
+            compared.extend(actual.keys().filter(is_known).chain(absent).map(|leaf| Compared {
+                leaf,
+                actual: actual.get(leaf).copied().unwrap_or_default(),
+                usual: self.leaves.get(leaf).map(|usual| usual.before(index)).unwrap_or_default(),
+            }));
+        }
+        for found in scored.iter_mut().filter(is_explained) {
+            let is_service = found.series.scope == Scope::Service;
+            let is_meant = |one: &&Compared<'_>| !is_service || one.leaf[0] == found.series.service;
+            let meant: Vec<Compared<'_>> = compared.iter().filter(is_meant).copied().collect();
+            found.contributors = contributors(found.series.signal, is_service, &meant);
         }
         self.learn_leaves(index, actual);
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow_array::{Array, RecordBatch};
 
 use crate::rollup::{Columns, text};
+use crate::rowkey;
 use crate::schema::Table;
 use crate::session::chain::{Chain, Event, SessionOptions};
 use crate::signature;
@@ -30,13 +31,13 @@ impl SessionDeltas {
             ["page_route", "event_name", "user_segment", "country"].map(|name| columns.text(name));
         let duration = columns.int64("duration_us");
         for (row, &time) in times.iter().enumerate() {
-            let Some(user) = text(Some(users), row) else { continue };
+            let Some(user) = text(Some(users), row).map(rowkey::bounded) else { continue };
             let is_error = text(class, row) == Some("error");
             let error = if is_error { text(message, row).map(signature::template) } else { None };
             let step = text(route, row).or_else(|| text(name, row)).filter(|_| is_activity);
             let duration = duration.filter(|column| column.is_valid(row)).map(|column| column.value(row));
             self.add_event(
-                user,
+                &user,
                 &Event {
                     time,
                     step,
@@ -86,7 +87,8 @@ impl SessionDeltas {
         for (user, chains) in all.chain(one) {
             let mine = self.users.entry(user.clone()).or_default();
             let before: usize = mine.iter().map(Chain::memory_bytes).sum();
-            chains.iter().for_each(|chain| insert(mine, chain.clone(), options));
+            mine.extend_from_slice(chains);
+            join(mine, options);
             let after: usize = mine.iter().map(Chain::memory_bytes).sum();
             self.memory_bytes = (self.memory_bytes + USER_BYTES + after).saturating_sub(before);
         }
@@ -116,12 +118,15 @@ impl SessionDeltas {
     }
 }
 
-/// Adds a chain to those of a user, which are in the order of time, merging all that it touches.
-pub(super) fn insert(chains: &mut Vec<Chain>, mut chain: Chain, options: &SessionOptions) {
-    // A merged chain reaches further and may touch others that the single one did not.
-    while let Some(at) = chains.iter().position(|other| other.touches(&chain, options)) {
-        chain.merge(&chains.remove(at));
+/// Puts the chains of a user into the order of time and makes those that touch one.
+pub(super) fn join(chains: &mut Vec<Chain>, options: &SessionOptions) {
+    chains.sort_by_key(Chain::first);
+    let mut joined: Vec<Chain> = Vec::with_capacity(chains.len());
+    for chain in chains.drain(..) {
+        match joined.last_mut().filter(|last| last.touches(&chain, options)) {
+            Some(last) => last.merge(&chain),
+            None => joined.push(chain),
+        }
     }
-    let at = chains.partition_point(|other| other.first() <= chain.first());
-    chains.insert(at, chain);
+    *chains = joined;
 }

@@ -165,13 +165,20 @@ pub fn advance(
     lateness: i64,
     options: &SessionOptions,
 ) -> Advanced {
-    let mut groups: Vec<Group> = arrived.iter().map(|chain| Group::of(chain.clone())).collect();
-    for one in stored {
-        let mut group = Group { chain: one.chain.clone(), has_arrived: false, stored: vec![one] };
-        while let Some(at) = groups.iter().position(|other| other.chain.touches(&group.chain, options)) {
-            group.absorb(groups.swap_remove(at));
+    let mut parts: Vec<Group> = arrived.iter().map(|chain| Group::of(chain.clone())).collect();
+    parts.extend(stored.into_iter().map(|one| Group {
+        chain: one.chain.clone(),
+        has_arrived: false,
+        stored: vec![one],
+    }));
+    // In the order of time a chain touches the one before it or none.
+    parts.sort_by_key(|part| part.chain.first());
+    let mut groups: Vec<Group> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match groups.last_mut().filter(|last| last.chain.touches(&part.chain, options)) {
+            Some(last) => last.absorb(part),
+            None => groups.push(part),
         }
-        groups.push(group);
     }
     let mut advanced = Advanced::default();
     for group in groups {

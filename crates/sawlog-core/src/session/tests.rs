@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow_array::cast::AsArray;
 use proptest::prelude::*;
 
-use super::deltas::insert;
+use super::deltas::join;
 use super::*;
 use crate::rollup::PaneTiming;
 
@@ -17,11 +17,8 @@ fn chains_of(minutes: &[i64]) -> Vec<Chain> {
     let mut chains = Vec::new();
     for minute in minutes {
         let step = format!("p{minute}");
-        insert(
-            &mut chains,
-            Chain::of(&Event { time: minute * MINUTE, step: Some(&step), ..Event::default() }),
-            &OPTIONS,
-        );
+        chains.push(Chain::of(&Event { time: minute * MINUTE, step: Some(&step), ..Event::default() }));
+        join(&mut chains, &OPTIONS);
     }
     chains.sort_by_key(Chain::first);
     chains
@@ -105,6 +102,7 @@ impl Store {
         let advanced = advance("u", stored.clone(), deltas.of("u"), watermark * MINUTE, LATENESS, &OPTIONS);
         assert_eq!(advanced.replaced.len() + advanced.unchanged.len(), stored.len());
         self.chains = [advanced.unchanged, advanced.changed].concat();
+        self.chains.sort_by_key(|stored| stored.chain.first());
         for row in &advanced.emitted {
             let older = self.panes.insert(row.session.first, row.clone());
             assert!(older.is_none_or(|older| older.index < row.index), "{row:?}");
@@ -244,8 +242,8 @@ proptest! {
         }
         let (front, back) = minutes.split_at(cut.min(minutes.len()));
         let mut chains = chains_of(back);
-        chains_of(front).into_iter().for_each(|chain| insert(&mut chains, chain, &OPTIONS));
-        chains.sort_by_key(Chain::first);
+        chains.extend(chains_of(front));
+        join(&mut chains, &OPTIONS);
         let whole = SessionOptions { length_max: i64::MAX, ..OPTIONS };
         let found: Vec<_> = chains
             .iter()

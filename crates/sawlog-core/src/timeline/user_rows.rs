@@ -1,5 +1,6 @@
 //! The rows of each user among batches.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use arrow_array::cast::AsArray;
@@ -7,6 +8,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 
 use crate::rollup::{Columns, text};
+use crate::rowkey;
 use crate::schema::Table;
 use crate::timeline::CHUNK_SPAN;
 use crate::timeline::chunk::{Chunk, ENTRIES_MAX, Entry, EntryKind, cut};
@@ -19,7 +21,7 @@ const ENTRIES_OF_USER_MAX: usize = 1_000;
 /// The rows of batches by user.
 pub struct UserRows<'a> {
     batches: Vec<Batch<'a>>,
-    users: HashMap<&'a str, Vec<Place>>,
+    users: HashMap<Cow<'a, str>, Vec<Place>>,
 }
 
 /// Time, batch and row of an event. The order is that of time; of two at one moment the later in the log is the later.
@@ -49,8 +51,9 @@ impl<'a> UserRows<'a> {
     #[must_use]
     pub fn of(batches: impl IntoIterator<Item = (Table, &'a RecordBatch)>, user: Option<&str>) -> Self {
         let mut rows = Self { batches: Vec::new(), users: HashMap::new() };
+        let user = user.map(rowkey::bounded);
         for (table, batch) in batches {
-            rows.add(table, batch, user);
+            rows.add(table, batch, user.as_deref());
         }
         rows
     }
@@ -66,9 +69,8 @@ impl<'a> UserRows<'a> {
         let number = self.batches.len() as u32;
         let mut has_any = false;
         for (row, &time) in times.iter().enumerate() {
-            let Some(user) = text(Some(users), row).filter(|user| wanted.is_none_or(|wanted| wanted == *user)) else {
-                continue;
-            };
+            let user = text(Some(users), row).map(rowkey::bounded);
+            let Some(user) = user.filter(|user| wanted.is_none_or(|wanted| wanted == user)) else { continue };
             self.users.entry(user).or_default().push((time, number, row as u32));
             has_any = true;
         }
@@ -78,11 +80,11 @@ impl<'a> UserRows<'a> {
     }
 
     /// Users and their rows, in no particular order.
-    pub fn users(&self) -> impl Iterator<Item = (&'a str, PartOfUser<'a, '_>)> {
+    pub fn users(&self) -> impl Iterator<Item = (&str, PartOfUser<'a, '_>)> {
         self.users.iter().map(|(user, places)| {
             let mut places = places.clone();
             places.sort_unstable_by(|one, other| other.cmp(one));
-            (*user, PartOfUser { batches: &self.batches, places })
+            (user.as_ref(), PartOfUser { batches: &self.batches, places })
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -35,7 +35,7 @@ pub(crate) struct TimelineQuery {
 
 pub(crate) async fn get_timeline(
     State(state): State<Arc<ServerState>>,
-    Path(user): Path<String>,
+    user: Result<Path<String>, PathRejection>,
     query: Result<Query<TimelineQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -44,13 +44,15 @@ pub(crate) async fn get_timeline(
 
 async fn answer(
     state: &ServerState,
-    user: String,
+    user: Result<Path<String>, PathRejection>,
     query: Result<Query<TimelineQuery>, QueryRejection>,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     authorize(state, headers, Scope::Query)?;
     let hint = "known are from, to, limit and cursor";
     let Query(query) = query.map_err(|error| bad(error.body_text(), hint))?;
+    let hint = "write the id in UTF-8, percent-encoded";
+    let Path(user) = user.map_err(|error| bad(format!("the user's id: {}", error.body_text()), hint))?;
     let request = request_of(user, &query, state.pipeline.now_micros())?;
     let (view, user) = (state.pipeline.view(), request.user.clone());
     let read = tokio::task::spawn_blocking(move || user_timeline(&view, &request)).await;

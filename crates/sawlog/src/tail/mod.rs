@@ -27,6 +27,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two looks when something failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A lower bound of age that bounds nothing, microseconds: ten thousand years.
+const ANY_PAST_MICROS: i64 = 10_000 * 366 * 86_400_000_000;
+
 /// Files to follow, all read in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -58,11 +61,16 @@ pub(crate) async fn run(options: TailOptions, mut stopped: watch::Receiver<bool>
     let TailOptions { tails, age, state, pipeline, metrics } = options;
     let mut follower = Follower::open(tails, state, Arc::new(RealDisk), Arc::new(SystemClock::new()))?;
     let mut waiting = Vec::new();
-    let mut was_failing = false;
+    let (mut was_failing, mut is_caught_up) = (false, false);
     while !*stopped.borrow() {
+        // What was there before is history; what is written from then on is live, and moves the watermark.
+        let age = if is_caught_up { AgeLimits { past: age.past.or(Some(ANY_PAST_MICROS)), ..age } } else { age };
         let pause = match round(&mut follower, &mut waiting, age, &pipeline, &metrics).await {
             Ok(true) => Duration::ZERO,
-            Ok(false) => POLL_INTERVAL,
+            Ok(false) => {
+                is_caught_up = true;
+                POLL_INTERVAL
+            }
             Err(error) => {
                 if !was_failing {
                     tracing::warn!(error = format!("{error:#}"), "followed files wait; it is tried again");
