@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use sawlog_core::ledger::{Counts, Outcome};
-use sawlog_core::rollup::Deltas;
+use sawlog_core::rollup::{Correction, Deltas};
 use sawlog_core::schema::Table;
 use sawlog_core::transform::{RowId, Transformed};
 use sawlog_seams::serving::{Family, ServingError, ServingSnapshot, ServingStore};
@@ -58,6 +58,10 @@ pub(crate) enum Content {
     Note(NoteFrame),
     /// Receive time went on until then.
     Tick(i64),
+    Corrections {
+        panes: Vec<Correction>,
+        reply: Option<oneshot::Sender<()>>,
+    },
 }
 
 pub(crate) struct Applier {
@@ -103,6 +107,18 @@ impl Applier {
                     self.judge(&mut state, item.position, receive_time, &progress, &Deltas::default())?;
                 }
                 state.active.end = item.next;
+            }
+            Content::Corrections { panes, reply } => {
+                let mut state = self.hot.write();
+                if item.position >= self.serving.applied() {
+                    state.active.correct(panes);
+                }
+                state.active.end = item.next;
+                drop(state);
+                if let Some(reply) = reply {
+                    // Who asked may have gone; what is in the log is flushed all the same.
+                    let _ = reply.send(());
+                }
             }
             Content::Batch { frame, transformed, reply } => {
                 let applied = self.apply_batch(item.position, item.next, frame, *transformed, stored_ids)?;
