@@ -134,7 +134,7 @@ impl Jobs {
             day,
             filled: Vec::new(),
             widths: Default::default(),
-            stretches: vec![i64::from(day) * DAY..(i64::from(day) + 1) * DAY],
+            stretches: Vec::from([times_of(day)]),
             reports: Vec::new(),
         };
         recount.choose(stores.clock.now_micros())?;
@@ -213,9 +213,8 @@ impl DayRecount {
     }
 
     fn has_cells(&self, rollup: Rollup, widths: &[Width]) -> Result<bool, ServingError> {
-        let day = i64::from(self.day) * DAY..(i64::from(self.day) + 1) * DAY;
         for width in widths {
-            if has_any(self.snapshot.as_ref(), rollup, *width, &day)? {
+            if has_any(self.snapshot.as_ref(), rollup, *width, &times_of(self.day))? {
                 return Ok(true);
             }
         }
@@ -294,6 +293,12 @@ impl DayRecount {
     }
 }
 
+/// Event times of a day, UTC microseconds.
+fn times_of(day: i32) -> Range<i64> {
+    let start = i64::from(day) * DAY;
+    start..start + DAY
+}
+
 fn stored_pane(
     snapshot: &dyn ServingSnapshot,
     rollup: Rollup,
@@ -303,3 +308,6 @@ fn stored_pane(
     let Some(bytes) = snapshot.get(Family::of_width(width), key)? else { return Ok(None) };
     PaneCell::from_bytes(rollup, &bytes).map(Some).map_err(|error| ServingError::backend("reading a rollup", error))
 }
+
+#[cfg(test)]
+mod tests;
