@@ -214,4 +214,20 @@ def test_a_folder_in_use_and_days_that_are_none_are_told(data: Path):
     backwards = sawlog("recount", "--from", "2026-02-03", "--to", "2026-02-01", "--data", str(data))
     assert backwards.returncode == 1 and b"--to 2026-02-01 is before --from 2026-02-03" in backwards.stderr
     text = sawlog("recount", "--from", "2026-02-03", "--data", str(data))
-    assert text.returncode == 0 and text.stdout.endswith(b"stream and recount agree\n"), text.stdout
+    assert text.returncode == 0 and text.stdout.endswith(b"no window was compared\n"), text.stdout
+
+
+def test_people_read_what_differs(late: Path):
+    day = datetime.datetime.fromtimestamp(noon(), datetime.UTC).date().isoformat()
+    settings = [flag for setting in QUICK for flag in ("--set", setting)]
+    check = sawlog("recount", "--from", day, "--to", day, "--data", str(late), "--check", *settings)
+    text = check.stdout.decode()
+    assert check.returncode == 1 and f"{day} metrics: " in text and "+10 events" in text
+    assert f'  1h from {day}T13:00:00Z service="new" http_route="/cart": 0 events, 20 by the rows\n' in text
+    assert text.endswith("without --check they are corrected\n")
+    history = late.parent / "history.ndjson"
+    history.write_text(json.dumps({"timestamp": "2015-05-17T10:05:03Z", "service": "history"}))
+    fresh = str(late.parent / "fresh")
+    assert sawlog("ingest", str(history), "--data", fresh).returncode == 0
+    alone = sawlog("recount", "--from", "2015-01-01", "--data", fresh, "--check").stdout.decode()
+    assert "3 still open" in alone and "history alone closes no window" in alone

@@ -153,16 +153,20 @@ fn report_json(report: &RecountReport) -> serde_json::Value {
 }
 
 fn as_text(findings: &Findings, is_check: bool, differing: u64) -> String {
-    let mut out = String::new();
-    for report in &findings.reports {
-        out.push_str(&report_text(report));
-    }
-    let until = findings.complete_until.map_or_else(|| "there is none yet".to_owned(), time::to_rfc3339);
-    out.push_str(&format!("windows that are complete and take no more events: those that end by {until}\n"));
-    out.push_str(&match (differing, is_check) {
-        (0, _) => "stream and recount agree\n".to_owned(),
-        (_, true) => format!("{differing} windows differ; without --check they are corrected\n"),
-        (_, false) => format!("{differing} windows differed and are corrected\n"),
+    let found = |report: &&RecountReport| report.windows + report.open > 0 || report.deleted.is_some();
+    let mut out: String = findings.reports.iter().filter(found).map(report_text).collect();
+    let compared: u64 = findings.reports.iter().map(|report| report.windows).sum();
+    out.push_str(&match findings.complete_until {
+        Some(until) => {
+            format!("compared: windows that end by {}, which take no more events\n", time::to_rfc3339(until))
+        }
+        None => "history alone closes no window: serve until an event of now has come, then count again\n".to_owned(),
+    });
+    out.push_str(&match (compared, differing, is_check) {
+        (0, ..) => "no window was compared\n".to_owned(),
+        (_, 0, _) => format!("stream and recount agree in {compared} windows\n"),
+        (_, _, true) => format!("{differing} of {compared} windows differ; without --check they are corrected\n"),
+        (_, _, false) => format!("{differing} of {compared} windows differed and are corrected\n"),
     });
     out
 }
