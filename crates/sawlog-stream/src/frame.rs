@@ -215,6 +215,9 @@ fn decode_corrections(reader: &mut Reader) -> Result<Vec<Correction>, FrameError
         let pane = PaneCell::from_bytes(rollup, &reader.long()?);
         panes.push(Correction { width, key, pane: pane.map_err(|_| FrameError { problem: "a pane is none" })? });
     }
+    if reader.at < reader.bytes.len() {
+        return Err(FrameError { problem: "something follows its panes" });
+    }
     Ok(panes)
 }
 
@@ -350,6 +353,8 @@ mod tests {
                 assert!(Frame::decode(&bytes.slice(..len)).is_err(), "{len}");
             }
         }
+        let longer = [corrections().encode().as_ref(), b"x"].concat();
+        assert!(Frame::decode(&Bytes::from(longer)).is_err());
     }
 
     /// Frames of earlier versions are read for ever, and today's code still writes what it reads.
