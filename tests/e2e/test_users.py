@@ -138,3 +138,19 @@ def test_requests_that_make_no_sense_are_refused_with_a_reason(server: Server):
     for query, word in [("?limit=0", "limit"), ("?limit=x", "limit"), ("?cursor=x", "cursor"), ("?from=soon", "from"), ("?size=3", "size")]:
         error = timeline(server, "a%2Fb%20%C3%BC", query, expected=400)["error"]
         assert word in error["message"] and error["hint"], error
+
+
+def test_names_of_any_length_stop_no_flush(data: Path):
+    """The serving store bounds its keys; names are cut there and stay apart."""
+    server = Server(data, *QUICK, "pipeline.flush-interval=200ms").start()
+    long = ["u" * 100_000, "u" * 99_999, "\0" * 40_000]
+    post(server, *(view(user, 1, service="s" * 70_000, page="/" + "p" * 70_000) for user in long))
+    wait_for(lambda: server.get("/metrics")[1].decode().count("sawlog_hot_bytes 0\n"), "all of it is flushed")
+    post(server, view("ann", 0))
+    assert server.sql("SELECT count(*), count(DISTINCT user_id) FROM activity") == [[4, 4]]
+    assert server.sql("SELECT count(*), count(DISTINCT user_id) FROM sessions") == [[4, 4]]
+    server.kill()
+    server.start()
+    assert server.sql("SELECT count(*), count(DISTINCT user_id) FROM sessions") == [[4, 4]]
+    assert "panicked" not in server.log()
+    server.stop()

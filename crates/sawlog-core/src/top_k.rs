@@ -93,6 +93,22 @@ impl TopK {
         }
     }
 
+    /// Whether one multiset of values can have made both, in whatever order: what each says of a value overlaps.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        let mut values = self.counters.keys().chain(other.counters.keys());
+        values.all(|value| {
+            let ((low, high), (other_low, other_high)) = (self.bounds(value), other.bounds(value));
+            low <= other_high && other_low <= high
+        })
+    }
+
+    /// Least and most times that a value came.
+    fn bounds(&self, value: &[u8]) -> (u64, u64) {
+        let counter = self.counters.get(value);
+        counter.map_or_else(|| (0, self.floor()), |counter| (counter.count - counter.error, counter.count))
+    }
+
     /// The most frequent values, most frequent first; equal counts in the order of their bytes.
     #[must_use]
     pub fn top(&self, limit: usize) -> Vec<TopValue> {
@@ -216,6 +232,22 @@ mod tests {
             merged.merge(&summary_of(&b));
             merged.merge(&summary_of(&c));
             check(&merged, &[a, b, c].concat());
+        }
+
+        #[test]
+        fn summaries_of_the_same_values_agree_in_any_order(mut values in skewed(), cut in 0usize..400) {
+            let first = summary_of(&values);
+            values.reverse();
+            let (a, b) = values.split_at(cut.min(values.len()));
+            let mut merged = summary_of(a);
+            merged.merge(&summary_of(b));
+            prop_assert!(first.agrees(&merged) && merged.agrees(&first));
+        }
+
+        #[test]
+        fn few_values_agree_only_when_they_are_the_same(values in proptest::collection::vec(0u8..CAPACITY as u8, 0..200), more in 0u8..CAPACITY as u8) {
+            let (first, second) = (summary_of(&values), summary_of(&[values.as_slice(), &[more]].concat()));
+            prop_assert!(!first.agrees(&second) && !second.agrees(&first));
         }
 
         #[test]

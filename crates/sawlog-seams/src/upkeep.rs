@@ -1,10 +1,12 @@
-//! Upkeep of stored tables: merging files, taking files out, deleting what nobody can read any more.
+//! Upkeep of stored tables: merging files, taking files out, deleting what nobody can read any more, reading again.
 //!
 //! For: what background jobs ask of a warehouse that keeps files. Not for: deciding which files and when
 //! (`sawlog-jobs`), and not for appends ([`crate::warehouse`]), which upkeep never holds up for longer than a commit.
 
+use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::clock::Clock;
@@ -55,6 +57,20 @@ pub struct Swept {
     pub log_entries: u64,
 }
 
+/// Visitor of rows: gets some columns of some rows at a time.
+pub type VisitRows<'a> = dyn FnMut(&RecordBatch) -> ControlFlow<()> + Send + 'a;
+
+/// Rows to read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowRange<'a> {
+    /// The partition, days since the epoch.
+    pub day: i32,
+    /// Event times, UTC microseconds.
+    pub times: Range<i64>,
+    /// Columns that are needed.
+    pub columns: &'a [&'a str],
+}
+
 /// A warehouse whose files need upkeep. Contract test: [`crate::contract::upkeep`].
 ///
 /// Once: a row that is stored is in exactly one file of every [`Warehouse::stored`], whatever fails. Aside: appends and
@@ -79,4 +95,9 @@ pub trait TableUpkeep: Warehouse {
     /// Deletes files that have been no part of the table for `grace`, so that who reads an older [`Warehouse::stored`]
     /// loses nothing within that time. Limited in work per call: call again while it deletes something.
     async fn sweep(&self, table: &str, grace: Duration, at: Moment) -> Result<Swept, WarehouseError>;
+
+    /// Calls `visit` with the rows of a table in a range of event times, in no order, until it breaks: those of its files
+    /// as of now. Columns that a file lacks are null, others than those that are asked for may be absent. Rows are read
+    /// some at a time: memory does not depend on how many there are. Holds its thread.
+    fn read(&self, table: &str, rows: &RowRange<'_>, visit: &mut VisitRows<'_>) -> Result<(), WarehouseError>;
 }

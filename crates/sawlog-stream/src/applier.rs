@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use sawlog_core::ledger::{Counts, Outcome};
-use sawlog_core::rollup::Deltas;
+use sawlog_core::rollup::{Correction, Deltas};
 use sawlog_core::schema::Table;
 use sawlog_core::transform::{RowId, Transformed};
 use sawlog_seams::serving::{Family, ServingError, ServingSnapshot, ServingStore};
@@ -60,6 +60,10 @@ pub(crate) enum Content {
     Tick(i64),
     /// A process was started then.
     Start(i64),
+    Corrections {
+        panes: Vec<Correction>,
+        reply: Option<oneshot::Sender<()>>,
+    },
 }
 
 pub(crate) struct Applier {
@@ -112,6 +116,18 @@ impl Applier {
                     state.stream.start(receive_time);
                 }
                 state.active.end = item.next;
+            }
+            Content::Corrections { panes, reply } => {
+                let mut state = self.hot.write();
+                if item.position >= self.serving.applied() {
+                    state.active.correct(panes);
+                }
+                state.active.end = item.next;
+                drop(state);
+                if let Some(reply) = reply {
+                    // Who asked may have gone; what is in the log is flushed all the same.
+                    let _ = reply.send(());
+                }
             }
             Content::Batch { frame, transformed, reply } => {
                 let applied = self.apply_batch(item.position, item.next, frame, *transformed, stored_ids)?;

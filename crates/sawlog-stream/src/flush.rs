@@ -163,7 +163,7 @@ impl Flusher {
         let (frozen, snapshot) = (Arc::clone(generation), self.serving.snapshot());
         let fired = tokio::task::spawn_blocking(move || {
             let (watermark, rules) = (frozen.stream_state.watermark(), frozen.stream_state.session_rules());
-            let panes = panes::fire(&frozen.rollups.read(), snapshot.as_ref(), watermark)?;
+            let panes = panes::fire(&frozen.rollups.read(), &frozen.corrections, snapshot.as_ref(), watermark)?;
             let sessions = users::advance_sessions(&frozen.sessions.read(), snapshot.as_ref(), watermark, &rules)?;
             let timelines = users::timelines(&frozen, snapshot.as_ref())?;
             Ok::<_, ServingError>((panes, sessions, timelines))

@@ -1,16 +1,18 @@
-//! What one record of the event log holds: a batch as received, or a note for the ledger.
+//! What one record of the event log holds: a batch as received, a note for the ledger, a tick, or corrections.
 //!
 //! For: bytes that a later run reads back to the same batch. Byte layout: docs/formats/frame.md.
 
 use bytes::Bytes;
 use sawlog_core::batch::{AgeLimits, Format, RawBatch};
 use sawlog_core::ledger::Counts;
+use sawlog_core::rollup::{self, Correction, PaneCell, Width};
 
 const VERSION: u8 = 1;
 const KIND_BATCH: u8 = 1;
 const KIND_NOTE: u8 = 2;
 const KIND_TICK: u8 = 3;
-const KIND_START: u8 = 4;
+const KIND_START: u8 = 5;
+const KIND_CORRECTIONS: u8 = 4;
 const CODEC_NONE: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 /// zstd's fast levels are negative: this one costs about a microsecond for 500 bytes.
@@ -73,6 +75,8 @@ pub(crate) enum Frame {
     Tick(i64),
     /// A process was started then, UTC microseconds.
     Start(i64),
+    /// Panes that a recount corrects.
+    Corrections(Vec<Correction>),
 }
 
 impl Frame {
@@ -82,6 +86,7 @@ impl Frame {
             Self::Note(note) => encode_note(note),
             Self::Tick(time) => Bytes::from([&[VERSION, KIND_TICK], time.to_le_bytes().as_slice()].concat()),
             Self::Start(time) => Bytes::from([&[VERSION, KIND_START], time.to_le_bytes().as_slice()].concat()),
+            Self::Corrections(panes) => encode_corrections(panes),
         }
     }
 
@@ -95,6 +100,7 @@ impl Frame {
             KIND_NOTE => Ok(Self::Note(decode_note(&mut reader)?)),
             KIND_TICK => Ok(Self::Tick(reader.number()? as i64)),
             KIND_START => Ok(Self::Start(reader.number()? as i64)),
+            KIND_CORRECTIONS => Ok(Self::Corrections(decode_corrections(&mut reader)?)),
             _ => Err(FrameError { problem: "it is of an unknown kind" }),
         }
     }
@@ -189,6 +195,46 @@ fn decode_note(reader: &mut Reader) -> Result<NoteFrame, FrameError> {
     Ok(NoteFrame { source, receive_time, counts: Counts::from_values(values) })
 }
 
+fn encode_corrections(panes: &[Correction]) -> Bytes {
+    let mut out = vec![VERSION, KIND_CORRECTIONS];
+    out.extend_from_slice(&(panes.len() as u32).to_le_bytes());
+    for Correction { width, key, pane } in panes {
+        out.push(width_code(*width));
+        for part in [key, &pane.to_bytes()] {
+            out.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            out.extend_from_slice(part);
+        }
+    }
+    Bytes::from(out)
+}
+
+fn decode_corrections(reader: &mut Reader) -> Result<Vec<Correction>, FrameError> {
+    let count = u32::from_le_bytes(reader.array()?);
+    let mut panes = Vec::new();
+    for _ in 0..count {
+        let code = reader.byte()?;
+        let width = Width::ALL.into_iter().find(|width| width_code(*width) == code);
+        let width = width.ok_or(FrameError { problem: "the length of a window is unknown" })?;
+        let key = reader.long()?.to_vec();
+        let (rollup, _) = rollup::decode(&key).ok_or(FrameError { problem: "the key of a pane is none" })?;
+        let pane = PaneCell::from_bytes(rollup, &reader.long()?);
+        panes.push(Correction { width, key, pane: pane.map_err(|_| FrameError { problem: "a pane is none" })? });
+    }
+    if reader.at < reader.bytes.len() {
+        return Err(FrameError { problem: "something follows its panes" });
+    }
+    Ok(panes)
+}
+
+/// Codes are part of the byte layout.
+const fn width_code(width: Width) -> u8 {
+    match width {
+        Width::TenSeconds => 1,
+        Width::Minute => 2,
+        Width::Hour => 3,
+    }
+}
+
 /// Codes are part of the byte layout: a format keeps its code for ever.
 const fn format_code(format: Format) -> u8 {
     match format {
@@ -243,11 +289,32 @@ impl Reader {
         self.at += len;
         String::from_utf8(slice.to_vec()).map_err(|_| FrameError { problem: "a text is not UTF-8" })
     }
+
+    /// Bytes behind their length.
+    fn long(&mut self) -> Result<Bytes, FrameError> {
+        let len = u32::from_le_bytes(self.array()?) as usize;
+        let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or(FrameError { problem: "it is cut short" })?;
+        let slice = self.bytes.slice(self.at..end);
+        self.at = end;
+        Ok(slice)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use sawlog_core::rollup::{Cell, PaneTiming, Rollup};
+
     use super::*;
+
+    fn corrections() -> Frame {
+        let pane = PaneCell { index: 2, timing: PaneTiming::Late, cell: Cell::new(Rollup::Activity) };
+        let key = rollup::with_time(b"a\0buy\0\0de\0", 1_795_489_200_000_000);
+        Frame::Corrections(vec![
+            Correction { width: Width::TenSeconds, key: key.clone(), pane: pane.clone() },
+            Correction { width: Width::Hour, key, pane },
+        ])
+    }
 
     fn batch(body: &'static [u8]) -> Frame {
         Frame::Batch(BatchFrame {
@@ -271,6 +338,8 @@ mod tests {
             batch(b"{}"),
             batch(&[b'x'; 5000]),
             Frame::Tick(1_795_489_200_000_000),
+            corrections(),
+            Frame::Corrections(Vec::new()),
             Frame::Note(NoteFrame {
                 source: "otlp".to_owned(),
                 receive_time: 5,
@@ -283,10 +352,14 @@ mod tests {
 
     #[test]
     fn every_cut_of_a_frame_is_refused() {
-        let bytes = batch(&[b'x'; 5000]).encode();
-        for len in 0..bytes.len() {
-            assert!(Frame::decode(&bytes.slice(..len)).is_err(), "{len}");
+        for frame in [batch(&[b'x'; 5000]), corrections()] {
+            let bytes = frame.encode();
+            for len in 0..bytes.len() {
+                assert!(Frame::decode(&bytes.slice(..len)).is_err(), "{len}");
+            }
         }
+        let longer = [corrections().encode().as_ref(), b"x"].concat();
+        assert!(Frame::decode(&Bytes::from(longer)).is_err());
     }
 
     /// Frames of earlier versions are read for ever, and today's code still writes what it reads.
@@ -330,5 +403,8 @@ mod tests {
         let expected = NoteFrame { source: "otlp".to_owned(), receive_time: 1_795_489_200_000_000, counts };
         assert_eq!(note, Frame::Note(expected));
         assert_eq!(note.encode(), include_bytes!("../../../tests/formats/frame-v1-note.bin")[..]);
+        let kept_corrections = kept(include_bytes!("../../../tests/formats/frame-v1-corrections.bin"));
+        assert_eq!(kept_corrections, corrections());
+        assert_eq!(corrections().encode(), include_bytes!("../../../tests/formats/frame-v1-corrections.bin")[..]);
     }
 }

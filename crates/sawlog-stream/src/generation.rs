@@ -2,7 +2,7 @@
 //!
 //! For: the unit that a flush freezes and writes as a whole. Not for: deciding when.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use sawlog_core::ledger::Counts;
-use sawlog_core::rollup::{self, Cell, Deltas, Rollup, Width};
+use sawlog_core::rollup::{self, Cell, Correction, Deltas, PaneCell, Rollup, Width};
 use sawlog_core::schema::Table;
 use sawlog_core::session::{SessionDeltas, SessionOptions};
 use sawlog_seams::Position;
@@ -40,6 +40,8 @@ pub(crate) struct Generation {
     pub(crate) bodies: Vec<Arc<BatchFrame>>,
     pub(crate) ledger: HashMap<LedgerKey, Counts>,
     pub(crate) rollups: Arc<Shared<Deltas>>,
+    /// Panes that a recount corrects, by width and row key. They were made of what is stored at its start.
+    pub(crate) corrections: BTreeMap<(Width, Vec<u8>), PaneCell>,
     pub(crate) sessions: Arc<Shared<SessionDeltas>>,
     /// Rows that a flush which was cut short has in their tables already, and not in the timelines of their users.
     pub(crate) rows_in_tables: Vec<(Table, RecordBatch)>,
@@ -152,6 +154,14 @@ impl Generation {
             && let Ok(merged) = concat_batches(&list[0].schema(), list.iter())
         {
             *list = vec![merged];
+        }
+    }
+
+    /// Takes in what a recount corrects. It is shown when it is flushed.
+    pub(crate) fn correct(&mut self, panes: Vec<Correction>) {
+        for Correction { width, key, pane } in panes {
+            self.bytes += key.len() + size_of::<PaneCell>() + pane.cell.memory_bytes();
+            self.corrections.insert((width, key), pane);
         }
     }
 

@@ -3,9 +3,10 @@
 //! For: the cells and pane rows of one flush, as a function of what the generation got, what the store holds and the
 //! watermark at the generation's end, so that a repeated flush gives the same panes with the same numbers. A window that
 //! is not complete has an entry under its end ([`Family::Deadline`]): the pane on time comes when the watermark has
-//! passed it, also when nothing more arrived. Not for: which rows are late ([`crate::stream_state`]).
+//! passed it, also when nothing more arrived. What a recount corrects takes the place of the stored cell before anything
+//! is added to it. Not for: which rows are late ([`crate::stream_state`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use arrow::array::RecordBatch;
@@ -28,8 +29,21 @@ pub(crate) struct Panes {
 }
 
 /// Fires the panes of one flush.
-pub(crate) fn fire(deltas: &Deltas, snapshot: &dyn ServingSnapshot, watermark: i64) -> Result<Panes, ServingError> {
-    let mut run = Run { snapshot, watermark, mutations: Vec::new(), rows: HashMap::new(), closed: HashSet::new() };
+pub(crate) fn fire(
+    deltas: &Deltas,
+    corrections: &BTreeMap<(Width, Vec<u8>), PaneCell>,
+    snapshot: &dyn ServingSnapshot,
+    watermark: i64,
+) -> Result<Panes, ServingError> {
+    let mut run = Run {
+        snapshot,
+        watermark,
+        mutations: Vec::new(),
+        rows: HashMap::new(),
+        closed: HashSet::new(),
+        corrected: BTreeMap::new(),
+    };
+    run.correct(corrections)?;
     for width in Width::ALL {
         for (prefix, start, delta) in deltas.cells(width) {
             run.changed(width, rollup::with_time(prefix, start), start, delta)?;
@@ -37,6 +51,9 @@ pub(crate) fn fire(deltas: &Deltas, snapshot: &dyn ServingSnapshot, watermark: i
     }
     if !is_planted(Bug::DueWindowNotFired) {
         run.due()?;
+    }
+    for ((width, key), pane) in std::mem::take(&mut run.corrected) {
+        run.emit(width, key, pane);
     }
     run.finish()
 }
@@ -48,11 +65,32 @@ struct Run<'a> {
     rows: HashMap<Rollup, Vec<RollupRow>>,
     /// Deadlines that a changed window has seen to.
     closed: HashSet<Vec<u8>>,
+    /// Panes of a recount that nothing was added to yet.
+    corrected: BTreeMap<(Width, Vec<u8>), PaneCell>,
 }
 
 impl Run<'_> {
+    /// Lays the panes of a recount over the stored ones. One that does not follow the stored pane is of another time, and a
+    /// window that waits for its pane on time is the stream's: the recount that is run again sees what there is.
+    fn correct(&mut self, corrections: &BTreeMap<(Width, Vec<u8>), PaneCell>) -> Result<(), ServingError> {
+        for ((width, key), pane) in corrections {
+            let stored = self.stored(*width, key)?;
+            let is_next = match &stored {
+                Some(stored) => stored.timing != PaneTiming::Early && pane.index == stored.index.saturating_add(1),
+                None => pane.index == 0,
+            };
+            if is_next {
+                self.corrected.insert((*width, key.clone()), pane.clone());
+            }
+        }
+        Ok(())
+    }
+
     fn changed(&mut self, width: Width, key: Vec<u8>, start: i64, delta: Cell) -> Result<(), ServingError> {
-        let older = self.stored(width, &key)?;
+        let older = match self.corrected.remove(&(width, key.clone())) {
+            Some(pane) => Some(pane),
+            None => self.stored(width, &key)?,
+        };
         let is_complete = start.saturating_add(width.micros()) <= self.watermark;
         let timing = PaneTiming::next(older.as_ref().map(|pane| pane.timing), is_complete);
         let deadline = deadline_key(width, &key, start);

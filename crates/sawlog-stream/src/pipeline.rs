@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use sawlog_core::alert::GroupState;
 use sawlog_core::anomaly::WatchCounts;
 use sawlog_core::ledger::Counts;
+use sawlog_core::rollup::Correction;
 use sawlog_core::rules::{LookupCounts, Rules};
 use sawlog_core::schema::Table;
 use sawlog_core::sketch::Sketch;
@@ -296,6 +297,37 @@ impl Pipeline {
                 Err(error) => tracing::warn!(%error, "a refusal could not be noted in the ledger"),
             }),
         );
+    }
+
+    /// Takes in panes that a recount corrects, made of what the stores hold now: nothing may be in memory. They are durable
+    /// in the log and applied when this returns, and in the stores after the next flush. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// When the log takes no more; the panes before are corrected, and a recount finds the others again.
+    pub async fn correct(&self, panes: Vec<Correction>) -> Result<(), SubmitError> {
+        for panes in in_frames(panes) {
+            if self.inner.stop.load(Ordering::Acquire) {
+                return Err(SubmitError::Stopped);
+            }
+            let encoded = Frame::Corrections(panes.clone()).encode();
+            let held = self.inner.waiting.hold(encoded.len());
+            let ((answer, answered), (reply, applied)) = (oneshot::channel(), oneshot::channel());
+            let inner = Arc::clone(&self.inner);
+            self.inner.stores.log.append(
+                encoded,
+                Box::new(move |result: Result<Appended, AppendError>| {
+                    let answer_now = result.map(|Appended { position, next }| {
+                        let content = Content::Corrections { panes, reply: Some(reply) };
+                        inner.queue.push(Applicable { position, next, content, held });
+                    });
+                    // Who asked may have gone.
+                    let _ = answer.send(answer_now);
+                }),
+            );
+            answered.await.map_err(|_| SubmitError::Stopped)??;
+            applied.await.map_err(|_| SubmitError::Stopped)?;
+        }
+        Ok(())
     }
 
     /// Writes everything that is in memory to the stores.
@@ -598,6 +630,23 @@ impl Inner {
         *self.flush_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
         flushed
     }
+}
+
+/// Parts of corrections that are one frame of the log each.
+fn in_frames(panes: Vec<Correction>) -> Vec<Vec<Correction>> {
+    const FRAME_BYTES: usize = 1 << 20;
+    let (mut frames, mut bytes) = (Vec::<Vec<Correction>>::new(), FRAME_BYTES);
+    for pane in panes {
+        if bytes >= FRAME_BYTES {
+            frames.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += pane.key.len() + size_of::<Correction>() + pane.pane.cell.memory_bytes();
+        if let Some(frame) = frames.last_mut() {
+            frame.push(pane);
+        }
+    }
+    frames
 }
 
 /// Looks for windows to complete for as long as the pipeline is there; holds nothing of it in between.

@@ -226,6 +226,7 @@ fn recover(
         Frame::Note(note) => (Content::Note(note), 0),
         Frame::Tick(receive_time) => (Content::Tick(receive_time), 0),
         Frame::Start(receive_time) => (Content::Start(receive_time), 0),
+        Frame::Corrections(panes) => (Content::Corrections { panes, reply: None }, 0),
         Frame::Batch(frame) => {
             let version = frame.rules_version;
             let rules = stores.archive.rules(version).ok_or(OpenError::RulesMissing { position, version })?;

@@ -9,12 +9,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int32Type, Int64Type};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
-use sawlog_core::rollup::{Cell, PaneCell, Rollup, Width};
+use sawlog_core::rollup::{Cell, Correction, PaneCell, PaneTiming, Rollup, Width};
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
 use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
@@ -663,4 +663,100 @@ async fn an_object_of_other_records_stops_the_flush_and_is_named() {
 fn empty_object() -> Vec<u8> {
     let schema = sawlog_core::schema::lake_schema();
     parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer").into_inner().expect("an object")
+}
+
+/// Panes of the rollup of requests in the store: width, timing, index and count, by row key.
+fn request_panes(pipeline: &Pipeline) -> BTreeMap<(Width, Vec<u8>), PaneCell> {
+    let (start, end) = sawlog_core::rowkey::range_of(Rollup::Requests.byte());
+    let of_width = |width: Width| {
+        let cells = pipeline.view().serving.scan(Family::of_width(width), &start, Some(&end)).expect("cells");
+        cells
+            .into_iter()
+            .map(move |(key, value)| ((width, key), PaneCell::from_bytes(Rollup::Requests, &value).expect("a pane")))
+    };
+    Width::ALL.into_iter().flat_map(of_width).collect()
+}
+
+/// The windows that are complete, counted twice as large.
+fn doubled(pipeline: &Pipeline) -> Vec<Correction> {
+    let complete = request_panes(pipeline).into_iter().filter(|(_, pane)| pane.timing == PaneTiming::OnTime);
+    let twice = |((width, key), pane): ((Width, Vec<u8>), PaneCell)| {
+        let mut cell = pane.cell.clone();
+        cell.merge(&pane.cell);
+        Correction { width, key, pane: PaneCell { index: pane.index + 1, timing: PaneTiming::Late, cell } }
+    };
+    complete.map(twice).collect()
+}
+
+/// Index and count of each pane of the old windows in the pane table, sorted.
+fn written_panes(pipeline: &Pipeline) -> Vec<(String, i32, i64)> {
+    let mut found = Vec::new();
+    for batch in rows(pipeline, Rollup::Requests.pane_table()) {
+        let column = |name: &str| batch.column_by_name(name).expect("a column").clone();
+        let (widths, index, count) = (column("width"), column("pane_index"), column("count"));
+        let (index, count) = (index.as_primitive::<Int32Type>(), count.as_primitive::<Int64Type>());
+        let widths = widths.as_string::<i32>();
+        found.extend(
+            (0..batch.num_rows()).map(|row| (widths.value(row).to_owned(), index.value(row), count.value(row))),
+        );
+    }
+    found.sort();
+    found
+}
+
+/// A pipeline with one event in windows that are complete.
+async fn with_complete_windows(world: &World) -> Pipeline {
+    let pipeline = world.open().await;
+    submit(&pipeline, &event_before("old", 180), None).await;
+    submit(&pipeline, &event("new", "new"), None).await;
+    pipeline.flush().await.expect("flushed");
+    pipeline
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_step_of_a_correction_leaves_it_done_once() {
+    const STEPS: usize = 20;
+    for fails_at in 0..=STEPS {
+        let world = World::new();
+        let pipeline = with_complete_windows(&world).await;
+        let corrections = doubled(&pipeline);
+        assert_eq!(corrections.len(), 3, "one window of each width");
+        world.fault.writes.store(0, Ordering::SeqCst);
+        world.fault.fails_at.store(fails_at, Ordering::SeqCst);
+        pipeline.correct(corrections.clone()).await.expect("in the log");
+        let flushed = pipeline.flush().await;
+        assert!(flushed.is_err() || !(1..=WRITES).contains(&fails_at), "write {fails_at} must fail");
+        assert!(flushed.is_ok() || fails_at < STEPS, "the steps end before {STEPS}");
+        let world = world.after_kill();
+        let pipeline = world.open().await;
+        pipeline.flush().await.expect("flushed");
+        for _ in 0..2 {
+            for Correction { width, key, pane } in &corrections {
+                assert_eq!(request_panes(&pipeline).get(&(*width, key.clone())), Some(pane), "write {fails_at}");
+            }
+            let panes = ["10s", "1h", "1m"].map(|width| [(width.to_owned(), 0, 1), (width.to_owned(), 1, 2)]);
+            assert_eq!(written_panes(&pipeline), panes.concat(), "write {fails_at}");
+            // A repeated correction is of another time.
+            pipeline.correct(corrections.clone()).await.expect("in the log");
+            pipeline.flush().await.expect("flushed");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_arrives_after_a_correction_is_added_to_it() {
+    let world = World::new();
+    let pipeline = with_complete_windows(&world).await;
+    let corrections = doubled(&pipeline);
+    pipeline.correct(corrections.clone()).await.expect("in the log");
+    let history =
+        Submission { age: AgeLimits::any_past(), ..submission(&event_before("history", 180), None, AckLevel::Disk) };
+    pipeline.submit(history).await.expect("taken");
+    // The process dies before the flush: the log has both, in this order.
+    let pipeline = world.after_kill().open().await;
+    pipeline.flush().await.expect("flushed");
+    for Correction { width, key, .. } in corrections {
+        let pane = request_panes(&pipeline).remove(&(width, key)).expect("a pane");
+        assert_eq!((pane.index, pane.timing, pane.cell.event_count()), (2, PaneTiming::Late, Some(3)));
+    }
 }

@@ -162,7 +162,8 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
     }
 }
 
-fn stream_options(config: &Config) -> StreamOptions {
+/// Windows, rollups and sessions.
+pub(crate) fn stream_options(config: &Config) -> StreamOptions {
     let micros = |duration: HumanDuration| duration.duration().as_micros() as i64;
     StreamOptions {
         watermark: WatermarkOptions {

@@ -38,10 +38,15 @@ pub struct Admission {
 #[error("the bytes are no admitted keys of version {VERSION}")]
 pub struct AdmissionError;
 
-impl Admission {
+/// Decides which keys are counted on their own.
+pub trait Admit {
     /// Whether the key of an event is counted on its own. `receive_time` is that of its batch: event times may lie far
     /// ahead or behind. `limit` is the most keys of the rollup.
-    pub fn admits(&mut self, rollup: Rollup, key: &[u8], receive_time: i64, limit: usize) -> bool {
+    fn admits(&mut self, rollup: Rollup, key: &[u8], event_time: i64, receive_time: i64, limit: usize) -> bool;
+}
+
+impl Admit for Admission {
+    fn admits(&mut self, rollup: Rollup, key: &[u8], _event_time: i64, receive_time: i64, limit: usize) -> bool {
         let hour = floor(receive_time, HOUR) / HOUR;
         self.hour = self.hour.max(hour);
         let at = rollup as usize;
@@ -62,7 +67,9 @@ impl Admission {
         self.known[at].insert(hash, hour);
         true
     }
+}
 
+impl Admission {
     /// Number of admitted keys and of events beyond them.
     #[must_use]
     pub fn counts(&self, rollup: Rollup) -> (usize, u64) {
@@ -124,7 +131,7 @@ mod tests {
     use super::*;
 
     fn admits(admission: &mut Admission, key: &str, hour: i64) -> bool {
-        admission.admits(Rollup::Requests, key.as_bytes(), hour * HOUR, 2)
+        admission.admits(Rollup::Requests, key.as_bytes(), 0, hour * HOUR, 2)
     }
 
     #[test]
@@ -135,15 +142,16 @@ mod tests {
         assert_eq!(admission.counts(Rollup::Requests), (2, 1));
         assert!(admits(&mut admission, "c", 26), "b has not come for a day");
         assert!(!admits(&mut admission, "b", 26) && admits(&mut admission, "a", 26));
-        assert!(admission.admits(Rollup::Users, b"b", 26 * HOUR, 2), "each rollup has its own places");
+        assert!(admission.admits(Rollup::Users, b"b", 0, 26 * HOUR, 2), "each rollup has its own places");
         assert_eq!(Admission::from_bytes(&admission.to_bytes()), Ok(admission));
     }
 
     #[test]
     fn ten_million_keys_take_no_more_memory_than_the_limit() {
         let mut admission = Admission::default();
-        let admitted =
-            (0u64..10_000_000).filter(|key| admission.admits(Rollup::Metrics, &key.to_le_bytes(), 0, 10_000)).count();
+        let admitted = (0u64..10_000_000)
+            .filter(|key| admission.admits(Rollup::Metrics, &key.to_le_bytes(), 0, 0, 10_000))
+            .count();
         assert_eq!((admitted, admission.counts(Rollup::Metrics)), (10_000, (10_000, 9_990_000)));
         assert!(admission.memory_bytes() < 1 << 20);
     }

@@ -12,7 +12,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, Float64Array, Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringArray};
 
-use crate::rollup::admission::{Admission, OTHER};
+use crate::rollup::admission::{Admit, OTHER};
 use crate::rollup::cell::{Activity, Cell, Metric, Requests, Snapshot};
 use crate::rollup::{Rollup, Width, key};
 use crate::schema::Table;
@@ -50,15 +50,15 @@ const CELL_BYTES: usize = 96;
 const SERIES_BYTES: usize = 160;
 
 impl Deltas {
-    /// Counts the rows of a batch that was received at `receive_time`; tables without a rollup are passed over. Rows that
-    /// came too late for their window must not be among them.
+    /// Counts the rows of a batch that was received at `receive_time`; tables without a rollup are passed over. For the
+    /// stream, rows that came too late for their window must not be among them.
     pub fn add(
         &mut self,
         table: Table,
         batch: &RecordBatch,
         receive_time: i64,
         options: &RollupOptions,
-        admission: &mut Admission,
+        admission: &mut impl Admit,
     ) {
         if batch.num_rows() == 0 || table == Table::DeadLetters {
             return;
@@ -161,22 +161,22 @@ fn coarsen<'a>(cells: impl Iterator<Item = (&'a i64, &'a Cell)>, width: Width) -
     coarse
 }
 
-struct Run<'a> {
+struct Run<'a, A> {
     deltas: &'a mut Deltas,
     columns: &'a Columns<'a>,
     receive_time: i64,
     options: &'a RollupOptions,
-    admission: &'a mut Admission,
+    admission: &'a mut A,
 }
 
-impl Run<'_> {
+impl<A: Admit> Run<'_, A> {
     /// Changes the cell of a key in the window of a time.
     fn change(&mut self, rollup: Rollup, parts: &[Option<&str>], time: i64, change: impl FnOnce(&mut Cell)) {
         let Self { deltas, receive_time, options, admission, .. } = self;
         let mut key = std::mem::take(&mut deltas.key);
         key.clear();
         key::write_prefix(&mut key, rollup, parts);
-        if !admission.admits(rollup, &key, *receive_time, options.series_max) {
+        if !admission.admits(rollup, &key, time, *receive_time, options.series_max) {
             key.clear();
             key::write_prefix(&mut key, rollup, &vec![Some(OTHER); parts.len()]);
         }
@@ -467,6 +467,51 @@ fn valid<T: Array>(column: &T, row: usize) -> Option<&T> {
 /// Text of a row; an empty one is none.
 pub(crate) fn text(column: Option<&StringArray>, row: usize) -> Option<&str> {
     column.filter(|column| column.is_valid(row)).map(|column| column.value(row)).filter(|text| !text.is_empty())
+}
+
+/// Columns that rollups read of a table; a batch with these alone is counted alike.
+#[must_use]
+pub const fn columns_read(table: Table) -> &'static [&'static str] {
+    match table {
+        Table::Logs => &[
+            "event_time",
+            "service",
+            "service_version",
+            "http_route",
+            "severity_class",
+            "http_method",
+            "http_path",
+            "user_id",
+            "message",
+            "duration_us",
+            "response_bytes",
+            "http_status",
+        ],
+        Table::Metrics => &[
+            "event_time",
+            "metric_name",
+            "service",
+            "host",
+            "metric_type",
+            "temporality",
+            "value",
+            "value_int",
+            "count",
+            "sum",
+            "min",
+            "max",
+            "bucket_counts",
+            "explicit_bounds",
+            "scale",
+            "zero_count",
+            "positive_offset",
+            "positive_counts",
+            "negative_counts",
+            "attributes",
+        ],
+        Table::Activity => &["event_time", "event_name", "user_segment", "country", "user_id", "service", "page_route"],
+        Table::DeadLetters => &[],
+    }
 }
 
 /// The columns of a batch by name; one that is absent or of another type is `None`.

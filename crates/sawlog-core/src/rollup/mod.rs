@@ -10,17 +10,19 @@ mod cell;
 mod deltas;
 mod key;
 mod pane;
+mod recount;
 mod rows;
 
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, AdmissionError, OTHER};
+pub use admission::{Admission, AdmissionError, Admit, OTHER};
 pub use cell::{Activity, Cell, CellError, Metric, Requests, Sample, Snapshot, TOP_CAPACITY};
 pub(crate) use deltas::{Columns, text};
-pub use deltas::{Deltas, RollupOptions};
+pub use deltas::{Deltas, RollupOptions, columns_read};
 pub use key::{decode, prefix_of, with_time};
 pub use pane::{PaneCell, PaneTiming, PaneView, merge};
+pub use recount::{AsStored, Correction, StoredWindows, reconcile};
 pub use rows::{RollupRow, pane_schema, rollup_rows, rollup_schema};
 
 /// What is rolled up, and by what.

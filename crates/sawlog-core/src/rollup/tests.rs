@@ -182,6 +182,26 @@ fn what_is_merged_again_and_again_takes_the_memory_of_once() {
     assert!(found <= once && found > once / 2, "{found} for {once}");
 }
 
+/// Every column that this module's code names is in [`columns_read`], and nothing else: a recount reads no others.
+#[test]
+fn the_columns_that_are_read_are_those_that_are_named() {
+    let code = include_str!("deltas.rs");
+    let (code, list) = code.split_once("pub const fn columns_read").expect("the list stands behind the code");
+    for table in [Table::Logs, Table::Metrics, Table::Activity] {
+        let schema = table.schema();
+        for name in columns_read(table) {
+            assert!(schema.field_with_name(name).is_ok() && code.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+    let named: std::collections::HashSet<&str> = code.split('"').skip(1).step_by(2).collect();
+    for table in [Table::Logs, Table::Metrics, Table::Activity] {
+        let names = table.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        for name in names.iter().filter(|name| named.contains(name.as_str())) {
+            assert!(list.contains(&format!("\"{name}\"")), "{name} of {table:?} is read and not listed");
+        }
+    }
+}
+
 #[test]
 fn schemas_name_each_column_once_and_panes_are_partitioned() {
     for rollup in Rollup::ALL {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use sawlog_core::rowkey;
 use sawlog_seams::lake::MemoryLake;
 use sawlog_seams::serving::{Family, MemoryServing, Mutation};
+use sawlog_seams::upkeep::{RowRange, VisitRows};
 use sawlog_seams::warehouse::{StoredFile, Warehouse};
 use sawlog_seams::{ManualClock, Position, SimDisk};
 
@@ -87,6 +88,9 @@ impl TableUpkeep for Lists {
             removed.retain(|_, since| at.monotonic - *since < grace);
         }
         Ok(Swept { files: (before - removed.len()) as u64, ..Swept::default() })
+    }
+    fn read(&self, _: &str, _: &RowRange<'_>, _: &mut VisitRows<'_>) -> Result<(), WarehouseError> {
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! disk faults, and other writers of the same tables.
 
 use std::future::poll_fn;
+use std::ops::{ControlFlow, Range};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 
 use super::warehouse::rows;
 use crate::event_log::Position;
-use crate::upkeep::{Moment, Rewritten, Swept, TableUpkeep};
+use crate::upkeep::{Moment, Rewritten, RowRange, Swept, TableUpkeep};
 use crate::warehouse::{StoredTable, WarehouseError};
 
 /// One storage, on which a warehouse can be opened again and again.
@@ -43,6 +44,8 @@ macro_rules! upkeep_contract {
             who_reads_an_older_table_loses_nothing_within_the_grace
             what_was_swept_is_not_swept_again
             upkeep_survives_reopening
+            rows_are_read_again_by_day_and_time_with_the_columns_asked_for
+            reading_ends_when_the_visitor_has_enough
             appends_and_upkeep_run_at_the_same_time
         }
     };
@@ -239,6 +242,53 @@ pub async fn what_was_swept_is_not_swept_again(fixture: &dyn Fixture) {
     assert!(swept.bytes > 0);
     assert_eq!(warehouse.sweep(LOGS, GRACE, over).await.expect("swept").files, 0);
     assert_eq!(sorted_services(fixture, warehouse.as_ref()).await, ["a", "b", "c"]);
+}
+
+/// "Calls `visit` with the rows of a table in a range of event times: those of its files as of now."
+pub async fn rows_are_read_again_by_day_and_time_with_the_columns_asked_for(fixture: &dyn Fixture) {
+    let warehouse = fixture.open().await;
+    fill(warehouse.as_ref(), &[("a", 1), ("b", 1), ("c", 2), ("d", 1)]).await;
+    rewrite(warehouse.as_ref(), &paths_of(warehouse.as_ref(), 1), PLENTY).await;
+    fill(warehouse.as_ref(), &[("e", 1)]).await;
+    let read = |day: i32, times: Range<i64>| {
+        let mut found: Vec<String> = Vec::new();
+        let columns = ["event_time", "service"];
+        warehouse
+            .read(LOGS, &RowRange { day, times, columns: &columns }, &mut |batch| {
+                let services = batch.column_by_name("service").and_then(|column| column.as_any().downcast_ref());
+                let services: &StringArray = services.expect("a column that was asked for");
+                assert!(batch.column_by_name("event_time").is_some());
+                found.extend(services.iter().flatten().map(str::to_owned));
+                ControlFlow::Continue(())
+            })
+            .expect("read");
+        found.sort_unstable();
+        found
+    };
+    // The contract's rows are a microsecond after midnight.
+    let at = |day: i64| day * 86_400_000_000 + 1;
+    assert_eq!(read(1, i64::MIN..i64::MAX), ["a", "b", "d", "e"]);
+    assert_eq!(read(1, at(1)..at(1) + 1), ["a", "b", "d", "e"]);
+    assert_eq!(read(2, at(2)..at(3)), ["c"]);
+    assert!(
+        read(1, at(1) + 1..i64::MAX).is_empty() && read(1, i64::MIN..at(1)).is_empty() && read(3, 0..at(9)).is_empty()
+    );
+    let none = RowRange { day: 1, times: 0..1, columns: &[] };
+    let refused = warehouse.read("none", &none, &mut |_| ControlFlow::Continue(())).expect_err("refused");
+    assert!(matches!(refused, WarehouseError::UnknownTable { table } if table == "none"));
+}
+
+/// "Until it breaks."
+pub async fn reading_ends_when_the_visitor_has_enough(fixture: &dyn Fixture) {
+    let warehouse = fixture.open().await;
+    fill(warehouse.as_ref(), &[("a", 1), ("b", 1), ("c", 1)]).await;
+    let (mut calls, all) = (0, RowRange { day: 1, times: i64::MIN..i64::MAX, columns: &["event_time"] });
+    let mut visit = |_: &RecordBatch| {
+        calls += 1;
+        ControlFlow::Break(())
+    };
+    warehouse.read(LOGS, &all, &mut visit).expect("read");
+    assert_eq!(calls, 1);
 }
 
 /// "A call that fails changed nothing or all", and one that succeeds changed it for good.

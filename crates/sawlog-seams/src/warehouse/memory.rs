@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow_array::{Array, Date32Array, RecordBatch, UInt32Array};
+use arrow_array::{Array, Date32Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow_ord::sort::{SortColumn, lexsort_to_indices};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 use super::{StoredFile, StoredTable, TableSpec, Warehouse, WarehouseError};
 use crate::event_log::Position;
-use crate::upkeep::{Moment, Rewritten, Swept, TableUpkeep};
+use crate::upkeep::{Moment, Rewritten, RowRange, Swept, TableUpkeep, VisitRows};
 
 /// A warehouse in memory.
 #[derive(Debug)]
@@ -97,6 +97,25 @@ impl TableUpkeep for MemoryWarehouse {
 
     async fn sweep(&self, table: &str, grace: Duration, at: Moment) -> Result<Swept, WarehouseError> {
         self.with(table, |table| Ok(table.sweep(grace, at)))
+    }
+
+    fn read(&self, table: &str, rows: &RowRange<'_>, visit: &mut VisitRows<'_>) -> Result<(), WarehouseError> {
+        let stored = self.stored(table)?;
+        for (_, batch) in
+            stored.files.iter().zip(&stored.rows).filter(|(file, _)| file.partition_days == Some(rows.day))
+        {
+            let chosen = self.with(table, |_| {
+                let times = batch.column_by_name("event_time");
+                let times = times.and_then(|times| times.as_any().downcast_ref::<TimestampMicrosecondArray>());
+                let within = times.into_iter().flat_map(|times| times.values().iter().enumerate());
+                let within = within.filter(|(_, time)| rows.times.contains(time)).map(|(row, _)| row as u32);
+                take_record_batch(batch, &UInt32Array::from(within.collect::<Vec<u32>>()))
+            })?;
+            if chosen.num_rows() > 0 && visit(&chosen).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

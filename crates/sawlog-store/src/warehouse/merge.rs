@@ -114,7 +114,7 @@ fn schema_in_files(spec: &TableSpec) -> Result<SchemaRef, ArrowError> {
 }
 
 /// Rows with the columns of today: columns that an older build did not write are null.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
         Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
         Some(column) => cast(column, field.data_type()),

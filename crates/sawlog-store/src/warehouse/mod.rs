@@ -7,6 +7,7 @@
 mod files;
 mod merge;
 mod order;
+mod read;
 mod upkeep;
 
 use std::collections::HashMap;

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use deltalake_core::kernel::{Add, Remove};
 use futures::TryStreamExt;
-use sawlog_seams::upkeep::{Moment, Rewritten, Swept, TableUpkeep};
+use sawlog_seams::upkeep::{Moment, Rewritten, RowRange, Swept, TableUpkeep, VisitRows};
 
 use super::*;
 
@@ -37,6 +37,11 @@ impl TableUpkeep for DeltaWarehouse {
 
     async fn sweep(&self, table: &str, grace: Duration, at: Moment) -> Result<Swept, WarehouseError> {
         self.table(table)?.sweep(grace, at).await
+    }
+
+    fn read(&self, table: &str, rows: &RowRange<'_>, visit: &mut VisitRows<'_>) -> Result<(), WarehouseError> {
+        let table = self.table(table)?;
+        read::read(&table.stored(), &table.root, rows, visit).map_err(|error| table.failed("read", &error))
     }
 }
 

@@ -8,6 +8,7 @@ mod generate;
 mod ingest;
 mod key;
 mod query;
+mod recount;
 mod retention;
 mod search;
 mod serve;
@@ -49,6 +50,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Merge small files of a data folder and delete what nobody needs any more.
     Compact(compact::CompactArgs),
+    /// Count stored rows again and correct rollups: what came too late is made good.
+    Recount(recount::RecountArgs),
     /// Delete what is older than `[retention]` keeps.
     Retention(retention::RetentionArgs),
     /// Check and show the configuration.
@@ -159,6 +162,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Compact(args)) => compact::run(&args),
+        Some(Command::Recount(args)) => recount::run(&args),
         Some(Command::Retention(args)) => retention::run(&args),
         Some(Command::Anomalies(args)) => anomalies::run(&args),
         Some(Command::Config(args)) => config::run(&args),
