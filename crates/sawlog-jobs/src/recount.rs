@@ -74,7 +74,7 @@ pub struct RecountReport {
     pub events_added: Option<i64>,
     /// The table whose rows of the day were deleted, so that the rollup was left alone.
     pub deleted: Option<Table>,
-    /// The first windows that differ.
+    /// The first windows that differ, the longest ones before the others.
     pub differences: Vec<Difference>,
 }
 
@@ -275,19 +275,18 @@ impl DayRecount {
                 found.push((at, start, stored_events, Correction { width, key, pane }));
             }
         }
-        // In the order of time, whatever order the cells were in.
-        found.sort_unstable_by(|a, b| (a.1, a.3.width, &a.3.key).cmp(&(b.1, b.3.width, &b.3.key)));
         for (at, window_start, stored_events, Correction { width, key, pane }) in &found {
-            let differences = &mut self.reports[*at].differences;
-            if differences.len() < DIFFERENCES_MAX {
-                differences.push(Difference {
-                    width: *width,
-                    window_start: *window_start,
-                    parts: rollup::decode(key).map(|(_, key)| key.parts).unwrap_or_default(),
-                    stored_events: *stored_events,
-                    recounted_events: pane.cell.event_count(),
-                });
-            }
+            self.reports[*at].differences.push(Difference {
+                width: *width,
+                window_start: *window_start,
+                parts: rollup::decode(key).map(|(_, key)| key.parts).unwrap_or_default(),
+                stored_events: *stored_events,
+                recounted_events: pane.cell.event_count(),
+            });
+        }
+        for RecountReport { differences, .. } in &mut self.reports {
+            differences.sort_by(|a, b| (b.width, a.window_start, &a.parts).cmp(&(a.width, b.window_start, &b.parts)));
+            differences.truncate(DIFFERENCES_MAX);
         }
         Ok(found.into_iter().map(|(.., correction)| correction).collect())
     }
