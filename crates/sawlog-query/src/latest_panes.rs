@@ -13,6 +13,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_window::rank::dense_rank;
+use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, ExprFunctionExt, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, ident, lit,
@@ -89,7 +90,9 @@ impl TableProvider for LatestPanes {
         if let Some(filter) = conjunction(unqualified) {
             plan = plan.filter(filter)?;
         }
-        let rank = dense_rank()
+        // A pane of a rollup may be several rows, one of a session is one: of two with one number one is shown.
+        let number = if self.retraction.is_some() { row_number() } else { dense_rank() };
+        let rank = number
             .partition_by(self.keys.iter().map(|key| ident(*key)).collect())
             .order_by(vec![ident("pane_index").sort(false, false)])
             .build()?

@@ -112,6 +112,11 @@ impl Judge {
         self.alerts.states()
     }
 
+    /// Values of groups for which alert rules had no room.
+    pub(crate) fn refused_by_alerts(&self) -> u64 {
+        self.alerts.counts().values().fold(0, |sum, counts| sum.saturating_add(counts.refused_values))
+    }
+
     /// What the detectors have done.
     pub(crate) fn counts(&self) -> sawlog_core::anomaly::WatchCounts {
         self.watch.counts()

@@ -399,6 +399,12 @@ impl Pipeline {
         self.inner.hot.read().judge.rule_names()
     }
 
+    /// Values of groups for which alert rules had no room.
+    #[must_use]
+    pub fn refused_by_alerts(&self) -> u64 {
+        self.inner.hot.read().judge.refused_by_alerts()
+    }
+
     /// How long after the watermark had passed a window's end its pane on time was judged, microseconds, since the start.
     #[must_use]
     pub fn on_time_delay(&self) -> Sketch {

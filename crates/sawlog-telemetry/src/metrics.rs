@@ -95,6 +95,7 @@ pub struct Metrics {
     anomaly_series: Gauge<i64, AtomicI64>,
     anomaly_refused: Counter<u64, AtomicU64>,
     alerts: Family<AlertLabels, Gauge<i64, AtomicI64>>,
+    alert_refused: Counter<u64, AtomicU64>,
     rules_reloads: Family<ReloadLabels, Counter>,
     enrichment: Family<EnrichmentLabels, Counter>,
     upkeep: UpkeepMetrics,
@@ -135,6 +136,7 @@ impl Default for Metrics {
             anomaly_series: Gauge::default(),
             anomaly_refused: Counter::default(),
             alerts: Family::default(),
+            alert_refused: Counter::default(),
             rules_reloads: Family::default(),
             enrichment: Family::default(),
             upkeep: UpkeepMetrics::default(),
@@ -203,6 +205,8 @@ impl Metrics {
             refused,
         );
         registry.register("alerts", "Groups of alert rules by state", self.alerts.clone());
+        let refused = self.alert_refused.clone();
+        registry.register("alert_refused_values", "Values of groups for which alert rules had no room", refused);
     }
 
     fn register_damage(&mut self) {
@@ -321,6 +325,11 @@ impl Metrics {
         for (state, count) in [("pending", pending), ("firing", firing)] {
             self.alerts.get_or_create(&AlertLabels { state }).set(count as i64);
         }
+    }
+
+    /// Takes over how many values alert rules had no room for.
+    pub fn set_alert_refused(&self, refused: u64) {
+        raise(&self.alert_refused, refused);
     }
 
     /// Takes over the watermark of all sources, seconds since the epoch.

@@ -92,6 +92,10 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         settings.config = Some(write_config(&config.data.folder)?);
     }
     let rate = args.rate;
+    if let Err(error) = (Scenario { events_per_second: rate, ..scenario() }).validate() {
+        eprintln!("error: --rate: {error}\n  hint: {}", error.hint());
+        return Ok(ExitCode::from(2));
+    }
     serve::run_with(&settings, move |beside| async move { fill(beside, rate).await })
 }
 
