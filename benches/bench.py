@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FOLDER_BYTES_NOTE = "bytes of the table's files"
+# A million a minute.
+EVENTS_PER_SECOND = 1_000_000 / 60
 
 
 def usage_of(command: list[str], **options) -> tuple[float, float, int]:
@@ -154,6 +155,20 @@ def post_all(address: str, batches: list[bytes], latencies: list[float], pace: f
         latencies.append(time.monotonic() - due)
 
 
+def post_paced(address: str, of_clients: list[list[bytes]]) -> tuple[float, dict[str, float]]:
+    """Posts each client's batches of 1,000 so that all together make a million events a minute; returns wall seconds and
+    latencies."""
+    latencies: list[float] = []
+    pace = len(of_clients) * 1000 / EVENTS_PER_SECOND
+    threads = [threading.Thread(target=post_all, args=(address, batches, latencies, pace)) for batches in of_clients]
+    started = time.monotonic()
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    wall = time.monotonic() - started
+    latencies.sort()
+    return wall, {"p50 ms": latencies[len(latencies) // 2] * 1e3, "p99 ms": latencies[len(latencies) * 99 // 100] * 1e3}
+
+
 def http_durable(binary: str, runs: int, work: Path) -> None:
     """HTTP batches, each synced before its answer, against inserts that are synced."""
     batches = batches_of(binary, 200, 1000)
@@ -181,28 +196,13 @@ def http_paced(binary: str, runs: int, work: Path) -> None:
     """A million events a minute: acknowledgement latency and the share of a core it takes."""
     seconds = 20
     clients = 4
-    batches = batches_of(binary, 1_000_000 // 60 * seconds // 1000 // clients, 1000)
+    batches = batches_of(binary, int(EVENTS_PER_SECOND) * seconds // 1000 // clients, 1000)
     figures = Figures("A million events a minute over HTTP, batches of 1,000 from 4 clients")
     for _ in range(max(1, runs // 2)):
         server = Server(binary, work / "sawlog")
-        latencies: list[float] = []
-        pace = clients * 1000 / (1_000_000 / 60)
-        threads = [threading.Thread(target=post_all, args=(server.address, batches, latencies, pace)) for _ in range(clients)]
-        started = time.monotonic()
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
-        wall = time.monotonic() - started
+        wall, latencies = post_paced(server.address, [batches] * clients)
         cpu, memory = server.stop()
-        ordered = sorted(latencies)
-        figures.add(
-            "sawlog",
-            **{
-                "p50 ms": ordered[len(ordered) // 2] * 1e3,
-                "p99 ms": ordered[len(ordered) * 99 // 100] * 1e3,
-                "cores": cpu / wall,
-                "peak MiB": memory / 2**20,
-            },
-        )
+        figures.add("sawlog", **latencies, **{"cores": cpu / wall, "peak MiB": memory / 2**20})
     figures.print()
 
 
@@ -228,7 +228,7 @@ def timelines(address: str, users: list[str]) -> list[float]:
 
 def mixed_paced(binary: str, runs: int, work: Path) -> None:
     """The generated mix of logs, metrics and activity at a million events a minute: the whole stream path."""
-    seconds, clients, rate = 90, 4, 1_000_000 / 60
+    seconds, clients, rate = 90, 4, EVENTS_PER_SECOND
     figures = Figures("A million generated events of all kinds a minute for 90 s, batches of 1,000 from 4 clients")
     for _ in range(max(1, runs // 2)):
         server = Server(binary, work / "sawlog")
@@ -239,27 +239,17 @@ def mixed_paced(binary: str, runs: int, work: Path) -> None:
         batches = [b"\n".join(lines[at : at + 1000]) for at in range(0, len(lines), 1000)]
         time.sleep(max(0.0, int(start) - time.time()))
         before = cpu_of(server.process.pid)
-        latencies: list[float] = []
-        started = time.monotonic()
-        threads = [
-            threading.Thread(target=post_all, args=(server.address, batches[client::clients], latencies, clients * 1000 / rate))
-            for client in range(clients)
-        ]
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
-        wall = time.monotonic() - started
+        wall, latencies = post_paced(server.address, [batches[client::clients] for client in range(clients)])
         cpu = cpu_of(server.process.pid) - before
         known = json.loads(sql(server.address, "SELECT DISTINCT user_id FROM activity WHERE user_id IS NOT NULL LIMIT 500"))
         users = [row[0] for row in known["rows"]]
         taken = timelines(server.address, users)
         delay = metric(get(server.address, "/metrics"), 'sawlog_on_time_delay_seconds{quantile="0.99"}')
         _, memory = server.stop()
-        ordered = sorted(latencies)
         figures.add(
             "sawlog",
+            **latencies,
             **{
-                "p50 ms": ordered[len(ordered) // 2] * 1e3,
-                "p99 ms": ordered[len(ordered) * 99 // 100] * 1e3,
                 "cores": cpu / wall,
                 "on-time p99 s": delay,
                 "timeline p95 ms": taken[len(taken) * 95 // 100],
