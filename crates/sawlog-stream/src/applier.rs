@@ -24,7 +24,7 @@ use crate::dedup::{StoredIds, slot_of};
 use crate::frame::{BatchFrame, NoteFrame};
 use crate::generation::{Generation, VERDICT_TABLES};
 use crate::hot::{Hot, State};
-use crate::judge::Cells;
+use crate::judge::{Cells, Verdicts};
 use crate::pending::Held;
 use crate::planted::{Bug, is_planted};
 use crate::stream_state::Progress;
@@ -210,10 +210,9 @@ impl Applier {
         let frozen = frozen.iter().filter(|_| !is_planted(Bug::FrozenCellsNotJudged));
         let hot = frozen.map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
         let cells = Cells { hot, snapshot: serving.as_ref() };
-        let mut events = judge.correct(corrections, progress.before);
-        let mut verdicts = judge.go_on(progress, &cells)?;
-        events.append(&mut verdicts.events);
-        verdicts.events = events;
+        let events = judge.correct(corrections, progress.before);
+        let mut verdicts = Verdicts { events, ..Verdicts::default() };
+        judge.go_on(progress, &cells, &mut verdicts)?;
         let rows = verdicts.rows().map_err(|error| ServingError::backend("making rows of verdicts", error))?;
         for (table, rows) in rows.into_iter().enumerate() {
             if let Some(rows) = rows.filter(|_| position >= self.warehouse.committed(VERDICT_TABLES[table])) {

@@ -158,18 +158,22 @@ impl Judge {
     }
 
     /// Judges the windows that the watermark has passed.
-    pub(crate) fn go_on(&mut self, progress: &Progress, cells: &Cells<'_>) -> Result<Verdicts, ServingError> {
-        let mut verdicts = Verdicts::default();
+    pub(crate) fn go_on(
+        &mut self,
+        progress: &Progress,
+        cells: &Cells<'_>,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), ServingError> {
         for width in Width::ALL {
             let is_watched = self.watch.options().width == width;
             if is_watched || self.alerts.has_width(width) {
                 let ends: Vec<i64> = ends_of(progress, width).into_iter().collect();
                 for ends in ends.chunks(WINDOWS_AT_ONCE) {
-                    self.judge(width, ends, cells, &mut verdicts)?;
+                    self.judge(width, ends, cells, verdicts)?;
                 }
             }
         }
-        Ok(verdicts)
+        Ok(())
     }
 
     fn judge(
