@@ -146,8 +146,10 @@ def test_names_of_any_length_stop_no_flush(data: Path):
     long = ["u" * 100_000, "u" * 99_999, "\0" * 40_000]
     post(server, *(view(user, 1, service="s" * 70_000, page="/" + "p" * 70_000) for user in long))
     wait_for(lambda: server.get("/metrics")[1].decode().count("sawlog_hot_bytes 0\n"), "all of it is flushed")
-    post(server, view("ann", 0))
+    post(server, view("v" * 2_000, 0))
     assert server.sql("SELECT count(*), count(DISTINCT user_id) FROM activity") == [[4, 4]]
+    found = timeline(server, "v" * 2_000)
+    assert (len(found["entries"]), [one["event_count"] for one in found["sessions"]]) == (1, [1])
     assert server.sql("SELECT count(*), count(DISTINCT user_id) FROM sessions") == [[4, 4]]
     server.kill()
     server.start()

@@ -75,9 +75,10 @@ impl LiveSessions {
 
     /// The sessions of one user that are open, or whose last events are so recent that they may change.
     pub(crate) fn of_user(&self, user: &str) -> Result<Vec<SessionRow>> {
-        let (mut cursor, mut rows) = (self.cursor(Some(user)), Vec::new());
+        let user = rowkey::bounded(user);
+        let (mut cursor, mut rows) = (self.cursor(Some(&user)), Vec::new());
         let stored = cursor.read()?.pop().map(|(_, chains)| chains).unwrap_or_default();
-        cursor.show(user, stored, true, &mut rows);
+        cursor.show(&user, stored, true, &mut rows);
         rows.retain(|row| !row.is_retracted);
         Ok(rows)
     }
