@@ -9,6 +9,8 @@
 //! - Sources that load history (files with no lower bound of age) neither advance it nor hold up others. While some is
 //!   loaded and no other source is active it stays: what is loaded is complete when loading has paused for the idle timeout.
 //! - A watermark never goes back. Time is the receive time of the log, never a clock: a replay gives the same watermarks.
+//! - The one exception: a receive time more than [`SET_BACK_MIN`] before the latest one says that a clock which ran ahead was
+//!   set right. What it led to is forgotten, for otherwise everything would be late until that time has come.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,8 @@ use crate::varint;
 const VERSION: u8 = 2;
 /// Sources that are told apart; more share one watermark under [`OTHER_SOURCES`].
 pub const SOURCES_MAX: usize = 1_000;
+/// So much before the latest receive time, microseconds, a receive time says that the clock was set back. Less is waited out.
+pub const SET_BACK_MIN: i64 = 600_000_000;
 /// Name that further sources share.
 pub const OTHER_SOURCES: &str = "__other__";
 
@@ -108,6 +112,25 @@ impl Watermarks {
     pub fn observe_history(&mut self, receive_time: i64) -> i64 {
         self.last_history = self.last_history.max(receive_time);
         self.advance(receive_time)
+    }
+
+    /// Whether a receive time says that the clock was set back since the latest one.
+    #[must_use]
+    pub const fn is_set_back(&self, receive_time: i64) -> bool {
+        self.now != i64::MIN && receive_time < self.now.saturating_sub(SET_BACK_MIN)
+    }
+
+    /// Begins anew if the clock was set back: no source is known, and the watermark is what it would be without any. Returns
+    /// whether it did. To be asked with each receive time before it is taken in.
+    pub fn set_back(&mut self, receive_time: i64) -> bool {
+        let is_set_back = self.is_set_back(receive_time);
+        if is_set_back {
+            let WatermarkOptions { out_of_orderness, idle_timeout } = self.options;
+            let quiet = receive_time.saturating_sub(idle_timeout).saturating_sub(out_of_orderness);
+            let combined = self.combined.min(quiet);
+            *self = Self { now: receive_time, combined, ..Self::new(self.options) };
+        }
+        is_set_back
     }
 
     /// Gives every source its idle timeout anew: what was not listened to cannot be called silent.
@@ -257,6 +280,23 @@ mod tests {
         assert_eq!(watermarks.advance(529 * SECOND), 95 * SECOND);
         assert_eq!(watermarks.observe("a", 529 * SECOND, Some(120 * SECOND)), 115 * SECOND, "it delivers what it kept");
         assert_eq!(watermarks.advance(559 * SECOND), 524 * SECOND);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_and_is_set_right_begins_anew() {
+        let year = 365 * 86_400;
+        let mut watermarks = Watermarks::new(OPTIONS);
+        watermarks.observe("a", 100 * SECOND, Some(100 * SECOND));
+        watermarks.observe("b", (year + 160) * SECOND, Some((year + 160) * SECOND));
+        assert_eq!(watermarks.combined(), (year + 155) * SECOND);
+        assert!(!watermarks.set_back((year + 160) * SECOND - SET_BACK_MIN), "that little is waited out");
+        assert!(watermarks.is_set_back(220 * SECOND) && watermarks.set_back(220 * SECOND));
+        assert_eq!((watermarks.combined(), watermarks.sources().len()), (185 * SECOND, 0));
+        assert!(!watermarks.set_back(220 * SECOND));
+        assert_eq!(watermarks.observe("a", 220 * SECOND, Some(219 * SECOND)), 214 * SECOND);
+        let mut early = Watermarks::new(OPTIONS);
+        early.observe("a", year * SECOND, Some(100 * SECOND));
+        assert!(early.set_back(500 * SECOND) && early.combined() == 95 * SECOND, "one that lies before is kept");
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl Applier {
             }
             Content::Tick(receive_time) => {
                 let mut state = self.hot.write();
+                self.follow_clock(&mut state, item.position, receive_time)?;
                 if item.position >= self.serving.applied() {
                     let progress = state.stream.tick(receive_time);
                     self.judge(&mut state, item.position, receive_time, &progress, &Deltas::default())?;
@@ -112,6 +113,7 @@ impl Applier {
             }
             Content::Start(receive_time) => {
                 let mut state = self.hot.write();
+                self.follow_clock(&mut state, item.position, receive_time)?;
                 if item.position >= self.serving.applied() {
                     state.stream.start(receive_time);
                 }
@@ -148,7 +150,11 @@ impl Applier {
         mut transformed: Transformed,
         stored_ids: &StoredIds,
     ) -> Result<Applied, ServingError> {
-        let snapshot = Arc::clone(&self.hot.read().serving);
+        let snapshot = {
+            let mut state = self.hot.write();
+            self.follow_clock(&mut state, position, frame.receive_time)?;
+            Arc::clone(&state.serving)
+        };
         let batch_key = frame.idempotency_key.as_ref().map(|key| xxh3_128(key.as_bytes()));
         let is_repeat = match batch_key {
             Some(key) => self.is_repeated_batch(key, &frame, position, snapshot.as_ref())?,
@@ -195,6 +201,26 @@ impl Applier {
             }
         }
         Ok(Applied { counts, outcomes: transformed.outcomes })
+    }
+
+    /// Begins anew with what follows receive time, if that says that the clock was set back: it would wait for as long as the
+    /// clock was ahead, and take everything until then for late or too old.
+    fn follow_clock(&self, state: &mut State, position: Position, receive_time: i64) -> Result<(), ServingError> {
+        state.active.set_back(receive_time);
+        if is_planted(Bug::SetBackIgnored) {
+            return Ok(());
+        }
+        if position >= self.serving.applied() && state.stream.set_back(receive_time) {
+            tracing::warn!(
+                receive_time,
+                "the clock was set back: watermarks, detectors and alerts begin anew from there"
+            );
+            let State { active, frozen, stream, judge, serving, .. } = state;
+            let generations: Vec<&Generation> = frozen.iter().map(Arc::as_ref).chain([&*active]).collect();
+            stream.reopen(&generations, serving.as_ref())?;
+            judge.set_back(stream.watermark());
+        }
+        Ok(())
     }
 
     /// Judges what has become complete, and complete windows that got more, at once.

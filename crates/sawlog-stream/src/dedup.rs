@@ -6,10 +6,11 @@
 //! start with the event-time slot, so that a window's end is a range delete.
 //! Invariant: whether an id counts as known depends on the log alone. Slots before the window are not looked at,
 //! whether or not their cells are deleted yet; slots that were given up for want of room lie before a floor, which
-//! changes only where a generation ends and is stored with the ids of that generation.
+//! changes only where a generation ends and is stored with the ids of that generation. The floor goes back with the clock:
+//! ids of a clock that ran ahead are given up, and remembering begins anew with the slot after that of the right time.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 
@@ -111,6 +112,14 @@ impl StoredIds {
     /// The change that keeps the floor.
     pub(crate) fn floor_cell(&self) -> Mutation {
         Mutation { family: Family::EventId, key: FLOOR_KEY.to_vec(), value: Some(self.floor.to_be_bytes().to_vec()) }
+    }
+
+    /// Lowers the floor after a clock was set back; returns the slots that it must not find again, to be deleted. Only where a
+    /// generation ends, before the floor is raised.
+    pub(crate) fn set_back(&mut self, newest: u32) -> Range<u32> {
+        let before = self.floor;
+        self.floor = before.min(newest.saturating_add(1));
+        self.floor..before
     }
 
     /// Forgets slots before `oldest`, and the oldest ones while there is no room for so many new ids. Only where a

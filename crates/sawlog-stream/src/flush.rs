@@ -137,7 +137,11 @@ impl Flusher {
         if state.active.is_empty() {
             return None;
         }
-        let oldest = slot_of(state.active.newest_event.saturating_sub(self.window));
+        let newest = state.active.newest_event;
+        if state.active.is_set_back {
+            state.active.slots_given_up = stored_ids.set_back(slot_of(newest));
+        }
+        let oldest = slot_of(newest.saturating_sub(self.window));
         stored_ids.raise_floor(oldest, state.active.ids.len() as u64);
         let next = Generation::starting_at(state.active.end, state.active.newest_event);
         let mut frozen = std::mem::replace(&mut state.active, next);

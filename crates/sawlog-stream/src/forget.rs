@@ -4,7 +4,7 @@
 //! it in the end. Not for: deciding which ids are known ([`crate::dedup`]): what is too old is not looked at, deleted or
 //! not.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use sawlog_seams::Position;
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
@@ -42,8 +42,14 @@ impl Forgetting {
     ) -> Result<(Vec<Mutation>, Self), ServingError> {
         let mut deletions = Vec::new();
         let mut next = self.clone();
+        let Range { start, end } = generation.slots_given_up;
+        if start < end {
+            // Ids before the floor are to be deleted, and it went back.
+            next.ids_from = Vec::new();
+            delete_ids(snapshot, &start.to_be_bytes(), end, usize::MAX, &mut deletions)?;
+        }
         let ids_max = IDS_DELETED + 2 * generation.ids.len();
-        next.ids_from = delete_ids(snapshot, &self.ids_from, floor, ids_max, &mut deletions)?;
+        next.ids_from = delete_ids(snapshot, &next.ids_from, floor, ids_max, &mut deletions)?;
         if let Some(receive_time) = generation.receive_time_min {
             let from = self.batch_keys_from.clone().unwrap_or_else(|| some_key(generation.end));
             let oldest = receive_time.saturating_sub(BATCH_KEY_AGE + BATCH_KEY_SLACK);

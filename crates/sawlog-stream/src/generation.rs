@@ -13,6 +13,7 @@ use sawlog_core::ledger::Counts;
 use sawlog_core::rollup::{self, Cell, Correction, Deltas, PaneCell, Rollup, Width};
 use sawlog_core::schema::Table;
 use sawlog_core::session::{SessionDeltas, SessionOptions};
+use sawlog_core::watermark::SET_BACK_MIN;
 use sawlog_seams::Position;
 use sawlog_seams::serving::Mutation;
 use sawlog_seams::view::{HotRollups, HotSessions};
@@ -67,6 +68,10 @@ pub(crate) struct Generation {
     pub(crate) newest_event: i64,
     /// The same before the first batch: where a replay of this stretch begins.
     pub(crate) newest_event_before: i64,
+    /// Whether the clock was set back within the stretch.
+    pub(crate) is_set_back: bool,
+    /// Slots whose ids are given up since it was; set when it is frozen.
+    pub(crate) slots_given_up: Range<u32>,
 }
 
 /// What a stretch of the log added, read by queries while it grows.
@@ -122,6 +127,14 @@ impl Generation {
     /// Whether there is nothing to flush.
     pub(crate) fn is_empty(&self) -> bool {
         self.end == self.start
+    }
+
+    /// Sets the latest event time right if a receive time says that it was that of a clock which ran ahead.
+    pub(crate) fn set_back(&mut self, receive_time: i64) {
+        if self.newest_event > receive_time.saturating_add(SET_BACK_MIN) {
+            self.newest_event = receive_time;
+            self.is_set_back = true;
+        }
     }
 
     pub(crate) fn push_body(&mut self, frame: BatchFrame) {

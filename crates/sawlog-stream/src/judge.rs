@@ -134,6 +134,11 @@ impl Judge {
         outdated.chain([width]).chain(watch).chain(alerts).collect()
     }
 
+    /// Begins anew at a watermark, since the clock that had led beyond it was set back.
+    pub(crate) fn set_back(&mut self, watermark: i64) {
+        self.watch.set_back(watermark);
+    }
+
     /// Takes in what came for windows that were complete already.
     pub(crate) fn correct(&mut self, corrections: &Deltas, watermark: i64) -> Vec<AlertEvent> {
         let mut events = Vec::new();

@@ -182,6 +182,12 @@ pub(crate) fn end_bytes(end: i64) -> [u8; 8] {
     ((end as u64) ^ (1 << 63)).to_be_bytes()
 }
 
+/// The end that a key begins with.
+pub(crate) fn end_of(key: &[u8]) -> Option<i64> {
+    let (end, _) = key.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*end) ^ (1 << 63)) as i64)
+}
+
 /// Key of a deadline: end of the window, its width, row key of its cell.
 fn deadline_key(width: Width, key: &[u8], start: i64) -> Vec<u8> {
     let end = end_bytes(start.saturating_add(width.micros()));

@@ -12,6 +12,8 @@ pub(crate) enum Bug {
     LateRowRolledUp,
     /// A source of which nothing counts holds up the watermark.
     EmptyBatchWaitedFor,
+    /// A watermark that a clock led astray waits for its time to come.
+    SetBackIgnored,
     /// The watermark of the last run is not read back.
     WatermarkForgotten,
     /// The admitted series of the last run are not read back.
@@ -75,10 +77,11 @@ pub(crate) enum Bug {
 #[cfg(test)]
 impl Bug {
     /// All bugs.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::LateRowNotCounted,
         Self::LateRowRolledUp,
         Self::EmptyBatchWaitedFor,
+        Self::SetBackIgnored,
         Self::WatermarkForgotten,
         Self::AdmissionForgotten,
         Self::OpenEndsForgotten,

@@ -5,6 +5,7 @@
 //! Not for: the cells.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
@@ -13,7 +14,7 @@ use arrow::error::ArrowError;
 use sawlog_core::lateness;
 use sawlog_core::rollup::{Admission, Deltas, Rollup, RollupOptions, Width};
 use sawlog_core::schema::Table;
-use sawlog_core::session::{SessionDeltas, SessionOptions};
+use sawlog_core::session::{Chain, SessionDeltas, SessionOptions};
 use sawlog_core::watermark::{WatermarkOptions, Watermarks};
 use sawlog_core::window::floor;
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
@@ -21,6 +22,7 @@ use sawlog_seams::view::SessionRules;
 
 use crate::frame::BatchFrame;
 use crate::generation::Generation;
+use crate::panes::{end_bytes, end_of};
 use crate::planted::{Bug, is_planted};
 
 /// Windows that ended longer before the watermark when that passed them are not judged, microseconds: a day.
@@ -236,6 +238,44 @@ impl StreamState {
         Ok(taken)
     }
 
+    /// Begins anew with the watermarks if a receive time says that the clock was set back. Returns whether it did; then the
+    /// windows that are open again are to be told ([`Self::reopen`]).
+    pub(crate) fn set_back(&mut self, receive_time: i64) -> bool {
+        self.watermarks.set_back(receive_time)
+    }
+
+    /// Notes windows as open whose first pane waits for a watermark that went back: those in memory, and those in the store.
+    pub(crate) fn reopen(
+        &mut self,
+        generations: &[&Generation],
+        snapshot: &dyn ServingSnapshot,
+    ) -> Result<(), ServingError> {
+        let watermark = self.watermark();
+        let mut ends = BTreeSet::new();
+        for generation in generations {
+            let rollups = generation.rollups.read();
+            for width in Width::ALL {
+                ends.extend(rollups.cells(width).map(|(_, start, _)| start.saturating_add(width.micros())));
+            }
+            let sessions = generation.sessions.read();
+            let lasts = sessions.users().flat_map(|(_, chains)| chains.iter().map(Chain::last));
+            ends.extend(lasts.map(|last| self.sessions_end(last)));
+        }
+        let from = end_bytes(watermark);
+        for family in [Family::Deadline, Family::SessionDue] {
+            snapshot.scan_each(family, &from, None, &mut |key, _| {
+                if let Some(end) = end_of(key) {
+                    // Sessions of ten seconds have one end, as below.
+                    let width = Width::TenSeconds.micros();
+                    ends.insert(floor(end.saturating_add(width - 1), width));
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        self.open_ends.extend(ends.into_iter().filter(|end| *end > watermark));
+        Ok(())
+    }
+
     /// The process was started: no source is idle before it had its time to come back.
     pub(crate) fn start(&mut self, receive_time: i64) {
         self.watermarks.restart(receive_time);
@@ -249,8 +289,11 @@ impl StreamState {
     }
 
     /// Whether a window would be complete at a receive time if nothing came until then: one with events, or any one of the
-    /// length that is `judged`.
+    /// length that is `judged`. Also whether the clock was set back, for then nothing would be for as long as it was ahead.
     pub(crate) fn is_due(&self, receive_time: i64, judged: Option<Width>) -> bool {
+        if self.watermarks.is_set_back(receive_time) {
+            return true;
+        }
         let (watermark, then) = (self.watermark(), self.watermarks.at(receive_time));
         let is_next = |width: Width| floor(then, width.micros()) > floor(watermark, width.micros());
         let is_next = watermark != i64::MIN && judged.is_some_and(is_next);
@@ -271,10 +314,15 @@ impl StreamState {
                 self.open_ends.extend(Some(ends[2]).filter(|end| *end > watermark));
                 continue;
             }
-            // Sessions without further events end a gap later: one end for all of ten seconds.
-            let sessions_end = ends[0].saturating_add(self.options.session.gap);
+            let sessions_end = self.sessions_end(time);
             self.open_ends.extend(ends.into_iter().chain([sessions_end]).filter(|end| *end > watermark));
         }
+    }
+
+    /// When a session whose last event was then is complete: a gap later, one end for all of ten seconds.
+    const fn sessions_end(&self, last: i64) -> i64 {
+        let width = Width::TenSeconds.micros();
+        floor(last, width).saturating_add(width).saturating_add(self.options.session.gap)
     }
 
     /// What has become complete, which is forgotten.

@@ -112,6 +112,13 @@ impl Usual {
         self.last
     }
 
+    /// Counts windows anew after one. Returns whether later ones had been counted.
+    pub(super) fn set_back(&mut self, window_index: i64) -> bool {
+        let is_later = self.last > window_index;
+        self.last = self.last.min(window_index);
+        is_later
+    }
+
     fn fade(&mut self, until: i64) {
         let kept_each = 0.5f64.powf(1.0 / HALF_LIFE);
         let kept = kept_each.powf(until.saturating_sub(self.last).max(0) as f64);

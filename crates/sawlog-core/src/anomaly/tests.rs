@@ -326,6 +326,28 @@ fn routes_are_bounded_and_the_busiest_are_known() {
     assert_eq!(changed(12, 3_000), (5_000, 2_000), "who has not come for ten windows does");
 }
 
+#[test]
+fn a_clock_that_was_ahead_and_is_set_right_makes_no_window_too_early_nor_the_next_silence_none() {
+    let mut watch = Watch::new(WatchOptions::default());
+    let mut chance = Chance(5);
+    run(&mut watch, &mut chance, 0..200, usual);
+    complete(&mut watch, 220, &shop(&mut chance, 220, usual));
+    watch.changed_since_last_take();
+    watch.set_back(window(199).end);
+    let again = Watch::from_cells(
+        WatchOptions::default(),
+        watch.to_cells().iter().map(|(key, value)| (key.as_slice(), value.as_slice())),
+    );
+    let changed = watch.changed_since_last_take().len();
+    let all = watch.to_cells().len();
+    assert!(changed > all / 2, "{changed} of {all} parts are to be written");
+    let mut watch = again.expect("its own cells");
+    run(&mut watch, &mut chance, 200..260, usual);
+    assert_eq!(watch.counts().ignored_windows, 0);
+    let silent: Vec<_> = (260..264).flat_map(|index| complete(&mut watch, index, &Vec::new())).collect();
+    assert!(silent.iter().any(|found| found.score > 0.9 && found.kind == Some(Kind::Silence)), "{silent:?}");
+}
+
 fn rebuilt(watch: &Watch) -> Watch {
     let cells = watch.to_cells();
     let cells = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));

@@ -127,6 +127,28 @@ impl Watch {
         width == self.options.width && is_read(rollup, parts, &self.options.metrics)
     }
 
+    /// Windows that end after a time may come again: the clock that had led beyond it was set back. What is known stays; a
+    /// series that was heard of later counts as heard of then.
+    pub fn set_back(&mut self, watermark: i64) {
+        let width = self.options.width.micros();
+        let last = floor(watermark, width).saturating_sub(width);
+        if self.last_start.is_none_or(|start| start <= last) {
+            return;
+        }
+        self.last_start = Some(last);
+        self.changed.insert(vec![KEY_HEADER]);
+        for (series, watched) in &mut self.series {
+            if watched.set_back(last) {
+                self.changed.insert(series_key(series));
+            }
+        }
+        for (leaf, usual) in &mut self.leaves {
+            if usual.set_back(last.div_euclid(width)) {
+                self.changed.insert(leaf_key(leaf));
+            }
+        }
+    }
+
     /// Takes in a complete window with all its cells of all rollups, in any order; none when nothing came. Gives each
     /// series that has a value, and those that are silent, in the order of their names.
     pub fn complete(&mut self, window: Window, panes: &[PaneView<'_>]) -> Vec<Scored> {

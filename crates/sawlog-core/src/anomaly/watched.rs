@@ -135,6 +135,16 @@ impl Watched {
         }
     }
 
+    /// Forgets when it was heard of after a window that starts then. Returns whether it was.
+    pub(super) fn set_back(&mut self, start: i64) -> bool {
+        let is_later = self.last_seen > start;
+        if is_later {
+            self.last_seen = start;
+            (self.episode, self.sample) = (None, None);
+        }
+        is_later
+    }
+
     /// Takes in a reading after so many windows without one; `None` when it has no value.
     pub(super) fn judge(&mut self, signal: Signal, reading: Reading, gap: u64, window: Window) -> Option<Judged> {
         self.presence.seen(gap);

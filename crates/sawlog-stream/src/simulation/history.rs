@@ -31,7 +31,8 @@ pub(super) fn run(seed: u64, bug: Option<Bug>) -> Result<u64, Violation> {
     let now = MIDNIGHT - rng.below(20 * MINUTE as u64) as i64;
     let world = World::new(options, now, bug)?;
     let sources = Sources::draw(&mut rng);
-    let mut history = History { rng, world, sources, watermark: i64::MIN };
+    let mut history =
+        History { rng, world, sources, started: now, watermark: i64::MIN, set_back_count: 0, set_back: 0 };
     for _ in 0..STEPS {
         history.step()?;
     }
@@ -44,8 +45,13 @@ struct History {
     rng: SeededRng,
     world: World,
     sources: Sources,
-    /// The watermark so far: it never goes back.
+    /// When it began.
+    started: i64,
+    /// The watermark so far: it never goes back, unless the clock is set back.
     watermark: i64,
+    set_back_count: u64,
+    /// By how much the clock was set back in all.
+    set_back: i64,
 }
 
 impl History {
@@ -81,8 +87,15 @@ impl History {
             1 => HOUR,
             2..=5 => self.rng.below(10 * MINUTE as u64) as i64,
             6..=20 => self.rng.below(15 * SECOND as u64) as i64,
-            // The clock of the machine is set back a little.
+            // The clock of the machine is set back a little, or was ahead and is set right: by no more than what keys of
+            // batches are kept for beyond their day.
             21 => -(self.rng.below(20 * SECOND as u64) as i64),
+            22 => {
+                let ahead = (self.world.now() - self.started).clamp(0, HOUR - self.set_back);
+                let by = self.rng.below(ahead as u64 + 1) as i64;
+                self.set_back += by;
+                -by
+            }
             _ => self.rng.below(SECOND as u64) as i64,
         };
         self.world.clock.set_micros(self.world.now() + by);
@@ -90,10 +103,11 @@ impl History {
 
     fn look_at_watermark(&mut self) -> Result<(), Violation> {
         let watermark = self.world.process.recovered.hot.read().stream.watermark();
-        if watermark < self.watermark {
+        let set_back_count = self.world.model.set_back_count;
+        if watermark < self.watermark && set_back_count == self.set_back_count {
             return Err(Violation::new("watermark", format!("{watermark} after {}", self.watermark)));
         }
-        self.watermark = watermark;
+        (self.watermark, self.set_back_count) = (watermark, set_back_count);
         if watermark != self.world.model.watermark() {
             let expected = self.world.model.watermark();
             return Err(Violation::new("watermark", format!("{watermark}, recounted {expected}")));

@@ -90,6 +90,54 @@ fn a_clock_a_year_behind_holds_nobody_up_once_its_events_are_late() {
 }
 
 #[test]
+fn a_clock_of_this_machine_that_was_a_year_ahead_and_is_set_right_makes_nothing_late() {
+    let mut world = world();
+    let event = |time, id: &str| Event { insert_id: Some(id.to_owned()), ..log_at(time) };
+    send(&mut world, "shop", AgeLimits::default(), vec![event(MIDNIGHT, "a")]);
+    world.clock.set_micros(MIDNIGHT + YEAR);
+    send(&mut world, "shop", AgeLimits::default(), vec![event(MIDNIGHT + YEAR, "b")]);
+    flush_all(&mut world).expect("as recounted");
+    world.clock.set_micros(MIDNIGHT + 20 * MINUTE);
+    let now = world.now();
+    // The slot at hand is given up; from the next one on repeats are recognized again.
+    send(&mut world, "shop", AgeLimits::default(), vec![event(now, "c")]);
+    assert_eq!(watermark(&world), world.now() - 6 * SECOND);
+    flush_all(&mut world).expect("as recounted");
+    for _ in 0..2 {
+        send(&mut world, "shop", AgeLimits::default(), vec![event(now + 11 * MINUTE, "d")]);
+        flush_all(&mut world).expect("as recounted");
+    }
+    let sums = world.model.ledger.values().fold((0, 0, 0), |(late, duplicate, stored), counts| {
+        (late + counts.late, duplicate + counts.duplicate, stored + counts.stored)
+    });
+    assert_eq!(sums, (0, 1, 4));
+    world.clock.set_micros(world.now() + MINUTE);
+    assert!(world.tick().expect("as recounted"), "windows are complete in their time again");
+    finish(&mut world).expect("as recounted");
+}
+
+#[test]
+fn windows_that_are_open_again_after_a_clock_was_set_right_are_waited_for() {
+    for is_flushed in [false, true] {
+        let mut world = world();
+        send(&mut world, "shop", AgeLimits::default(), vec![log_at(MIDNIGHT)]);
+        if is_flushed {
+            flush_all(&mut world).expect("as recounted");
+        }
+        for now in [MIDNIGHT + 20 * MINUTE, MIDNIGHT + 2 * SECOND] {
+            world.clock.set_micros(now);
+            assert!(world.tick().expect("as recounted"));
+            world.apply(usize::MAX).expect("as recounted");
+        }
+        let is_due = |time: i64| world.process.recovered.hot.read().stream.is_due(time, None);
+        assert!(!is_due(MIDNIGHT + 10 * SECOND) && is_due(MIDNIGHT + 46 * SECOND), "10 s, and no source for 35 s");
+        world.clock.set_micros(MIDNIGHT + 46 * SECOND);
+        assert!(world.tick().expect("as recounted"));
+        finish(&mut world).expect("as recounted");
+    }
+}
+
+#[test]
 fn a_source_that_was_behind_from_the_start_holds_all_up_until_it_is_silent() {
     let mut world = world();
     send(&mut world, "behind", ANY_AGE, vec![log_at(MIDNIGHT - YEAR)]);

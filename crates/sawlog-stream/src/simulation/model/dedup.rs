@@ -28,6 +28,8 @@ pub(super) struct Dedup {
     slots: BTreeMap<Id, i64>,
     /// When a batch with this key was first received.
     keys: BTreeMap<String, i64>,
+    /// Whether the clock was set back in this generation.
+    is_set_back: bool,
 }
 
 pub(super) fn kind_of(event: &Event) -> Option<u8> {
@@ -54,6 +56,15 @@ impl Dedup {
             current: BTreeMap::new(),
             slots: BTreeMap::new(),
             keys: BTreeMap::new(),
+            is_set_back: false,
+        }
+    }
+
+    /// Event times of a clock that was more than ten minutes ahead count as now.
+    pub(super) fn set_back(&mut self, receive_time: i64) {
+        if self.newest != i64::MIN && self.newest - receive_time > 600_000_000 {
+            self.newest = receive_time;
+            self.is_set_back = true;
         }
     }
 
@@ -111,6 +122,12 @@ impl Dedup {
 
     /// A generation ends: slots before the window are given up, then the oldest while there are too many ids.
     pub(super) fn end_generation(&mut self) {
+        if std::mem::take(&mut self.is_set_back) {
+            // What was given up while the clock was ahead stays given up.
+            let floor = self.floor.min(slot_of(self.newest) + 1);
+            self.slots.retain(|id, slot| !(floor..self.floor).contains(slot) || self.current.contains_key(id));
+            self.floor = floor;
+        }
         self.floor = self.floor.max(slot_of(self.newest.saturating_sub(self.window)));
         self.stored = self.stored.split_off(&self.floor);
         while self.stored.values().map(|ids| ids.len() as u64).sum::<u64>() + self.current.len() as u64 > self.ids_max

@@ -20,6 +20,21 @@ impl Marks {
         Self { options, sources: BTreeMap::new(), now: i64::MIN, last_history: i64::MIN, combined: i64::MIN }
     }
 
+    pub(super) const fn is_set_back(&self, receive_time: i64) -> bool {
+        self.now != i64::MIN && self.now - receive_time > 600_000_000
+    }
+
+    /// A clock that is set back by more than ten minutes begins anew. Returns whether it was.
+    pub(super) fn set_back(&mut self, receive_time: i64) -> bool {
+        let is_set_back = self.is_set_back(receive_time);
+        if is_set_back {
+            let quiet = receive_time - self.options.idle_timeout - self.options.out_of_orderness;
+            let combined = self.combined.min(quiet);
+            *self = Self { now: receive_time, combined, ..Self::new(self.options) };
+        }
+        is_set_back
+    }
+
     pub(super) fn observe(&mut self, source: &str, receive_time: i64, newest: i64) {
         let mark = self.sources.entry(source.to_owned()).or_insert((i64::MIN, receive_time));
         mark.1 = mark.1.max(receive_time);

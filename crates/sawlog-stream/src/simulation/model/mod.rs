@@ -78,6 +78,8 @@ pub(super) struct Model {
     pub(super) raw: BTreeMap<String, usize>,
     /// Watermark at the end of the last generation.
     pub(super) flushed_watermark: i64,
+    /// How often the clock was set back.
+    pub(super) set_back_count: u64,
 }
 
 impl Model {
@@ -93,6 +95,7 @@ impl Model {
             rows: BTreeMap::new(),
             raw: BTreeMap::new(),
             flushed_watermark: i64::MIN,
+            set_back_count: 0,
         }
     }
 
@@ -108,18 +111,25 @@ impl Model {
     /// Whether a window with something in it would be complete if nothing came until then.
     pub(super) fn is_due(&self, receive_time: i64) -> bool {
         let (now, then) = (self.watermark(), self.marks.at(receive_time));
+        if self.marks.is_set_back(receive_time) {
+            return true;
+        }
         let between = |end: i64| end > now && end <= then;
         // Sessions of one ten seconds end together.
         let round_up = |time: i64| (time.div_euclid(SECONDS_10) + 1) * SECONDS_10;
         let gap = self.options.stream.session.gap;
-        self.windows.keys().any(|key| between(key.end()))
-            || self.users.visit_times().any(|time| between(round_up(time) + gap))
+        self.windows.iter().any(|(key, window)| {
+            // A watermark that went back passes windows anew that have had their pane on time.
+            let is_open = window.panes.last().is_none_or(|timing| *timing == PaneTiming::Early);
+            is_open && between(key.end())
+        }) || self.set_back_count == 0 && self.users.visit_times().any(|time| between(round_up(time) + gap))
     }
 
     /// Counts one record of the log. Returns what became of a batch.
     pub(super) fn take(&mut self, item: &Item) -> Option<Answer> {
         match item {
             Item::Tick(receive_time) => {
+                self.follow_clock(*receive_time);
                 self.marks.pass_to(*receive_time);
                 None
             }
@@ -128,10 +138,19 @@ impl Model {
                 None
             }
             Item::Batch(batch) => {
+                self.follow_clock(batch.receive_time);
                 let answer = self.take_batch(batch);
                 self.count(batch.receive_time, &batch.source, answer.0);
                 Some(answer)
             }
+        }
+    }
+
+    fn follow_clock(&mut self, receive_time: i64) {
+        self.dedup.set_back(receive_time);
+        if self.marks.set_back(receive_time) {
+            self.set_back_count += 1;
+            self.users.now.values_mut().for_each(|user| user.is_rewritten = true);
         }
     }
 
