@@ -6,11 +6,11 @@ use std::sync::Arc;
 use sawlog_core::timeline::Profile;
 use sawlog_core::{rowkey, time, timeline};
 use sawlog_seams::lake::Lake;
-use sawlog_seams::serving::{Family, ServingStore};
+use sawlog_seams::serving::{Cell, Family, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::upkeep::Moment;
 
 use crate::jobs::Jobs;
-use crate::retention::{Amount, Plan, RetentionMode, RetentionOptions, RetentionOutcome, RetentionReport, plan};
+use crate::retention::{Amount, AmountByDay, RetentionMode, RetentionOptions, RetentionOutcome, RetentionReport, plan};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 /// Cells of one deletion.
@@ -60,8 +60,10 @@ impl Jobs {
             let amount = Amount { items: 1, rows: file.rows, bytes: file.bytes };
             Some((file.partition_days?, amount, file.path.clone()))
         });
-        let plan = plan(table, days, percent, now, files.collect());
-        carry_out(plan, mode, async |paths| {
+        let (amounts, files) = by_day(files);
+        let report = plan(table, days, percent, now, &amounts);
+        carry_out(report, mode, async |first_kept_day| {
+            let paths: Vec<String> = before(first_kept_day, files).collect();
             let at = Moment::now(self.stores().clock.as_ref());
             self.stores().tables.remove(table, &paths, at).await.map(drop).map_err(|error| error.to_string())
         })
@@ -124,20 +126,39 @@ fn failed(subject: &'static str, days: u32, error: &dyn std::fmt::Display) -> Re
     RetentionReport { subject, days, first_kept_day: 0, old, total, disputed_days: 0, outcome }
 }
 
-/// Deletes what the plan says, where the mode and the plan allow it.
-async fn carry_out<T>(
-    plan: Plan<T>,
+/// Amounts by day of items that are few, and the items with their days.
+fn by_day<T>(items: impl Iterator<Item = (i32, Amount, T)>) -> (AmountByDay, Vec<(i32, T)>) {
+    let mut amounts = AmountByDay::new();
+    let with_day = items.map(|(day, amount, item)| {
+        amounts.entry(day).or_default().add(amount);
+        (day, item)
+    });
+    let with_day = with_day.collect();
+    (amounts, with_day)
+}
+
+fn before<T>(first_kept_day: i32, items: Vec<(i32, T)>) -> impl Iterator<Item = T> {
+    items.into_iter().filter(move |(day, _)| *day < first_kept_day).map(|(_, item)| item)
+}
+
+/// Deletes what is of a day before the first that is kept, where the mode and the plan allow it.
+async fn carry_out(
+    mut report: RetentionReport,
     mode: RetentionMode,
-    delete: impl AsyncFnOnce(Vec<T>) -> Result<(), String>,
+    delete: impl AsyncFnOnce(i32) -> Result<(), String>,
 ) -> RetentionReport {
-    let Plan { mut report, items } = plan;
-    if report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun {
-        report.outcome = match delete(items).await {
-            Ok(()) => RetentionOutcome::Deleted,
-            Err(problem) => RetentionOutcome::Failed(problem),
-        };
+    if is_to_delete(&report, mode) {
+        report.outcome = outcome_of(delete(report.first_kept_day).await);
     }
     report
+}
+
+fn is_to_delete(report: &RetentionReport, mode: RetentionMode) -> bool {
+    report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun
+}
+
+fn outcome_of(deleted: Result<(), String>) -> RetentionOutcome {
+    deleted.map_or_else(RetentionOutcome::Failed, |()| RetentionOutcome::Deleted)
 }
 
 async fn expire_lake(lake: &Arc<dyn Lake>, days: u32, percent: u32, mode: RetentionMode, now: i64) -> RetentionReport {
@@ -146,9 +167,9 @@ async fn expire_lake(lake: &Arc<dyn Lake>, days: u32, percent: u32, mode: Retent
         Err(error) => return failed("lake", days, &error),
     };
     let one = Amount { items: 1, ..Amount::default() };
-    let objects = keys.into_iter().filter_map(|key| Some((receive_day(&key)?, one, key))).collect();
-    carry_out(plan("lake", days, percent, now, objects), mode, async |keys| {
-        for key in keys {
+    let (amounts, keys) = by_day(keys.into_iter().filter_map(|key| Some((receive_day(&key)?, one, key))));
+    carry_out(plan("lake", days, percent, now, &amounts), mode, async |first_kept_day| {
+        for key in before(first_kept_day, keys) {
             lake.delete(&key).await.map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -164,15 +185,18 @@ fn receive_day(key: &str) -> Option<i32> {
     time::days_from_civil(year, month, day).and_then(|days| i32::try_from(days).ok())
 }
 
-/// Time that decides when a cell is too old, UTC microseconds.
-fn time_of(family: Family, key: &[u8], value: &[u8]) -> Option<i64> {
-    match family {
-        Family::Timeline => timeline::time_of(key),
-        Family::Profile => Profile::from_bytes(value).ok().map(|profile| profile.last_seen),
-        _ => rowkey::time_of(key),
-    }
+/// Day that decides when a cell is too old, days since the epoch.
+fn day_of(family: Family, key: &[u8], value: &[u8]) -> Option<i32> {
+    let time = match family {
+        Family::Timeline => timeline::time_of(key)?,
+        Family::Profile => Profile::from_bytes(value).ok()?.last_seen,
+        _ => rowkey::time_of(key)?,
+    };
+    i32::try_from(time.div_euclid(DAY_MICROS)).ok()
 }
 
+/// Reads the cells twice, so that memory does not depend on how many there are: once for the amounts by day, once to
+/// delete. Both times as of one moment: what comes in meanwhile is left alone.
 fn expire_cells(
     serving: &dyn ServingStore,
     family: Family,
@@ -181,25 +205,53 @@ fn expire_cells(
     mode: RetentionMode,
     now: i64,
 ) -> RetentionReport {
-    let mut items = Vec::new();
-    let scanned = serving.snapshot().scan_each(family, b"", None, &mut |key, value| {
-        let day = time_of(family, key, value).and_then(|time| i32::try_from(time.div_euclid(DAY_MICROS)).ok());
-        let bytes = (key.len() + value.len()) as u64;
-        items.extend(day.map(|day| (day, Amount { items: 1, rows: 0, bytes }, key.to_vec())));
+    let snapshot = serving.snapshot();
+    let mut amounts = AmountByDay::new();
+    let scanned = snapshot.scan_each(family, b"", None, &mut |key, value| {
+        if let Some(day) = day_of(family, key, value) {
+            let bytes = (key.len() + value.len()) as u64;
+            amounts.entry(day).or_default().add(Amount { items: 1, rows: 0, bytes });
+        }
         ControlFlow::Continue(())
     });
     if let Err(error) = scanned {
         return failed(family.name(), days, &error);
     }
-    let Plan { mut report, items } = plan(family.name(), days, percent, now, items);
-    if report.outcome == RetentionOutcome::Planned && mode != RetentionMode::DryRun {
-        let deleted = items.chunks(CELLS_PER_DELETE).try_for_each(|keys| serving.delete(family, keys.to_vec()));
-        report.outcome = match deleted {
-            Ok(()) => RetentionOutcome::Deleted,
-            Err(error) => RetentionOutcome::Failed(error.to_string()),
-        };
+    let mut report = plan(family.name(), days, percent, now, &amounts);
+    if is_to_delete(&report, mode) {
+        let deleted = delete_before(serving, snapshot.as_ref(), family, report.first_kept_day);
+        report.outcome = outcome_of(deleted.map_err(|error| error.to_string()));
     }
     report
+}
+
+/// Deletes the cells of the snapshot that are of a day before `first_kept_day`, in parts.
+fn delete_before(
+    serving: &dyn ServingStore,
+    snapshot: &dyn ServingSnapshot,
+    family: Family,
+    first_kept_day: i32,
+) -> Result<(), ServingError> {
+    let mut part = Vec::new();
+    let mut deleted = Ok(());
+    snapshot.scan_each(family, b"", None, &mut |key, value| {
+        if day_of(family, key, value).is_some_and(|day| day < first_kept_day) {
+            part.push((key.to_vec(), value.to_vec()));
+        }
+        if part.len() == CELLS_PER_DELETE {
+            deleted = delete_part(serving, family, std::mem::take(&mut part));
+        }
+        if deleted.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    deleted.and_then(|()| delete_part(serving, family, part))
+}
+
+fn delete_part(serving: &dyn ServingStore, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
+    match family {
+        // The day is in the value: a profile that was renewed since it was read is young again.
+        Family::Profile => serving.delete_unchanged(family, cells),
+        _ => serving.delete(family, cells.into_iter().map(|(key, _)| key).collect()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Choosing what is too old to keep.
 //!
-//! For: plans from days, numbers and two clocks, without touching anything. Not for: deleting ([`crate::Jobs`]).
+//! For: plans from amounts by day and two clocks, without touching anything. Not for: deleting ([`crate::Jobs`]).
 //! Invariants: what is kept today is never deleted because one clock jumped; a plan never covers more than a share of
 //! what there is unless a person says so.
 
@@ -86,7 +86,7 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.items += other.items;
         self.rows += other.rows;
         self.bytes += other.bytes;
@@ -98,49 +98,40 @@ impl Amount {
     }
 }
 
-/// The part of a subject that is too old.
-pub(crate) struct Plan<T> {
-    pub(crate) report: RetentionReport,
-    pub(crate) items: Vec<T>,
-}
+/// What there is of a subject by day, days since the epoch.
+pub(crate) type AmountByDay = BTreeMap<i32, Amount>;
 
-/// Plans one subject from its items: the day of each, its amount and what to delete it by.
-pub(crate) fn plan<T>(
+/// Plans one subject from its amounts by day: what is of a day before [`RetentionReport::first_kept_day`] goes.
+pub(crate) fn plan(
     subject: &'static str,
     days: u32,
     percent_max: u32,
     now: i64,
-    items: Vec<(i32, Amount, T)>,
-) -> Plan<T> {
+    amounts: &AmountByDay,
+) -> RetentionReport {
     let today = i32::try_from(now.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX);
-    let newest = items.iter().map(|(day, ..)| *day).max().unwrap_or(today);
+    let newest = amounts.keys().next_back().copied().unwrap_or(today);
     let keep = i32::try_from(days).unwrap_or(i32::MAX);
     let first_kept = |clock: i32| clock.saturating_sub(keep);
     // Both must say it: a wall clock that jumped ahead is held back by the data, data from the future by the clock.
     let first_kept_day = first_kept(today.min(newest));
     let by_wall = first_kept(today);
     let (mut old, mut total) = (Amount::default(), Amount::default());
-    let mut disputed: BTreeMap<i32, ()> = BTreeMap::new();
-    let mut chosen = Vec::new();
-    for (day, amount, item) in items {
+    for (&day, &amount) in amounts {
         total.add(amount);
         if day < first_kept_day {
             old.add(amount);
-            chosen.push(item);
-        } else if day < by_wall {
-            disputed.insert(day, ());
         }
     }
     let is_too_much =
         u128::from(old.weight()) * 100 > u128::from(total.weight()) * u128::from(percent_max) && percent_max < 100;
-    let outcome = match (chosen.is_empty(), is_too_much) {
+    let outcome = match (old.items == 0, is_too_much) {
         (true, _) => RetentionOutcome::Nothing,
         (false, true) => RetentionOutcome::Refused,
         (false, false) => RetentionOutcome::Planned,
     };
-    let disputed_days = disputed.len();
-    let report = RetentionReport { subject, days, first_kept_day, old, total, disputed_days, outcome };
-    Plan { report, items: chosen }
+    let disputed_days = amounts.keys().filter(|day| (first_kept_day..by_wall).contains(day)).count();
+    RetentionReport { subject, days, first_kept_day, old, total, disputed_days, outcome }
 }
 
 #[cfg(test)]
@@ -150,11 +141,13 @@ mod tests {
     /// Plans files of ten rows, one for each day; returns the days to delete and the outcome.
     fn check(keep: u32, today: i32, days: &[i32], percent_max: u32) -> (Vec<i32>, RetentionOutcome, usize) {
         let amount = Amount { items: 1, rows: 10, bytes: 100 };
-        let items = days.iter().map(|day| (*day, amount, *day)).collect();
-        let plan = plan("logs", keep, percent_max, i64::from(today) * DAY_MICROS + 5, items);
-        assert_eq!(plan.report.old.items as usize, plan.items.len());
-        assert_eq!(plan.report.total.items as usize, days.len());
-        (plan.items, plan.report.outcome, plan.report.disputed_days)
+        let mut amounts = AmountByDay::new();
+        days.iter().for_each(|day| amounts.entry(*day).or_default().add(amount));
+        let report = plan("logs", keep, percent_max, i64::from(today) * DAY_MICROS + 5, &amounts);
+        let gone: Vec<i32> = days.iter().copied().filter(|day| *day < report.first_kept_day).collect();
+        assert_eq!(report.old.items as usize, gone.len());
+        assert_eq!(report.total.items as usize, days.len());
+        (gone, report.outcome, report.disputed_days)
     }
 
     #[test]
@@ -193,8 +186,8 @@ mod tests {
         assert_eq!(check(1, 10, &[1, 2, 3, 9, 10], 50).1, RetentionOutcome::Refused);
         let small = Amount { items: 9, rows: 9, bytes: 0 };
         let large = Amount { items: 1, rows: 1_000, bytes: 0 };
-        let items = vec![(1, small, ()), (10, large, ())];
-        assert_eq!(plan("logs", 1, 50, 10 * DAY_MICROS, items).report.outcome, RetentionOutcome::Planned);
+        let amounts = AmountByDay::from([(1, small), (10, large)]);
+        assert_eq!(plan("logs", 1, 50, 10 * DAY_MICROS, &amounts).outcome, RetentionOutcome::Planned);
     }
 
     #[test]

@@ -173,6 +173,9 @@ pub trait ServingStore: Send + Sync {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot>;
     /// Removes cells whatever their position, for retention; `applied` stays. Cells that are not there are no error.
     fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError>;
+    /// Removes those of the cells whose value is still the given one; no `apply` comes between looking and removing.
+    /// `applied` stays.
+    fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError>;
 }
 
 type Cells = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
@@ -217,6 +220,19 @@ impl ServingStore for MemoryServing {
         let mut cells = (*state.1).clone();
         for key in keys {
             cells.remove(&(family, key));
+        }
+        state.1 = Arc::new(cells);
+        Ok(())
+    }
+
+    fn delete_unchanged(&self, family: Family, seen: Vec<Cell>) -> Result<(), ServingError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = (*state.1).clone();
+        for (key, value) in seen {
+            let place = (family, key);
+            if cells.get(&place) == Some(&value) {
+                cells.remove(&place);
+            }
         }
         state.1 = Arc::new(cells);
         Ok(())

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
-use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
+use sawlog_seams::serving::{Cell, Family, Mutation, ServingError, ServingSnapshot, ServingStore, VisitCell};
 use sawlog_seams::{Disk, Position, RealDisk};
 
 use crate::lake::is_disk_full;
@@ -24,6 +24,8 @@ pub struct FjallServing {
     families: Arc<HashMap<Family, Keyspace>>,
     meta: Keyspace,
     folder: PathBuf,
+    /// Held by what writes a value and by what deletes a value that it has looked at.
+    writing: Mutex<()>,
     /// A write or sync failed: what is in memory may not be on the disk, and only opening it again tells.
     has_failed: AtomicBool,
 }
@@ -49,7 +51,7 @@ impl FjallServing {
             .collect::<Result<_, ServingError>>()?;
         let meta = keyspace("meta")?;
         let (families, folder) = (Arc::new(families), folder.to_path_buf());
-        Ok(Self { database, families, meta, folder, has_failed: AtomicBool::new(false) })
+        Ok(Self { database, families, meta, folder, writing: Mutex::new(()), has_failed: AtomicBool::new(false) })
     }
 
     fn check_sound(&self) -> Result<(), ServingError> {
@@ -102,6 +104,7 @@ impl ServingStore for FjallServing {
             }
         }
         batch.insert(&self.meta, POSITION_KEY, position.0.to_be_bytes());
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.commit(batch)
     }
 
@@ -122,6 +125,21 @@ impl ServingStore for FjallServing {
         let keyspace = &self.families[&family];
         for key in keys {
             batch.remove(keyspace, key);
+        }
+        self.commit(batch)
+    }
+
+    fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
+        self.check_sound()?;
+        self.check_room(cells.iter().map(|(key, _)| key.len()).sum())?;
+        let keyspace = &self.families[&family];
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.database.batch();
+        for (key, seen) in cells {
+            let found = keyspace.get(&key).map_err(explain("reading"))?;
+            if found.is_some_and(|found| *found == *seen) {
+                batch.remove(keyspace, key);
+            }
         }
         self.commit(batch)
     }

@@ -105,6 +105,9 @@ impl ServingStore for Faulty<Arc<MemoryServing>> {
     fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
         self.inner.delete(family, keys)
     }
+    fn delete_unchanged(&self, family: Family, cells: Vec<sawlog_seams::serving::Cell>) -> Result<(), ServingError> {
+        self.inner.delete_unchanged(family, cells)
+    }
 }
 
 /// What outlives a process.
@@ -489,6 +492,9 @@ impl ServingStore for Gated {
     }
     fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
         self.inner.delete(family, keys)
+    }
+    fn delete_unchanged(&self, family: Family, cells: Vec<sawlog_seams::serving::Cell>) -> Result<(), ServingError> {
+        self.inner.delete_unchanged(family, cells)
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use sawlog_core::rowkey;
+use sawlog_core::timeline::Profile;
 use sawlog_seams::lake::MemoryLake;
-use sawlog_seams::serving::{Family, MemoryServing, Mutation};
+use sawlog_seams::serving::{Cell, Family, MemoryServing, Mutation, ServingError, ServingSnapshot};
 use sawlog_seams::upkeep::{RowRange, VisitRows};
 use sawlog_seams::warehouse::{StoredFile, Warehouse};
 use sawlog_seams::{ManualClock, Position, SimDisk};
@@ -340,4 +341,64 @@ async fn nothing_is_deleted_by_default_and_a_failure_is_reported() {
         matches!(&reports[0].outcome, crate::RetentionOutcome::Failed(problem) if problem.contains("disk is full"))
     );
     assert_eq!(world.left().await, (10, 6, 6));
+}
+
+/// A serving store to which something comes in while cells are deleted.
+struct Busy {
+    inner: MemoryServing,
+    /// Arrives before the first deletion.
+    arrives: Mutex<Vec<Mutation>>,
+    parts: Mutex<Vec<usize>>,
+}
+
+impl Busy {
+    fn begin(&self, cells: usize) {
+        self.parts.lock().unwrap().push(cells);
+        let position = Position(self.inner.applied().0 + 1);
+        self.inner.apply(std::mem::take(&mut self.arrives.lock().unwrap()), position).expect("applied");
+    }
+}
+
+impl ServingStore for Busy {
+    fn apply(&self, mutations: Vec<Mutation>, position: Position) -> Result<(), ServingError> {
+        self.inner.apply(mutations, position)
+    }
+    fn applied(&self) -> Position {
+        self.inner.applied()
+    }
+    fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
+        self.inner.snapshot()
+    }
+    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
+        self.begin(keys.len());
+        self.inner.delete(family, keys)
+    }
+    fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
+        self.begin(cells.len());
+        self.inner.delete_unchanged(family, cells)
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_is_renewed_while_old_ones_are_deleted_stays() {
+    const COUNT: u32 = 25_000;
+    let profile = |user: u32, day: i64| {
+        let profile = Profile { first_seen: DAY, last_seen: day * DAY, event_count: 1, ..Profile::default() };
+        Mutation { family: Family::Profile, key: user.to_be_bytes().to_vec(), value: Some(profile.to_bytes()) }
+    };
+    let busy = Arc::new(Busy { inner: MemoryServing::default(), arrives: Mutex::default(), parts: Mutex::default() });
+    // The last user was seen today, the others long ago; the one in the middle comes again.
+    let stored = (0..=COUNT).map(|user| profile(user, if user == COUNT { 100 } else { 50 }));
+    busy.apply(stored.collect(), Position(1)).expect("applied");
+    *busy.arrives.lock().unwrap() = vec![profile(COUNT / 2, 100)];
+    let mut world = ten_days().await;
+    world.jobs.stores.serving = Arc::clone(&busy) as Arc<dyn ServingStore>;
+    let options = RetentionOptions { cells: vec![(Family::Profile, 20)], ..RetentionOptions::default() };
+    let reports = world.jobs.expire(&options, RetentionMode::Force).await;
+    assert_eq!(outcomes(&reports), [("profile", crate::RetentionOutcome::Deleted)]);
+    assert_eq!(reports[0].old.items, u64::from(COUNT));
+    assert_eq!(*busy.parts.lock().unwrap(), [10_000, 10_000, 5_000]);
+    let left = busy.snapshot().scan(Family::Profile, b"", None).expect("cells");
+    let left: Vec<Vec<u8>> = left.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(left, [COUNT / 2, COUNT].map(|user| user.to_be_bytes().to_vec()));
 }

@@ -29,6 +29,8 @@ macro_rules! serving_contract {
             a_scan_ends_when_its_visitor_breaks
             families_share_no_keys
             deleting_cells_leaves_the_position_alone
+            a_cell_whose_value_has_changed_is_not_deleted
+            no_mutation_comes_between_looking_at_a_cell_and_deleting_it
             readers_see_all_mutations_of_a_call_or_none
         }
     };
@@ -172,6 +174,39 @@ pub fn deleting_cells_leaves_the_position_alone(fixture: &dyn Fixture) {
     assert_eq!(all(store.snapshot().as_ref()), [(b"b".to_vec(), b"1".to_vec())]);
     drop(store);
     assert_eq!(all(fixture.open().snapshot().as_ref()), [(b"b".to_vec(), b"1".to_vec())]);
+}
+
+/// "Removes those of the cells whose value is still the given one; `applied` stays."
+pub fn a_cell_whose_value_has_changed_is_not_deleted(fixture: &dyn Fixture) {
+    let store = fixture.open();
+    apply(store.as_ref(), vec![set(b"a", b"1"), set(b"b", b"1"), set(b"c", b"")], 10);
+    let seen = all(store.snapshot().as_ref());
+    apply(store.as_ref(), vec![set(b"b", b"2"), remove(b"c")], 11);
+    let never = (b"never".to_vec(), Vec::new());
+    store.delete_unchanged(Family::EventId, seen.clone()).expect("nothing to delete");
+    store.delete_unchanged(Family::Rollup1m, seen.into_iter().chain([never]).collect()).expect("deleted");
+    assert_eq!(store.applied(), Position(11));
+    assert_eq!(all(store.snapshot().as_ref()), [(b"b".to_vec(), b"2".to_vec())]);
+    drop(store);
+    assert_eq!(all(fixture.open().snapshot().as_ref()), [(b"b".to_vec(), b"2".to_vec())]);
+}
+
+/// "No `apply` comes between looking and removing."
+pub fn no_mutation_comes_between_looking_at_a_cell_and_deleting_it(fixture: &dyn Fixture) {
+    const KEYS: u8 = 50;
+    let store = fixture.open();
+    let value_of = |round: u64| round.to_be_bytes().to_vec();
+    let write = |round: u64| apply(store.as_ref(), (0..KEYS).map(|key| set(&[key], &value_of(round))).collect(), round);
+    write(1);
+    for round in 1..100 {
+        let seen = (0..KEYS).map(|key| (vec![key], value_of(round))).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| write(round + 1));
+            store.delete_unchanged(Family::Rollup1m, seen).expect("deleted");
+        });
+        let expected: Vec<Cell> = (0..KEYS).map(|key| (vec![key], value_of(round + 1))).collect();
+        assert_eq!(all(store.snapshot().as_ref()), expected, "a new value was deleted in place of the old one");
+    }
 }
 
 /// "The mutations of one call and their position appear together."

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sawlog_seams::Position;
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
-use sawlog_seams::serving::{Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Cell, Family, MemoryServing, Mutation, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::warehouse::{MemoryWarehouse, StoredTable, Warehouse, WarehouseError};
 
 use crate::planted::{Bug, is_planted};
@@ -151,5 +151,8 @@ impl ServingStore for SimStores {
     }
     fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
         self.serving.delete(family, keys)
+    }
+    fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
+        self.serving.delete_unchanged(family, cells)
     }
 }
