@@ -604,6 +604,14 @@ mod tests {
     }
 
     #[test]
+    fn last_values_of_users_are_kept_as_long_as_events_may_be_old() {
+        let loaded = load("", &[], &[]).expect("a configuration");
+        assert_eq!(loaded.config.retention.profiles, 400);
+        let loaded = load("[retention]\nprofiles = 0\n", &[], &[]).expect("a configuration");
+        assert_eq!(loaded.config.retention.profiles, 0, "for ever");
+    }
+
+    #[test]
     fn memory_must_hold_two_flushes() {
         let problems = load("", &[], &[("pipeline.memory-max", "64MiB")]).expect_err("a mistake");
         assert_eq!(problems[0].key, "pipeline.memory-max");
