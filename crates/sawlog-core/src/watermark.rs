@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 use crate::varint;
 
 const VERSION: u8 = 2;
-/// Sources that are told apart; more share one watermark under [`OTHER_SOURCES`].
+/// Sources that are told apart. Beyond that a new one takes the place of the one that has been idle longest; while none is
+/// idle it shares a watermark with others under [`OTHER_SOURCES`].
 pub const SOURCES_MAX: usize = 1_000;
 /// So much before the latest receive time, microseconds, a receive time says that the clock was set back. Less is waited out.
 pub const SET_BACK_MIN: i64 = 600_000_000;
@@ -93,8 +94,7 @@ impl Watermarks {
     /// Takes in a batch of a source: its receive time and its latest event time, if it has any event. Returns the
     /// watermark of all sources.
     pub fn observe(&mut self, source: &str, receive_time: i64, newest_event: Option<i64>) -> i64 {
-        let is_known = self.sources.contains_key(source);
-        let name = if is_known || self.sources.len() < SOURCES_MAX { source } else { OTHER_SOURCES };
+        let name = if self.has_place_for(source, receive_time) { source } else { OTHER_SOURCES };
         if !self.sources.contains_key(name) {
             self.sources.insert(name.to_owned(), SourceMark { watermark: i64::MIN, last_seen: receive_time });
         }
@@ -106,6 +106,20 @@ impl Watermarks {
             }
         }
         self.advance(receive_time)
+    }
+
+    /// Whether a source is told apart from others: it is known, there is room, or one that is idle has given its place.
+    fn has_place_for(&mut self, source: &str, receive_time: i64) -> bool {
+        let shared = usize::from(self.sources.contains_key(OTHER_SOURCES));
+        if self.sources.contains_key(source) || self.sources.len() - shared < SOURCES_MAX {
+            return true;
+        }
+        let idle_before = self.now.max(receive_time).saturating_sub(self.options.idle_timeout);
+        let named = self.sources.iter().filter(|(name, _)| *name != OTHER_SOURCES);
+        let idle = named.filter(|(_, mark)| mark.last_seen <= idle_before);
+        // Of those that fell silent at once the first by name: a replay must choose the same.
+        let longest = idle.min_by_key(|(name, mark)| (mark.last_seen, *name)).map(|(name, _)| name.clone());
+        longest.is_some_and(|name| self.sources.remove(&name).is_some())
     }
 
     /// Takes in a batch of history. Returns the watermark of all sources.
@@ -323,6 +337,30 @@ mod tests {
         let sources = watermarks.sources();
         assert_eq!(sources.len(), SOURCES_MAX + 1);
         assert!(sources.iter().any(|source| source.source == OTHER_SOURCES));
+    }
+
+    #[test]
+    fn a_new_source_takes_the_place_of_the_one_that_has_been_idle_longest() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        let observe = |watermarks: &mut Watermarks, name: &str, second: i64| {
+            watermarks.observe(name, second * SECOND, Some(second * SECOND));
+        };
+        let has = |watermarks: &Watermarks, name: &str| watermarks.sources().iter().any(|mark| mark.source == name);
+        for index in 0..SOURCES_MAX {
+            observe(&mut watermarks, &format!("s{index:03}"), if index == 7 { 99 } else { 100 });
+        }
+        observe(&mut watermarks, "early", 128);
+        assert!(!has(&watermarks, "early") && has(&watermarks, OTHER_SOURCES), "slow is not idle");
+        for (second, name, gone) in [(129, "a", "s007"), (130, "b", "s000"), (130, "c", "s001")] {
+            observe(&mut watermarks, name, second);
+            assert!(has(&watermarks, name) && !has(&watermarks, gone), "{name} in the place of {gone}");
+        }
+        observe(&mut watermarks, "s002", 131);
+        observe(&mut watermarks, "d", 131);
+        assert!(has(&watermarks, "s002") && !has(&watermarks, "s003"), "one that came again is not idle");
+        assert_eq!(watermarks.sources().len(), SOURCES_MAX + 1, "what is shared takes nobody's place");
+        let bytes = watermarks.to_bytes();
+        assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(watermarks));
     }
 
     proptest! {
