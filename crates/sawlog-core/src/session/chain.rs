@@ -1,17 +1,16 @@
 //! A chain of events, kept by day.
 
-use crate::top_k::TopK;
+use crate::session::error_kinds::ErrorKinds;
 use crate::varint;
 use crate::window::Window;
 
-const VERSION: u8 = 1;
+/// Version 1 counted errors otherwise; it is still read.
+const VERSION: u8 = 2;
 const DAY: i64 = 86_400_000_000;
 /// Steps of the path that are kept of each day: the first ones.
 pub(super) const STEPS_MAX: usize = 50;
 /// Longest text of a step, a device and the like; longer ones are cut.
 const TEXT_BYTES_MAX: usize = 200;
-/// Kinds of errors that are told apart.
-const ERROR_KINDS_MAX: usize = 16;
 
 /// Settings of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,15 +95,15 @@ pub struct Session {
     pub(super) exit: Option<Step>,
     /// Latest values: device, segment, country.
     pub(super) latest: [Option<Step>; 3],
-    pub(super) errors: TopK,
+    pub(super) errors: ErrorKinds,
 }
 
 impl Session {
     fn new(event: &Event<'_>) -> Self {
         let step = |text: Option<&str>| text.map(|text| (event.time, Box::from(cut(text))));
-        let mut errors = TopK::new(ERROR_KINDS_MAX);
+        let mut errors = ErrorKinds::default();
         if let Some(error) = event.error {
-            errors.add(error.as_bytes(), 1);
+            errors.add(error, 1);
         }
         let duration = event.duration.map_or(0, |duration| duration.max(0) as u64);
         Self {
@@ -216,7 +215,7 @@ impl Session {
         }
         if let Some(error) = event.error {
             let before = self.errors.memory_bytes();
-            self.errors.add(error.as_bytes(), 1);
+            self.errors.add(error, 1);
             grown += self.errors.memory_bytes().saturating_sub(before);
         }
         grown
@@ -363,13 +362,14 @@ impl Chain {
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let rest = &mut bytes.strip_prefix(&[VERSION])?;
+        let (&version, mut rest) = bytes.split_first().filter(|(version, _)| (1..=VERSION).contains(*version))?;
+        let rest = &mut rest;
         let first = varint::read_signed(rest)?;
         let settled = i32::try_from(varint::read_signed(rest)?).ok()?;
         let mut slices: Vec<(i32, Session)> = Vec::with_capacity(1);
         for _ in 0..varint::read(rest)? {
             let day = i32::try_from(varint::read_signed(rest)?).ok()?;
-            slices.push((day, read_slice(rest)?));
+            slices.push((day, read_slice(rest, version)?));
         }
         let is_ordered = slices.is_sorted_by(|one, other| one.0 < other.0);
         (rest.is_empty() && !slices.is_empty() && is_ordered).then_some(Self { first, slices, settled })
@@ -406,7 +406,7 @@ fn write_step(out: &mut Vec<u8>, (time, text): &Step) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn read_slice(bytes: &mut &[u8]) -> Option<Session> {
+fn read_slice(bytes: &mut &[u8], version: u8) -> Option<Session> {
     let first = varint::read_signed(bytes)?;
     let last = first.checked_add(varint::read_signed(bytes)?)?;
     let mut counts = [0; 6];
@@ -433,7 +433,7 @@ fn read_slice(bytes: &mut &[u8]) -> Option<Session> {
     }
     let [exit, device, segment, country] = steps;
     let latest = [device, segment, country];
-    let errors = TopK::read_from(bytes).ok()?;
+    let errors = if version == 1 { ErrorKinds::read_version_1(bytes)? } else { ErrorKinds::read_from(bytes)? };
     (first <= last).then_some(Session {
         first,
         last,

@@ -11,6 +11,7 @@
 
 mod chain;
 mod deltas;
+mod error_kinds;
 mod pane;
 mod rows;
 

@@ -102,7 +102,7 @@ impl Columns {
     fn push(&mut self, row: &SessionRow) {
         let session = &row.session;
         let step = |step: Option<&(i64, Box<str>)>| step.map(|(_, text)| text.to_string());
-        let top_error = session.errors.top(1).pop().map(|top| String::from_utf8_lossy(&top.value).into_owned());
+        let top_error = session.errors.top().map(str::to_owned);
         let [device, segment, country] = &session.latest;
         let texts = [
             Some(session_key(&row.user, session.first)),

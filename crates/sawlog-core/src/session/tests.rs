@@ -192,6 +192,21 @@ fn a_session_that_turns_out_to_be_a_day_of_a_longer_one_is_emitted_again_with_th
 }
 
 #[test]
+fn chains_of_version_1_are_read() {
+    let mut errors = crate::top_k::TopK::new(16);
+    errors.add(b"no stock", 2);
+    errors.add(b"timed out", 3);
+    let event = Event { time: MINUTE, is_error: true, ..Event::default() };
+    let mut bytes = Chain::of(&event).to_bytes();
+    assert_eq!(bytes.pop(), Some(0), "no kind of error");
+    bytes[0] = 1;
+    errors.write_to(&mut bytes);
+    let chain = Chain::from_bytes(&bytes).expect("a chain");
+    let rows = session_rows(&advance("u", Vec::new(), &[chain], DAY, 0, &OPTIONS).emitted).expect("rows");
+    assert_eq!(rows.column_by_name("top_error").expect("texts").as_string::<i32>().value(0), "timed out");
+}
+
+#[test]
 fn a_key_names_its_user() {
     for user in ["ab", "a", "abc", "ab\u{0}", "ab\u{1}", "ab "] {
         assert_eq!(user_of(&key(user)).as_deref(), Some(user));
@@ -257,7 +272,24 @@ proptest! {
     }
 
     #[test]
+    fn more_kinds_of_errors_than_are_counted_give_equal_rows_in_any_order(
+        (errors, shuffled) in proptest::collection::vec((0i64..600, 0u16..150), 150..300)
+            .prop_flat_map(|errors| (Just(errors.clone()), Just(errors).prop_shuffle())),
+    ) {
+        let rows_of = |errors: &[(i64, u16)]| {
+            let mut deltas = SessionDeltas::default();
+            for (minute, kind) in errors {
+                let error = format!("error {kind}");
+                let event = Event { time: minute * MINUTE, is_error: true, error: Some(&error), ..Event::default() };
+                deltas.add_event("u", &event, &OPTIONS);
+            }
+            session_rows(&advance("u", Vec::new(), deltas.of("u"), 100 * DAY, 0, &OPTIONS).emitted).expect("rows")
+        };
+        prop_assert_eq!(rows_of(&errors), rows_of(&shuffled));
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-        let _ = Chain::from_bytes(&[&[1], bytes.as_slice()].concat());
+        let _ = Chain::from_bytes(&[&[2], bytes.as_slice()].concat());
     }
 }
