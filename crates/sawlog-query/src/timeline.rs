@@ -72,7 +72,8 @@ pub struct UserTimeline {
     pub sessions: Vec<SessionRow>,
     /// Entries, newest first.
     pub entries: Vec<Entry>,
-    /// Entries within the page's times that were left out, since the user had too many at once.
+    /// Entries that were left out, since the user had too many at once; of two pages the one that has the entry just after
+    /// them counts them.
     pub omitted_count: u64,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<Place>,
@@ -111,7 +112,9 @@ pub fn user_timeline(view: &View, request: &TimelineRequest) -> Result<Option<Us
     if profile.event_count == 0 {
         return Ok(None);
     }
-    let (limit, mut omitted_count) = (request.limit.clamp(1, LIMIT_MAX), 0);
+    let limit = request.limit.clamp(1, LIMIT_MAX);
+    // The last entry of each chunk that is wanted, and how many were left out before it.
+    let mut omitted: Vec<(Place, u64)> = Vec::new();
     let is_wanted = |entry: &Entry| entry.time >= request.from && Place::of(entry) < request.before;
     found.retain(is_wanted);
     let (start, end) = timeline::range_of(&request.user, request.before.time);
@@ -125,7 +128,8 @@ pub fn user_timeline(view: &View, request: &TimelineRequest) -> Result<Option<Us
         }
         match Chunk::from_bytes(value) {
             Ok(chunk) => {
-                omitted_count += chunk.omitted_count;
+                let last = chunk.entries.last().filter(|last| chunk.omitted_count > 0 && is_wanted(last));
+                omitted.extend(last.map(|last| (Place::of(last), chunk.omitted_count)));
                 found.extend(chunk.entries.into_iter().filter(is_wanted));
                 ControlFlow::Continue(())
             }
@@ -141,7 +145,10 @@ pub fn user_timeline(view: &View, request: &TimelineRequest) -> Result<Option<Us
     found.sort_unstable_by_key(|entry| std::cmp::Reverse(Place::of(entry)));
     is_cut |= found.len() > limit;
     found.truncate(limit);
-    let next = found.last().map(Place::of).filter(|_| is_cut);
+    let last = found.last().map(Place::of);
+    let is_on_page = |place: &Place| last.as_ref().is_some_and(|last| place >= last);
+    let omitted_count = omitted.iter().filter(|(place, _)| is_on_page(place)).map(|(_, count)| count).sum();
+    let next = last.filter(|_| is_cut);
     let mut sessions = LiveSessions::of(view).of_user(&request.user).map_err(|error| damaged(&error))?;
     sessions.sort_by_key(|row| std::cmp::Reverse(row.session.first()));
     Ok(Some(UserTimeline { profile, sessions, entries: found, omitted_count, next }))
@@ -151,4 +158,79 @@ pub fn user_timeline(view: &View, request: &TimelineRequest) -> Result<Option<Us
 fn is_after(found: &mut [Entry], limit: usize, time: i64) -> bool {
     let (_, last, _) = found.select_nth_unstable_by_key(limit - 1, |entry| std::cmp::Reverse(entry.time));
     last.time > time
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use sawlog_core::timeline::EntryKind;
+    use sawlog_seams::Position;
+    use sawlog_seams::serving::{MemoryServing, Mutation, ServingStore};
+    use sawlog_seams::view::SessionRules;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn entry(second: i64) -> Entry {
+        Entry {
+            time: second * SECOND,
+            kind: EntryKind::Activity,
+            status: None,
+            duration: None,
+            batch_id: "b".into(),
+            record_index: 0,
+            name: None,
+            service: None,
+            route: None,
+            severity: None,
+        }
+    }
+
+    /// Chunks of a user as (seconds of the entries, newest first; entries left out).
+    fn view_of(chunks: &[(&[i64], u64)]) -> View {
+        let chunk = |(position, (seconds, omitted_count)): (usize, &(&[i64], u64))| {
+            let key = timeline::key("u", seconds[0] * SECOND, position as u64, 0);
+            let entries = seconds.iter().map(|second| entry(*second)).collect();
+            let chunk = Chunk { entries, omitted_count: *omitted_count };
+            Mutation { family: Family::Timeline, key, value: Some(chunk.to_bytes()) }
+        };
+        let profile = Profile { event_count: 100, ..Profile::default() };
+        let key = timeline::profile_key("u");
+        let profile = Mutation { family: Family::Profile, key, value: Some(profile.to_bytes()) };
+        let serving = MemoryServing::default();
+        let mutations = chunks.iter().enumerate().map(chunk).chain([profile]);
+        serving.apply(mutations.collect(), Position(1)).expect("applied");
+        View {
+            tables: HashMap::new(),
+            hot_rollups: Vec::new(),
+            hot_sessions: Vec::new(),
+            session_rules: SessionRules::default(),
+            serving: serving.snapshot(),
+            watermark: i64::MIN,
+        }
+    }
+
+    /// Entries and left-out entries of each page.
+    fn pages_of(view: &View, from: i64, limit: usize) -> Vec<(usize, u64)> {
+        let (mut pages, mut next) = (Vec::new(), Some(Place::at(i64::MAX)));
+        while let Some(before) = next {
+            let request = TimelineRequest { user: "u".to_owned(), from: from * SECOND, before, limit };
+            let page = user_timeline(view, &request).expect("readable").expect("a user");
+            pages.push((page.entries.len(), page.omitted_count));
+            next = page.next;
+        }
+        pages
+    }
+
+    #[test]
+    fn what_was_left_out_is_counted_by_one_page_only() {
+        // The second chunk is of another flush and lies within the first.
+        let view = view_of(&[(&[109, 107, 105, 103, 101], 250), (&[106, 104], 30)]);
+        assert_eq!(pages_of(&view, 0, 10), [(7, 280)]);
+        assert_eq!(pages_of(&view, 0, 2), [(2, 0), (2, 0), (2, 30), (1, 250)]);
+        assert_eq!(pages_of(&view, 0, 1).iter().map(|(_, omitted)| omitted).sum::<u64>(), 280);
+        assert_eq!(pages_of(&view, 104, 10), [(5, 30)], "before the time asked for");
+    }
 }
