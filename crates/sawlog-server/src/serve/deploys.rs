@@ -18,7 +18,7 @@ use crate::state::ServerState;
 /// Deploys of one answer.
 const DEPLOYS_MAX: usize = 1_000;
 /// Reach of a request that says nothing of it.
-const REACH_MICROS: i64 = 86_400_000_000;
+const REACH_MICROS: i64 = 30 * 86_400_000_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,17 +69,19 @@ fn query_of(request: DeploysRequest, now: i64) -> Result<DeploysQuery, ApiError>
 mod tests {
     use super::*;
 
+    const DAY: i64 = 86_400_000_000;
+
     fn query(from: Option<&str>, to: Option<&str>) -> Result<(Option<i64>, Option<i64>), String> {
         let request = DeploysRequest { from: from.map(str::to_owned), to: to.map(str::to_owned), service: None };
-        let query = query_of(request, 10 * REACH_MICROS).map_err(|error| error.message)?;
+        let query = query_of(request, 100 * DAY).map_err(|error| error.message)?;
         Ok((query.from, query.to))
     }
 
     #[test]
-    fn a_request_reaches_back_a_day_unless_it_says_otherwise() {
-        assert_eq!(query(None, None), Ok((Some(9 * REACH_MICROS), None)));
-        assert_eq!(query(None, Some("-1d")), Ok((Some(8 * REACH_MICROS), Some(9 * REACH_MICROS))));
-        assert_eq!(query(Some("-2d"), Some("-1d")), Ok((Some(8 * REACH_MICROS), Some(9 * REACH_MICROS))));
+    fn a_request_reaches_back_thirty_days_unless_it_says_otherwise() {
+        assert_eq!(query(None, None), Ok((Some(70 * DAY), None)));
+        assert_eq!(query(None, Some("-1d")), Ok((Some(69 * DAY), Some(99 * DAY))));
+        assert_eq!(query(Some("-2d"), Some("-1d")), Ok((Some(98 * DAY), Some(99 * DAY))));
         assert_eq!(query(Some("-1d"), Some("-2d")), Err("to: it is not after from".to_owned()));
         assert_eq!(query(Some("soon"), None), Err("from: \"soon\" is no time".to_owned()));
     }
