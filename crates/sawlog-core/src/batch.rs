@@ -88,6 +88,8 @@ pub struct AgeLimits {
     pub past: Option<i64>,
     /// How far its clock may run ahead.
     pub future: i64,
+    /// Whether it is history: loaded later than it happened, so that none of it is late and it moves no watermark.
+    pub is_history: bool,
 }
 
 const DAY: i64 = 86_400_000_000;
@@ -95,15 +97,15 @@ const DAY: i64 = 86_400_000_000;
 impl Default for AgeLimits {
     /// 400 days back, one day ahead.
     fn default() -> Self {
-        Self { past: Some(400 * DAY), future: DAY }
+        Self { past: Some(400 * DAY), future: DAY, is_history: false }
     }
 }
 
 impl AgeLimits {
-    /// No lower bound: for files that a person gives.
+    /// No lower bound, and history: for files that a person gives.
     #[must_use]
     pub const fn any_past() -> Self {
-        Self { past: None, future: DAY }
+        Self { past: None, future: DAY, is_history: true }
     }
 
     /// Whether an event time is acceptable. Years before 1 and after 9999 never are.

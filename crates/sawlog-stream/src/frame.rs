@@ -13,6 +13,9 @@ const KIND_NOTE: u8 = 2;
 const KIND_TICK: u8 = 3;
 const KIND_START: u8 = 5;
 const KIND_CORRECTIONS: u8 = 4;
+const IS_DECLARED: u8 = 1;
+/// What has no lower bound of age is live, or what has one is history.
+const IS_UNUSUAL_AGE: u8 = 2;
 const CODEC_NONE: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 /// zstd's fast levels are negative: this one costs about a microsecond for 500 bytes.
@@ -108,7 +111,7 @@ impl Frame {
 
 fn encode_batch(batch: &BatchFrame) -> Bytes {
     let mut out = Vec::with_capacity(batch.body.len() / 3 + 256);
-    out.extend_from_slice(&[VERSION, KIND_BATCH, format_code(batch.format), u8::from(batch.is_declared)]);
+    out.extend_from_slice(&[VERSION, KIND_BATCH, format_code(batch.format), flags_of(batch)]);
     for number in [batch.receive_time, batch.age.past.unwrap_or(i64::MAX), batch.age.future, batch.rules_version] {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -136,11 +139,16 @@ fn encode_batch(batch: &BatchFrame) -> Bytes {
     Bytes::from(out)
 }
 
+fn flags_of(batch: &BatchFrame) -> u8 {
+    let is_unusual = batch.age.is_history != batch.age.past.is_none();
+    (if batch.is_declared { IS_DECLARED } else { 0 }) | (if is_unusual { IS_UNUSUAL_AGE } else { 0 })
+}
+
 fn decode_batch(reader: &mut Reader) -> Result<BatchFrame, FrameError> {
     let format = format_of_code(reader.byte()?).ok_or(FrameError { problem: "its format is unknown" })?;
-    let is_declared = reader.byte()? != 0;
+    let flags = reader.byte()?;
     let receive_time = reader.number()? as i64;
-    let past = reader.number()? as i64;
+    let past = Some(reader.number()? as i64).filter(|past| *past != i64::MAX);
     let future = reader.number()? as i64;
     let rules_version = reader.number()? as i64;
     let rejected = reader.number()?;
@@ -164,9 +172,9 @@ fn decode_batch(reader: &mut Reader) -> Result<BatchFrame, FrameError> {
         batch_id,
         source,
         format,
-        is_declared,
+        is_declared: flags & IS_DECLARED != 0,
         receive_time,
-        age: AgeLimits { past: (past != i64::MAX).then_some(past), future },
+        age: AgeLimits { past, future, is_history: past.is_none() != (flags & IS_UNUSUAL_AGE != 0) },
         rules_version,
         rejected,
         idempotency_key: (!key.is_empty()).then_some(key),
@@ -346,6 +354,22 @@ mod tests {
                 counts: Counts { received: 3, rejected: 3, ..Counts::default() },
             }),
         ] {
+            assert_eq!(Frame::decode(&frame.encode()).expect("a frame"), frame);
+        }
+    }
+
+    #[test]
+    fn whether_a_batch_is_history_does_not_depend_on_its_bound_of_age() {
+        for (past, is_history, is_declared) in [
+            (None, true, true),
+            (None, false, true),
+            (None, false, false),
+            (Some(i64::MAX - 1), false, true),
+            (Some(5), true, false),
+        ] {
+            let Frame::Batch(frame) = batch(b"{}") else { panic!("a batch") };
+            let age = AgeLimits { past, future: 7, is_history };
+            let frame = Frame::Batch(BatchFrame { age, is_declared, ..frame });
             assert_eq!(Frame::decode(&frame.encode()).expect("a frame"), frame);
         }
     }

@@ -182,7 +182,7 @@ impl StreamState {
         active: &Generation,
     ) -> Result<TakenIn, ArrowError> {
         // Files that somebody loads are history: never late, and no sign of how far the present is.
-        let is_history = frame.age.past.is_none();
+        let is_history = frame.age.is_history;
         let before = self.watermark();
         let (mut taken, mut newest) = (TakenIn::default(), None);
         // What ends by the watermark has had its pane on time.

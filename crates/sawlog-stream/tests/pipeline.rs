@@ -766,3 +766,18 @@ async fn history_that_arrives_after_a_correction_is_added_to_it() {
         assert_eq!((pane.index, pane.timing, pane.cell.event_count()), (2, PaneTiming::Late, Some(3)));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_lower_bound_of_age_is_history_only_when_it_says_so() {
+    for is_history in [true, false] {
+        let world = World::new();
+        let pipeline = world.open().await;
+        let age = AgeLimits { is_history, ..AgeLimits::any_past() };
+        let lines = [event_before("old", 1_000_000), event_before("new", 1)].concat();
+        pipeline.submit(Submission { age, ..submission(&lines, None, AckLevel::Disk) }).await.expect("taken");
+        // A second start reads it from the log.
+        let pipeline = world.after_kill().open().await;
+        assert_eq!(messages(&pipeline).len(), 2);
+        assert_eq!(pipeline.view().watermark == i64::MIN, is_history, "only what is live moves the watermark");
+    }
+}

@@ -240,11 +240,12 @@ fn query_limits(config: &Config, folder: &DataDir) -> QueryLimits {
     }
 }
 
-/// Accepted event times of a source.
+/// Accepted event times of a source. What has no lower bound is history.
 pub(crate) fn age_limits(source: &SourceConfig) -> AgeLimits {
     AgeLimits {
         past: source.past_max.as_ref().map(|past| past.duration().as_micros() as i64),
         future: source.future_max.duration().as_micros() as i64,
+        is_history: source.past_max.is_none(),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::stream_state::{StreamOptions, StreamState};
 
 const YEAR: i64 = 365 * DAY;
 /// For clocks that are off by more than the usual limits of age.
-const ANY_AGE: AgeLimits = AgeLimits { past: Some(2 * YEAR), future: 2 * YEAR };
+const ANY_AGE: AgeLimits = AgeLimits { past: Some(2 * YEAR), future: 2 * YEAR, is_history: false };
 
 fn world() -> World {
     let options = Options { stream: StreamOptions::default(), dedup_window: HOUR, dedup_keys_max: u64::MAX };

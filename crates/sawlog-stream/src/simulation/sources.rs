@@ -35,7 +35,7 @@ fn one_of<T: Clone>(rng: &mut SeededRng, values: &[T]) -> T {
 
 impl Sources {
     pub(super) fn draw(rng: &mut SeededRng) -> Self {
-        let wide = AgeLimits { past: Some(2 * YEAR), future: 2 * YEAR };
+        let wide = AgeLimits { past: Some(2 * YEAR), future: 2 * YEAR, is_history: false };
         let mut sources = Vec::new();
         for number in 0..1 + rng.below(4) {
             let spread = one_of(rng, &[0, 2 * SECOND, 20 * SECOND, 3 * MINUTE, 2 * HOUR]);

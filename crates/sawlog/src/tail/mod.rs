@@ -27,9 +27,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two looks when something failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A lower bound of age that bounds nothing, microseconds: ten thousand years.
-const ANY_PAST_MICROS: i64 = 10_000 * 366 * 86_400_000_000;
-
 /// Files to follow, all read in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -64,7 +61,7 @@ pub(crate) async fn run(options: TailOptions, mut stopped: watch::Receiver<bool>
     let (mut was_failing, mut is_caught_up) = (false, false);
     while !*stopped.borrow() {
         // What was there before is history; what is written from then on is live, and moves the watermark.
-        let age = if is_caught_up { AgeLimits { past: age.past.or(Some(ANY_PAST_MICROS)), ..age } } else { age };
+        let age = AgeLimits { is_history: age.is_history && !is_caught_up, ..age };
         let pause = match round(&mut follower, &mut waiting, age, &pipeline, &metrics).await {
             Ok(true) => Duration::ZERO,
             Ok(false) => {

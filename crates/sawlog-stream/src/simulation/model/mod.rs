@@ -194,10 +194,10 @@ impl Model {
         }
         let (late, newest_in_time) = self.count_events(batch, &candidates);
         counts.late = late;
-        match (batch.age.past, newest_in_time) {
-            (None, _) => self.marks.observe_history(batch.receive_time),
-            (Some(_), Some(newest)) => self.marks.observe(&batch.source, batch.receive_time, newest),
-            (Some(_), None) => self.marks.pass_to(batch.receive_time),
+        match (batch.age.is_history, newest_in_time) {
+            (true, _) => self.marks.observe_history(batch.receive_time),
+            (false, Some(newest)) => self.marks.observe(&batch.source, batch.receive_time, newest),
+            (false, None) => self.marks.pass_to(batch.receive_time),
         }
         (counts, outcomes)
     }
@@ -205,7 +205,7 @@ impl Model {
     /// Rolls up what is in time; returns how many are late, and the latest time of the others. Logs come first, then
     /// metrics, then activity; of each those that correct complete windows.
     fn count_events(&mut self, batch: &Batch, stored: &[usize]) -> (u64, Option<i64>) {
-        let (is_history, watermark) = (batch.age.past.is_none(), self.watermark());
+        let (is_history, watermark) = (batch.age.is_history, self.watermark());
         let complete_until = watermark.saturating_sub(watermark.rem_euclid(SECONDS_10));
         let (mut late_count, mut newest) = (0, None);
         for kind in 0..3 {
