@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use sawlog_core::alert::{AlertEvent, AlertOptions, Alerts, GroupState, Rule, alert_rows};
+use sawlog_core::alert::{Added, AlertEvent, AlertOptions, Alerts, GroupState, Rule, alert_rows};
 use sawlog_core::anomaly::{Scored, Watch, WatchOptions, anomaly_rows};
 use sawlog_core::rollup::{self, Cell, Deltas, PaneCell, PaneView, Rollup, Width};
 use sawlog_core::window::{Window, floor};
@@ -153,11 +153,10 @@ impl Judge {
                     windows.entry(end).or_default().insert(prefix.to_vec(), cell);
                 }
             }
-            for (end, cells) in windows {
-                let window = Window { start: end - width.micros(), end };
-                let alerts = &mut self.alerts;
-                with_panes(&cells, window.start, |panes| events.extend(alerts.late(window, panes)));
-            }
+            let windows: Vec<DecodedWindow<'_>> =
+                windows.iter().map(|(end, cells)| DecodedWindow::new(*end, width, cells)).collect();
+            let added: Vec<Added<'_>> = windows.iter().map(|decoded| (decoded.window, decoded.panes())).collect();
+            events.extend(self.alerts.late(&added));
         }
         events
     }
@@ -191,14 +190,13 @@ impl Judge {
         let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else { return Ok(()) };
         let mut windows = self.cells_of(width, first, last, cells)?;
         for &end in ends {
-            let window = Window { start: end - width.micros(), end };
             let found = windows.remove(&end).unwrap_or_default();
-            with_panes(&found, window.start, |panes| {
-                let is_watched = self.watch.options().width == width;
-                let scored = if is_watched { self.watch.complete(window, panes) } else { Vec::new() };
-                verdicts.events.extend(self.alerts.complete(window, panes, &scored));
-                verdicts.scored.extend(scored);
-            });
+            let decoded = DecodedWindow::new(end, width, &found);
+            let (window, panes) = (decoded.window, decoded.panes());
+            let is_watched = self.watch.options().width == width;
+            let scored = if is_watched { self.watch.complete(window, &panes) } else { Vec::new() };
+            verdicts.events.extend(self.alerts.complete(window, &panes, &scored));
+            verdicts.scored.extend(scored);
         }
         Ok(())
     }
@@ -270,18 +268,25 @@ fn ends_of(progress: &Progress, width: Width) -> BTreeSet<i64> {
     ends
 }
 
-/// Shows cells of a window as panes.
-fn with_panes<T>(cells: &CellsOfWindow, start: i64, show: impl FnOnce(&[PaneView<'_>]) -> T) -> T {
-    let mut decoded: Vec<_> = cells
-        .iter()
-        .filter_map(|(prefix, cell)| {
-            let (rollup, key) = rollup::decode(&rollup::with_time(prefix, start))?;
-            Some((prefix, rollup, key.parts, cell))
-        })
-        .collect();
-    // In one order, whatever the map's: sums of floating-point numbers depend on it.
-    decoded.sort_unstable_by_key(|(prefix, ..)| *prefix);
-    let panes: Vec<_> =
-        decoded.iter().map(|(_, rollup, parts, cell)| PaneView { rollup: *rollup, parts, cell }).collect();
-    show(&panes)
+/// A window's cells with what their keys say.
+struct DecodedWindow<'a> {
+    window: Window,
+    cells: Vec<(Rollup, Vec<Option<String>>, &'a Cell)>,
+}
+
+impl<'a> DecodedWindow<'a> {
+    fn new(end: i64, width: Width, cells: &'a CellsOfWindow) -> Self {
+        let window = Window { start: end - width.micros(), end };
+        // In one order, whatever the map's: sums of floating-point numbers depend on it.
+        let sorted: BTreeMap<&[u8], &Cell> = cells.iter().map(|(prefix, cell)| (prefix.as_slice(), cell)).collect();
+        let decoded = |(prefix, cell): (&[u8], &'a Cell)| {
+            let (rollup, key) = rollup::decode(&rollup::with_time(prefix, window.start))?;
+            Some((rollup, key.parts, cell))
+        };
+        Self { window, cells: sorted.into_iter().filter_map(decoded).collect() }
+    }
+
+    fn panes(&self) -> Vec<PaneView<'_>> {
+        self.cells.iter().map(|(rollup, parts, cell)| PaneView { rollup: *rollup, parts, cell }).collect()
+    }
 }

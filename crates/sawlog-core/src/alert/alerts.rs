@@ -21,7 +21,10 @@ use crate::anomaly::Scored;
 use crate::rollup::{PaneView, Rollup, Width};
 use crate::state_cell::StateCell;
 use crate::varint;
-use crate::window::{Window, floor};
+use crate::window::Window;
+
+/// What came late for a window.
+pub type Added<'a> = (Window, Vec<PaneView<'a>>);
 
 const VERSION: u8 = 1;
 
@@ -127,23 +130,28 @@ impl Alerts {
     /// Takes in a complete window with all its cells, and what the watch said of it if it is of the watch's width. Rules of
     /// other widths are left alone.
     pub fn complete(&mut self, window: Window, panes: &[PaneView<'_>], scored: &[Scored]) -> Vec<AlertEvent> {
-        self.each_of_width(window, |run| run.complete(window, panes, scored))
+        self.each(|run| {
+            if run.groups.rule.has_window(window) {
+                run.complete(window, panes, scored);
+            }
+        })
     }
 
-    /// Takes in what came late for a complete window: of each key only what was not in the pane before.
-    pub fn late(&mut self, window: Window, added: &[PaneView<'_>]) -> Vec<AlertEvent> {
-        self.each_of_width(window, |run| run.late(window, added))
+    /// Takes in what came late for complete windows: of each key only what was not in the pane before. What comes together is
+    /// given together: what is told is the difference between before and after all of it.
+    pub fn late(&mut self, added: &[Added<'_>]) -> Vec<AlertEvent> {
+        self.each(|run| {
+            let own: Vec<_> = added.iter().filter(|(window, _)| run.groups.rule.has_window(*window)).collect();
+            run.late(&own);
+        })
     }
 
-    /// Lets each rule work whose windows are as wide as this one.
-    fn each_of_width(&mut self, window: Window, work: impl Fn(&mut Run<'_>)) -> Vec<AlertEvent> {
+    /// Lets each rule work.
+    fn each(&mut self, work: impl Fn(&mut Run<'_>)) -> Vec<AlertEvent> {
         let Self { options, rules, changed } = self;
         let mut events = Vec::new();
         for groups in rules.values_mut() {
-            let width = groups.rule.width.micros();
-            if window.end.saturating_sub(window.start) == width && floor(window.start, width) == window.start {
-                work(&mut Run { options: *options, groups, changed, events: &mut events });
-            }
+            work(&mut Run { options: *options, groups, changed, events: &mut events });
         }
         events
     }

@@ -22,7 +22,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
-pub use alerts::{AlertCounts, AlertOptions, Alerts, AlertsError, GroupState};
+pub use alerts::{Added, AlertCounts, AlertOptions, Alerts, AlertsError, GroupState};
 pub use column::{columns, count_columns};
 pub use config::{AlertConfig, AlertConfigError};
 pub use event::{AlertEvent, Change};

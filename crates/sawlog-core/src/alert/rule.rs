@@ -8,6 +8,7 @@ use super::column::Column;
 use crate::anomaly::{Series, Signal};
 use crate::glob;
 use crate::rollup::{OTHER, PaneView, Rollup, Width};
+use crate::window::{Window, floor};
 
 /// How much an alert matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -152,6 +153,12 @@ impl Rule {
     #[must_use]
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
+    }
+
+    /// Whether its windows are as wide as this one, and begin when it does.
+    pub(super) fn has_window(&self, window: Window) -> bool {
+        let width = self.width.micros();
+        window.end.saturating_sub(window.start) == width && floor(window.start, width) == window.start
     }
 
     /// What values are compared with: number, share, score, or times too fast; 0 for silences.

@@ -1,11 +1,11 @@
-//! One rule at work: a complete window, or late cells of one.
+//! One rule at work: a complete window, or late cells of some.
 //!
 //! For: which groups there are, what is told of them, and which are given up. Not for: what a single group does
 //! ([`super::group`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::alerts::{AlertCounts, AlertOptions};
+use super::alerts::{Added, AlertCounts, AlertOptions};
 use super::event::{AlertEvent, Change};
 use super::group::{Group, History, Step};
 use super::input::{Input, judge};
@@ -147,32 +147,41 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn late(&mut self, window: Window, added: &[PaneView<'_>]) {
+    pub(super) fn late(&mut self, added: &[&Added<'_>]) {
         let Some(last) = self.groups.last else { return };
-        let inputs = self.inputs_of_panes(added);
-        if inputs.is_empty() {
-            return;
-        }
-        self.changed.insert(Key::Rule(self.groups.rule.name.clone()).to_bytes());
         let until = last.saturating_add(self.groups.rule.width.micros());
         let closed_until = floor(until.saturating_sub(self.options.allowed_lateness), self.groups.rule.width.micros());
-        if window.start > last || window.start < closed_until {
-            self.groups.counts.ignored_late += inputs.len() as u64;
-            return;
+        let mut windows = Vec::new();
+        for (window, panes) in added {
+            let inputs = self.inputs_of_panes(panes);
+            if inputs.is_empty() {
+                continue;
+            }
+            self.changed.insert(Key::Rule(self.groups.rule.name.clone()).to_bytes());
+            if window.start > last || window.start < closed_until {
+                self.groups.counts.ignored_late += inputs.len() as u64;
+            } else {
+                windows.push((*window, inputs));
+            }
         }
-        let history = |run: &Self, key: &GroupKey| {
-            let group = run.groups.groups.get(key);
-            group.map_or_else(History::default, |group| group.history(&run.groups.rule, until))
-        };
-        let before: Vec<History> = inputs.keys().map(|key| history(self, key)).collect();
-        self.add(window, &inputs);
-        for (key, before) in inputs.keys().zip(before) {
-            let after = history(self, key);
+        let keys: BTreeSet<GroupKey> = windows.iter().flat_map(|(_, inputs)| inputs.keys().cloned()).collect();
+        let before: Vec<History> = keys.iter().map(|key| self.history(key, until)).collect();
+        for (window, inputs) in &windows {
+            self.add(*window, inputs);
+        }
+        for (key, before) in keys.iter().zip(before) {
+            let after = self.history(key, until);
             if let Some(group) = self.groups.groups.get_mut(key) {
                 group.phase = after.phase;
                 self.tell_corrections(key, &before, &after, until);
             }
         }
+    }
+
+    /// What there is to tell of a group up to the window that starts then.
+    fn history(&self, key: &GroupKey, until: i64) -> History {
+        let group = self.groups.groups.get(key);
+        group.map_or_else(History::default, |group| group.history(&self.groups.rule, until))
     }
 
     fn tell_step(&mut self, key: &GroupKey, step: &Step) {

@@ -46,18 +46,21 @@ fn requests(service: &str, count: u64, errors: u64, milliseconds: f64) -> OneCel
     (Rollup::Requests, vec![Some(service.to_owned()), None, None], Cell::Requests(Box::new(cell)))
 }
 
-fn with_views<T>(cells: &Cells, run: impl FnOnce(&[PaneView<'_>]) -> T) -> T {
-    let views: Vec<PaneView<'_>> =
-        cells.iter().map(|(rollup, parts, cell)| PaneView { rollup: *rollup, parts, cell }).collect();
-    run(&views)
+fn views(cells: &Cells) -> Vec<PaneView<'_>> {
+    cells.iter().map(|(rollup, parts, cell)| PaneView { rollup: *rollup, parts, cell }).collect()
 }
 
 fn complete(alerts: &mut Alerts, index: i64, cells: &Cells) -> Vec<AlertEvent> {
-    with_views(cells, |views| alerts.complete(window(index), views, &[]))
+    alerts.complete(window(index), &views(cells), &[])
 }
 
 fn late(alerts: &mut Alerts, index: i64, cells: &Cells) -> Vec<AlertEvent> {
-    with_views(cells, |views| alerts.late(window(index), views))
+    late_for(alerts, &[(index, cells)])
+}
+
+fn late_for(alerts: &mut Alerts, windows: &[(i64, &Cells)]) -> Vec<AlertEvent> {
+    let added: Vec<Added<'_>> = windows.iter().map(|(index, cells)| (window(*index), views(cells))).collect();
+    alerts.late(&added)
 }
 
 /// Events as (change, state, minute, minute of the firing, minute of its end).
@@ -287,6 +290,27 @@ fn late_data_of_a_group_that_was_not_known_counts() {
 }
 
 #[test]
+fn late_data_of_many_windows_tells_only_what_it_leads_to() {
+    let good = vec![requests("shop", 900, 0, 1.0)];
+    let bad = vec![requests("shop", 900, 900, 1.0)];
+    let fired = |counts: &[u64]| {
+        let mut alerts = alerts(AlertConfig { resolve_after: Some("2m".to_owned()), ..ratio() });
+        run(&mut alerts, &errors(counts));
+        alerts
+    };
+    // Window by window, it would have begun with the second before it began with the third.
+    let events = late_for(&mut fired(&[1, 9, 9, 9]), &[(1, &good), (2, &good), (3, &bad)]);
+    assert_eq!(told(&events), [("corrected", "firing", 3, Some(3), None)]);
+    // Window by window, it would first have gone on over the window that was told.
+    let events = late_for(&mut fired(&[1, 1, 1, 9, 1, 1]), &[(2, &bad), (3, &good), (4, &good)]);
+    assert_eq!(told(&events), [("corrected", "resolved", 2, Some(2), Some(4))]);
+    let closed = vec![requests("shop", 1, 0, 1.0), requests("other", 1, 0, 1.0)];
+    let mut alerts = fired(&[1; 20]);
+    assert_eq!(late_for(&mut alerts, &[(8, &closed), (9, &closed), (12, &good), (25, &good)]), []);
+    assert_eq!(alerts.counts()["rule"].ignored_late, 5, "each group of each window that takes no more");
+}
+
+#[test]
 fn what_comes_after_the_allowed_lateness_or_out_of_order_is_ignored_and_counted() {
     let mut alerts = alerts(ratio());
     run(&mut alerts, &errors(&[1; 20]));
@@ -508,12 +532,13 @@ fn run_late(alerts: &mut Alerts, pieces: &[Piece], mut after: impl FnMut(&mut Al
     let mut events = Vec::new();
     for now in 0..50 {
         events.extend(complete(alerts, now, &cells_of(pieces, |piece| piece.0 == now && piece.5 == 0)));
-        for minute in (now - 9).max(0)..now {
-            let cells = cells_of(pieces, |piece| piece.0 == minute && piece.5 > 0 && piece.0 + piece.5 == now);
-            if !cells.is_empty() {
-                events.extend(late(alerts, minute, &cells));
-            }
-        }
+        let late: Vec<(i64, Cells)> = (now - 9..now)
+            .map(|minute| {
+                (minute, cells_of(pieces, |piece| piece.0 == minute && piece.5 > 0 && minute + piece.5 == now))
+            })
+            .collect();
+        let late: Vec<(i64, &Cells)> = late.iter().map(|(minute, cells)| (*minute, cells)).collect();
+        events.extend(late_for(alerts, &late));
         after(alerts, now);
     }
     events
