@@ -3,9 +3,10 @@
 //! For: going on by windows, and going over them again from one that was corrected. Not for: telling it. Invariants:
 //! `phase` is what `base` becomes over the kept windows; a window before `base_next` never changes again.
 
-use super::input::{Input, Inputs, Verdict, judge};
+use super::input::{Input, Inputs};
 use super::rule::Rule;
 use super::timeline::{Episode, Phase, State};
+use super::verdict::{Verdict, Verdicts};
 use crate::varint;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -135,9 +136,10 @@ impl Group {
 
 fn run(rule: &Rule, inputs: &Inputs, phase: &mut Phase, from: i64, until: i64, mut each: impl FnMut(Step)) {
     let width = rule.width.micros();
+    let mut verdicts = Verdicts::new(rule, inputs);
     let mut start = from;
     while start < until {
-        let verdict = judge(rule, inputs, start);
+        let verdict = verdicts.at(start);
         let window_end = start.saturating_add(width);
         if let Some(state) = phase.advance(window_end, verdict.holds, rule.held_min, rule.clear_min) {
             each(Step { state, window_end, fired_at: phase.fired_at, verdict });

@@ -1,8 +1,10 @@
-//! What a group has in a window, reduced to what its rule needs, and whether the rule's condition holds.
+//! What a group has in a window, reduced to what its rule needs.
+//!
+//! For: making it of cells and scores, merging, bytes. Not for: whether the rule's condition holds ([`super::verdict`]).
 
 use std::collections::BTreeMap;
 
-use super::rule::{Condition, Rule, Share};
+use super::rule::{Condition, Rule};
 use crate::anomaly::Scored;
 use crate::rollup::{Cell, PaneView, Rollup};
 use crate::state_cell::{read_text, write_text};
@@ -23,18 +25,6 @@ pub(super) enum Input {
 
 /// Windows of a group by their start.
 pub(super) type Inputs = BTreeMap<i64, Input>;
-
-/// Whether a condition holds, and by what.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Verdict {
-    pub(super) holds: bool,
-    /// What was compared; `None` without data.
-    pub(super) value: Option<f64>,
-    /// Of ratios: what is bad, and everything. Of burn rates: burn of the long and of the short window.
-    pub(super) pair: Option<(f64, f64)>,
-    /// Of anomalies.
-    pub(super) reason: Option<String>,
-}
 
 impl Input {
     pub(super) fn of_pane(rule: &Rule, pane: &PaneView<'_>) -> Self {
@@ -116,55 +106,4 @@ impl Input {
         };
         bytes.is_empty().then_some(found)
     }
-}
-
-/// Whether a rule's condition holds in the window that starts then. Never by a number that is not finite.
-pub(super) fn judge(rule: &Rule, inputs: &Inputs, start: i64) -> Verdict {
-    let input = inputs.get(&start);
-    match (&rule.condition, input) {
-        (Condition::Silence, input) => Verdict { holds: input.is_none(), ..Verdict::default() },
-        (Condition::BurnRate { share, budget, factor, long, short }, _) => {
-            let burn = |windows: i64| burn_rate(rule, share, *budget, inputs, start, windows);
-            let (Some(long), Some(short)) = (burn(*long), burn(*short)) else { return Verdict::default() };
-            let value = long.min(short);
-            Verdict {
-                holds: value.is_finite() && value >= *factor,
-                value: Some(value),
-                pair: Some((long, short)),
-                reason: None,
-            }
-        }
-        (Condition::Threshold { column, comparison, limit }, Some(Input::Cell(_, cell))) => {
-            let value = column.value(cell);
-            let holds = value.is_some_and(|value| comparison.holds(value, *limit));
-            Verdict { holds, value, ..Verdict::default() }
-        }
-        (Condition::Ratio { share, comparison, limit }, Some(Input::Counts(bad, all))) => {
-            let (bad, all) = (*bad as f64, *all as f64);
-            if all < share.count_min {
-                return Verdict::default();
-            }
-            let holds = comparison.holds(bad / all, *limit);
-            Verdict { holds, value: Some(bad / all), pair: Some((bad, all)), reason: None }
-        }
-        (Condition::Anomaly { score: least, .. }, Some(Input::Score(score, reason))) => {
-            let holds = score.is_finite() && score >= least;
-            Verdict { holds, value: Some(*score), pair: None, reason: Some(reason.clone()) }
-        }
-        _ => Verdict::default(),
-    }
-}
-
-/// How many times faster than allowed the budget was spent in the last windows.
-fn burn_rate(rule: &Rule, share: &Share, budget: f64, inputs: &Inputs, start: i64, windows: i64) -> Option<f64> {
-    let width = rule.width.micros();
-    let from = start.saturating_sub((windows - 1).saturating_mul(width));
-    let (mut bad, mut all) = (0.0, 0.0);
-    for (_, input) in inputs.range(from..=start) {
-        if let Input::Counts(more_bad, more) = input {
-            bad += *more_bad as f64;
-            all += *more as f64;
-        }
-    }
-    (all >= share.count_min).then(|| bad / all / budget)
 }

@@ -7,6 +7,7 @@
 //! sending anything anywhere.
 
 mod alerts;
+mod burn;
 mod column;
 mod config;
 mod event;
@@ -18,6 +19,7 @@ mod rows;
 mod rule;
 mod run;
 mod timeline;
+mod verdict;
 
 #[cfg(test)]
 mod tests;

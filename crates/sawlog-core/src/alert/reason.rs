@@ -1,7 +1,7 @@
 //! Alerts in words, with numbers and units.
 
-use super::input::Verdict;
 use super::rule::{Condition, Rule};
+use super::verdict::Verdict;
 use crate::anomaly::short;
 
 /// Why a rule holds, or why it no longer does.

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::alerts::{Added, AlertCounts, AlertOptions};
 use super::event::{AlertEvent, Change};
 use super::group::{Group, History, Step};
-use super::input::{Input, judge};
+use super::input::Input;
 use super::key::{GroupKey, Key};
 use super::reason;
 use super::rule::{Condition, Rule};
 use super::timeline::{Episode, State};
+use super::verdict::Verdicts;
 use crate::anomaly::Scored;
 use crate::rollup::PaneView;
 use crate::window::{Window, floor};
@@ -235,7 +236,7 @@ impl Run<'_> {
     fn value_at(&self, key: &GroupKey, episode: &Episode) -> Option<f64> {
         let start = episode.fired_at.saturating_sub(self.groups.rule.width.micros());
         let group = self.groups.groups.get(key).filter(|group| start >= group.base_next)?;
-        judge(&self.groups.rule, &group.inputs, start).value
+        Verdicts::new(&self.groups.rule, &group.inputs).at(start).value
     }
 
     #[expect(clippy::too_many_arguments, reason = "what an event says, each once")]
