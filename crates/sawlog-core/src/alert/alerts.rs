@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::AlertEvent;
 use super::group::Group;
+use super::groups::Groups;
 use super::input::Input;
 use super::key::Key;
 use super::rule::Rule;
@@ -82,7 +83,7 @@ impl Alerts {
     pub fn new(rules: Vec<Rule>, options: AlertOptions) -> Self {
         let one = |rule: Rule| {
             let name = rule.name.clone();
-            (name, RuleGroups { rule, last: None, groups: BTreeMap::new(), counts: AlertCounts::default() })
+            (name, RuleGroups { rule, last: None, groups: Groups::default(), counts: AlertCounts::default() })
         };
         Self { options, rules: rules.into_iter().map(one).collect(), changed: BTreeSet::new() }
     }
@@ -111,12 +112,18 @@ impl Alerts {
         self.rules.iter().map(|(name, rule)| (name.as_str(), count(rule))).collect()
     }
 
+    /// Memory of all groups and of the windows that are kept of them, bytes. A sum that is kept: it costs nothing to ask often.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.rules.values().map(|rule| rule.groups.memory_bytes()).sum()
+    }
+
     /// The groups that are pending or firing, by rule and group.
     #[must_use]
     pub fn states(&self) -> Vec<GroupState> {
         let mut found = Vec::new();
         for RuleGroups { rule, groups, .. } in self.rules.values() {
-            for (key, group) in groups {
+            for (key, group) in groups.iter() {
                 let state = group.phase.state;
                 if matches!(state, State::Pending | State::Firing) {
                     let fired_at = group.phase.fired_at.filter(|_| state == State::Firing);
@@ -168,9 +175,11 @@ impl Alerts {
         let mut keys = Vec::new();
         for (name, rule) in &self.rules {
             keys.push(Key::Rule(name.clone()).to_bytes());
-            for (key, group) in &rule.groups {
+            for (key, group) in rule.groups.iter() {
                 keys.push(Key::Group(name.clone(), key.clone()).to_bytes());
-                keys.extend(group.inputs.keys().map(|start| Key::Input(name.clone(), key.clone(), *start).to_bytes()));
+                keys.extend(
+                    group.inputs().keys().map(|start| Key::Input(name.clone(), key.clone(), *start).to_bytes()),
+                );
             }
         }
         keys.into_iter().filter_map(|key| Some((key.clone(), self.value(&key)?))).collect()
@@ -232,14 +241,17 @@ impl Alerts {
     }
 
     fn read_part(&mut self, key: Key, mut value: &[u8]) -> Option<()> {
-        let groups = &mut self.rules.get_mut(key.rule())?.groups;
+        let RuleGroups { rule, groups, .. } = self.rules.get_mut(key.rule())?;
         match key {
             Key::Rule(_) => {}
             Key::Group(_, key) => {
                 groups.insert(key, Group::read_from(&mut value)?);
                 return value.is_empty().then_some(());
             }
-            Key::Input(_, key, start) => _ = groups.get_mut(&key)?.inputs.insert(start, Input::from_bytes(value)?),
+            Key::Input(_, key, start) => {
+                let input = Input::from_bytes(value)?.reduced(rule);
+                groups.change(&key, |group| group.insert(start, input))?;
+            }
         }
         Some(())
     }
@@ -257,8 +269,14 @@ impl Alerts {
                 counts.into_iter().for_each(|count| varint::write(&mut out, count));
             }
             Key::Group(_, group) => groups.get(group)?.write_to(&mut out),
-            Key::Input(_, group, start) => groups.get(group)?.inputs.get(start)?.write_to(&mut out),
+            Key::Input(_, group, start) => groups.get(group)?.inputs().get(start)?.write_to(&mut out),
         }
         Some(out)
+    }
+
+    /// What [`Self::memory_bytes`] must be, walked over.
+    #[cfg(test)]
+    pub(super) fn memory_bytes_counted_anew(&self) -> usize {
+        self.rules.values().map(|rule| rule.groups.counted_anew()).sum()
     }
 }

@@ -18,7 +18,9 @@ pub(super) struct Group {
     /// State after the last complete window.
     pub(super) phase: Phase,
     /// What there is in the windows that may still change, and in those before that are looked back at.
-    pub(super) inputs: Inputs,
+    inputs: Inputs,
+    /// Memory of the inputs, bytes.
+    input_bytes: usize,
     /// Start of the last window with data.
     pub(super) last_input: i64,
     /// Number of the last event.
@@ -50,6 +52,7 @@ impl Group {
             base_next: start,
             phase: Phase::default(),
             inputs: Inputs::new(),
+            input_bytes: 0,
             last_input: start,
             sequence: 0,
         }
@@ -61,9 +64,30 @@ impl Group {
         // A group that was not known then had no state then.
         self.base_next = self.base_next.min(start);
         match self.inputs.get_mut(&start) {
-            Some(mine) => mine.merge(input),
-            None => _ = self.inputs.insert(start, input.clone()),
+            Some(mine) => {
+                self.input_bytes -= mine.memory_bytes();
+                mine.merge(input);
+                self.input_bytes += mine.memory_bytes();
+            }
+            None => self.insert(start, input.clone()),
         }
+    }
+
+    /// Takes in what a store has of a window.
+    pub(super) fn insert(&mut self, start: i64, input: Input) {
+        self.input_bytes += input.memory_bytes();
+        let older = self.inputs.insert(start, input);
+        self.input_bytes -= older.map_or(0, |older| older.memory_bytes());
+    }
+
+    /// What it has in the windows that are kept.
+    pub(super) const fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Memory of the group beside its key, bytes; not counted anew.
+    pub(super) const fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.input_bytes
     }
 
     /// Goes on over the windows that start from then until then, the end not included.
@@ -104,6 +128,7 @@ impl Group {
         let needed_from = self.base_next.saturating_sub(rule.lookback().saturating_mul(rule.width.micros()));
         let needed = self.inputs.split_off(&needed_from);
         let dropped = std::mem::replace(&mut self.inputs, needed);
+        self.input_bytes -= dropped.values().map(Input::memory_bytes).sum::<usize>();
         dropped.into_keys().collect()
     }
 
@@ -128,6 +153,7 @@ impl Group {
             base_next: varint::read_signed(bytes)?,
             phase: Phase::read_from(bytes)?,
             inputs: Inputs::new(),
+            input_bytes: 0,
             last_input: varint::read_signed(bytes)?,
             sequence: varint::read(bytes)?,
         })

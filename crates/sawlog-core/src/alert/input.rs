@@ -13,7 +13,7 @@ use crate::varint;
 /// What a group has in a window; late data is merged onto it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Input {
-    /// Of thresholds: all that was counted.
+    /// Of thresholds: the part of the cell that the number is made of.
     Cell(Rollup, Cell),
     /// Of ratios and burn rates: what is bad, and everything.
     Counts(u64, u64),
@@ -29,7 +29,7 @@ pub(super) type Inputs = BTreeMap<i64, Input>;
 impl Input {
     pub(super) fn of_pane(rule: &Rule, pane: &PaneView<'_>) -> Self {
         match &rule.condition {
-            Condition::Threshold { .. } => Self::Cell(pane.rollup, pane.cell.clone()),
+            Condition::Threshold { .. } => Self::Cell(pane.rollup, pane.cell.reduced_to(rule.part())),
             Condition::Ratio { share, .. } | Condition::BurnRate { share, .. } => {
                 // Counts are whole and not below zero.
                 let [bad, all] =
@@ -37,14 +37,6 @@ impl Input {
                 Self::Counts(bad, all)
             }
             Condition::Silence | Condition::Anomaly { .. } => Self::Seen,
-        }
-    }
-
-    /// Adds a cell of the same window and group.
-    pub(super) fn add_pane(&mut self, rule: &Rule, pane: &PaneView<'_>) {
-        match self {
-            Self::Cell(_, mine) => mine.merge(pane.cell),
-            _ => self.merge(&Self::of_pane(rule, pane)),
         }
     }
 
@@ -63,6 +55,24 @@ impl Input {
             }
             _ => {}
         }
+    }
+
+    /// The input without what its rule has no need of: earlier versions kept whole cells.
+    pub(super) fn reduced(self, rule: &Rule) -> Self {
+        match self {
+            Self::Cell(rollup, cell) => Self::Cell(rollup, cell.reduced_to(rule.part())),
+            other => other,
+        }
+    }
+
+    /// Memory of the input as one of a group's, bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let beside = match self {
+            Self::Cell(_, cell) => cell.memory_bytes(),
+            Self::Score(_, reason) => reason.capacity(),
+            Self::Counts(..) | Self::Seen => 0,
+        };
+        size_of::<(i64, Self)>() + beside
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {

@@ -12,6 +12,7 @@ mod column;
 mod config;
 mod event;
 mod group;
+mod groups;
 mod input;
 mod key;
 mod reason;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::column::Column;
 use crate::anomaly::{Series, Signal};
 use crate::glob;
-use crate::rollup::{OTHER, PaneView, Rollup, Width};
+use crate::rollup::{OTHER, PaneView, Part, Rollup, Width};
 use crate::window::{Window, floor};
 
 /// How much an alert matters.
@@ -168,6 +168,14 @@ impl Rule {
             Condition::Anomaly { score, .. } => score,
             Condition::BurnRate { factor, .. } => factor,
             Condition::Silence => 0.0,
+        }
+    }
+
+    /// What of a cell it needs.
+    pub(super) const fn part(&self) -> Part {
+        match self.condition {
+            Condition::Threshold { column, .. } => column.part,
+            _ => Part::Numbers,
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::alerts::{Added, AlertCounts, AlertOptions};
 use super::event::{AlertEvent, Change};
 use super::group::{Group, History, Step};
+use super::groups::Groups;
 use super::input::Input;
 use super::key::{GroupKey, Key};
 use super::reason;
@@ -26,7 +27,7 @@ pub(super) struct RuleGroups {
     pub(super) rule: Rule,
     /// Start of the last complete window.
     pub(super) last: Option<i64>,
-    pub(super) groups: BTreeMap<GroupKey, Group>,
+    pub(super) groups: Groups,
     pub(super) counts: AlertCounts,
 }
 
@@ -61,12 +62,12 @@ impl Run<'_> {
         self.add(window, &inputs);
         // Without dimensions all that matches is one group, also before anything does.
         let whole = GroupKey::new();
-        if self.groups.rule.group_by.is_empty() && !self.groups.groups.contains_key(&whole) {
+        if self.groups.rule.group_by.is_empty() && !self.groups.groups.contains(&whole) {
             self.changed.insert(Key::Group(self.groups.rule.name.clone(), whole.clone()).to_bytes());
             self.groups.groups.insert(whole, Group::new(window.start));
         }
         let from = last.map_or(window.start, |last| last.saturating_add(self.groups.rule.width.micros()));
-        for key in self.groups.groups.keys().cloned().collect::<Vec<_>>() {
+        for key in self.groups.groups.keys() {
             self.go_on(&key, from, window);
         }
     }
@@ -77,7 +78,7 @@ impl Run<'_> {
         for pane in panes {
             let Some(key) = rule.group_of_pane(pane) else { continue };
             match inputs.get_mut(&key) {
-                Some(mine) => mine.add_pane(rule, pane),
+                Some(mine) => mine.merge(&Input::of_pane(rule, pane)),
                 None => _ = inputs.insert(key, Input::of_pane(rule, pane)),
             }
         }
@@ -88,30 +89,35 @@ impl Run<'_> {
     fn add(&mut self, window: Window, inputs: &BTreeMap<GroupKey, Input>) {
         let name = &self.groups.rule.name;
         for (key, input) in inputs {
-            let is_known = self.groups.groups.contains_key(key);
+            let is_known = self.groups.groups.contains(key);
             if !is_known && self.groups.groups.len() >= self.groups.rule.groups_max {
                 self.groups.counts.refused_values += 1;
                 continue;
             }
             self.changed.insert(Key::Group(name.clone(), key.clone()).to_bytes());
             self.changed.insert(Key::Input(name.clone(), key.clone(), window.start).to_bytes());
-            self.groups.groups.entry(key.clone()).or_insert_with(|| Group::new(window.start)).add(window.start, input);
+            if !is_known {
+                self.groups.groups.insert(key.clone(), Group::new(window.start));
+            }
+            self.groups.groups.change(key, |group| group.add(window.start, input));
         }
     }
 
     /// Goes on with a group over the windows since the last one, and closes those that take no more.
     fn go_on(&mut self, key: &GroupKey, from: i64, window: Window) {
         let RuleGroups { rule, groups, .. } = &mut *self.groups;
-        let Some(group) = groups.get_mut(key) else { return };
-        // A group that is new has no state before this window.
-        let from = from.max(group.base_next);
-        let before = (group.phase, group.base_next);
-        let steps = group.go_on(rule, from, window.end);
         let closed_until = floor(window.end.saturating_sub(self.options.allowed_lateness), rule.width.micros());
-        let dropped = group.close(rule, closed_until);
+        let gone_on = groups.change(key, |group| {
+            let before = (group.phase, group.base_next);
+            // A group that is new has no state before this window.
+            let steps = group.go_on(rule, from.max(group.base_next), window.end);
+            let dropped = group.close(rule, closed_until);
+            (steps, dropped, before != (group.phase, group.base_next))
+        });
+        let Some((steps, dropped, is_changed)) = gone_on else { return };
         let name = rule.name.clone();
         self.changed.extend(dropped.into_iter().map(|start| Key::Input(name.clone(), key.clone(), start).to_bytes()));
-        if before != (group.phase, group.base_next) {
+        if is_changed {
             self.changed.insert(Key::Group(name, key.clone()).to_bytes());
         }
         for step in steps {
@@ -172,10 +178,8 @@ impl Run<'_> {
         }
         for (key, before) in keys.iter().zip(before) {
             let after = self.history(key, until);
-            if let Some(group) = self.groups.groups.get_mut(key) {
-                group.phase = after.phase;
-                self.tell_corrections(key, &before, &after, until);
-            }
+            self.groups.groups.change(key, |group| group.phase = after.phase);
+            self.tell_corrections(key, &before, &after, until);
         }
     }
 
@@ -236,7 +240,7 @@ impl Run<'_> {
     fn value_at(&self, key: &GroupKey, episode: &Episode) -> Option<f64> {
         let start = episode.fired_at.saturating_sub(self.groups.rule.width.micros());
         let group = self.groups.groups.get(key).filter(|group| start >= group.base_next)?;
-        Verdicts::new(&self.groups.rule, &group.inputs).at(start).value
+        Verdicts::new(&self.groups.rule, group.inputs()).at(start).value
     }
 
     #[expect(clippy::too_many_arguments, reason = "what an event says, each once")]
@@ -252,15 +256,18 @@ impl Run<'_> {
     ) {
         let now = self.groups.last.unwrap_or(at).saturating_add(self.groups.rule.width.micros());
         let RuleGroups { rule, groups, .. } = &mut *self.groups;
-        let Some(group) = groups.get_mut(key) else { return };
-        // By the time, so that a group that was forgotten and comes back goes on with larger numbers.
-        group.sequence = group.sequence.saturating_add(1).max(u64::try_from(now / 1_000).unwrap_or(0));
+        let sequence = groups.change(key, |group| {
+            // By the time, so that a group that was forgotten and comes back goes on with larger numbers.
+            group.sequence = group.sequence.saturating_add(1).max(u64::try_from(now / 1_000).unwrap_or(0));
+            group.sequence
+        });
+        let Some(sequence) = sequence else { return };
         self.changed.insert(Key::Group(rule.name.clone(), key.clone()).to_bytes());
         self.events.push(AlertEvent {
             rule: rule.name.clone(),
             severity: rule.severity,
             group: named(rule, key),
-            sequence: group.sequence,
+            sequence,
             change,
             state,
             at,

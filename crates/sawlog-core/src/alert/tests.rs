@@ -557,7 +557,9 @@ proptest! {
         let events = run_late(&mut all_rules(), &on_time, |alerts, _| in_time.push(alerts.states()));
         prop_assert!(events.iter().all(|event| !matches!(event.change, Change::Retracted | Change::Corrected)));
         let mut alerts = all_rules();
-        let told = run_late(&mut alerts, &pieces, |_, _| {});
+        let told = run_late(&mut alerts, &pieces, |alerts, _| {
+            assert_eq!(alerts.memory_bytes(), alerts.memory_bytes_counted_anew());
+        });
         prop_assert_eq!(Some(&alerts.states()), in_time.last());
         // What was told, corrections applied, is what would have been told.
         prop_assert_eq!(firings(&told), firings(&events));
@@ -600,6 +602,56 @@ proptest! {
             complete(&mut read, 60, &cells_of(&[(60, 1, 5, 5, 9, 0)], |_| true));
         }
     }
+}
+
+/// Log records of a service with so many different durations.
+fn spread(service: &str, durations: u32) -> OneCell {
+    let mut cell = Requests { count: u64::from(durations), ..Requests::default() };
+    (1..=durations).for_each(|duration| cell.latency.add(f64::from(duration) * 1e3));
+    (Rollup::Requests, vec![Some(service.to_owned()), None, None], Cell::Requests(Box::new(cell)))
+}
+
+#[test]
+fn what_is_kept_is_what_the_rule_needs() {
+    let threshold = |column: &str| AlertConfig {
+        column: Some(column.to_owned()),
+        value: Some(1e9),
+        group_by: vec!["service".to_owned()],
+        ..config("threshold")
+    };
+    let kept = |column: &str, durations: u32| {
+        let mut alerts = alerts(threshold(column));
+        run(&mut alerts, &vec![Some(spread("shop", durations)); 20]);
+        alerts.memory_bytes()
+    };
+    assert_eq!(kept("error_count", 1), kept("error_count", 2_000), "a count has no need of durations");
+    assert!(kept("duration_p99_us", 2_000) > kept("error_count", 2_000) + 10 * 1_000);
+    let mut alerts = alerts(threshold("duration_p99_us"));
+    assert_eq!(alerts.memory_bytes(), 0);
+    (0..10).for_each(|index| _ = complete(&mut alerts, index, &vec![spread("shop", 500)]));
+    let full = alerts.memory_bytes();
+    (10..40).for_each(|index| _ = complete(&mut alerts, index, &vec![spread("shop", 500)]));
+    assert_eq!(alerts.memory_bytes(), full, "no more windows are kept than may still change");
+    (40..60).for_each(|index| _ = complete(&mut alerts, index, &Vec::new()));
+    assert_eq!(alerts.memory_bytes(), 0, "all that was kept is given back");
+}
+
+#[test]
+fn whole_cells_of_earlier_versions_are_reduced_when_they_are_read() {
+    let rule = AlertConfig { column: Some("count".to_owned()), value: Some(1e9), ..config("threshold") };
+    let mut alerts = alerts(rule.clone());
+    run(&mut alerts, &[Some(spread("shop", 500))]);
+    let mut cells = alerts.to_cells();
+    let input = cells.iter_mut().find(|(key, _)| key[0] == 2).expect("an input");
+    let Cell::Requests(cell) = spread("shop", 500).2 else { panic!("a cell of requests") };
+    input.1.truncate(3);
+    Cell::Requests(cell).write_to(&mut input.1);
+    let read = Alerts::from_cells(
+        Rule::compile(&[rule]).expect("a rule"),
+        AlertOptions { allowed_lateness: LATENESS },
+        cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice())),
+    );
+    assert_eq!(read.expect("its own cells").memory_bytes(), alerts.memory_bytes());
 }
 
 /// Firings that stand after all events: begin and end by rule and group.

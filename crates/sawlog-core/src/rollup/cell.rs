@@ -32,6 +32,19 @@ pub enum Cell {
     Top(TopK),
 }
 
+/// What of a cell a number is made of; each includes the numbers that cost no memory of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Counts, sums, extremes, first and last values.
+    Numbers,
+    /// Also counts and sums of what histograms observed.
+    Observations,
+    /// Also distributions.
+    Distribution,
+    /// Also the distinct users.
+    Users,
+}
+
 /// Bytes that are no cell.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the bytes are no cell of version {VERSION} of the rollup {rollup:?}")]
@@ -63,6 +76,21 @@ impl Cell {
             (Self::Users(mine), Self::Users(theirs)) => mine.merge(theirs),
             (Self::Top(mine), Self::Top(theirs)) => mine.merge(theirs),
             _ => debug_assert!(false, "cells of two rollups were merged"),
+        }
+    }
+
+    /// The cell with nothing but a part of it, in the same form: reduced cells merge to the reduced merged cell.
+    #[must_use]
+    pub fn reduced_to(&self, part: Part) -> Self {
+        match self {
+            Self::Requests(cell) => Self::Requests(Box::new(cell.reduced_to(part))),
+            Self::Metric(cell) => Self::Metric(Box::new(cell.reduced_to(part))),
+            Self::Activity(Activity { count, users }) => {
+                let users = if part == Part::Users { users.clone() } else { HyperLogLog::default() };
+                Self::Activity(Activity { count: *count, users })
+            }
+            // They have no numbers that are not what they are about.
+            Self::Users(_) | Self::Top(_) => self.clone(),
         }
     }
 
@@ -141,6 +169,20 @@ impl Requests {
         let theirs = other.counts();
         self.counts_mut().into_iter().zip(theirs).for_each(|(mine, theirs)| add(mine, theirs));
         self.latency.merge(&other.latency);
+    }
+
+    fn reduced_to(&self, part: Part) -> Self {
+        let latency = if part == Part::Distribution { self.latency.clone() } else { Sketch::default() };
+        Self {
+            count: self.count,
+            error_count: self.error_count,
+            warning_count: self.warning_count,
+            request_count: self.request_count,
+            bytes: self.bytes,
+            satisfied_count: self.satisfied_count,
+            tolerating_count: self.tolerating_count,
+            latency,
+        }
     }
 
     const fn counts(&self) -> [u64; 7] {
@@ -252,6 +294,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    fn without_distribution(&self) -> Self {
+        Self { time: self.time, count: self.count, sum: self.sum, distribution: Sketch::default() }
+    }
+
     fn is_before(&self, other: &Self) -> bool {
         (self.time, self.count) < (other.time, other.count)
     }
@@ -337,6 +383,28 @@ impl Metric {
         self.distribution.merge(&other.distribution);
         if let Some(both) = &other.cumulative {
             self.stretch(&both.0, &both.1);
+        }
+    }
+
+    fn reduced_to(&self, part: Part) -> Self {
+        let without =
+            |both: &(Snapshot, Snapshot)| Box::new((both.0.without_distribution(), both.1.without_distribution()));
+        let (distribution, cumulative) = match part {
+            Part::Numbers | Part::Users => (Sketch::default(), None),
+            Part::Observations => (Sketch::default(), self.cumulative.as_deref().map(without)),
+            Part::Distribution => (self.distribution.clone(), self.cumulative.clone()),
+        };
+        Self {
+            count: self.count,
+            not_finite_count: self.not_finite_count,
+            sum: self.sum,
+            min: self.min,
+            max: self.max,
+            first: self.first,
+            last: self.last,
+            observation_count: self.observation_count,
+            distribution,
+            cumulative,
         }
     }
 
@@ -537,6 +605,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reduced_cell_takes_the_memory_of_its_numbers() {
+        let mut requests = Requests { count: 500, ..Requests::default() };
+        (1..500).for_each(|value| requests.latency.add(f64::from(value)));
+        let mut activity = Activity { count: 500, ..Activity::default() };
+        (0..500u64).for_each(|user| activity.users.add(&user.to_le_bytes()));
+        for (cell, heavy) in
+            [(Cell::Requests(Box::new(requests)), Part::Distribution), (Cell::Activity(activity), Part::Users)]
+        {
+            let numbers = cell.reduced_to(Part::Numbers);
+            assert!(numbers.memory_bytes() + 1_000 < cell.memory_bytes(), "{numbers:?}");
+            assert_eq!(cell.reduced_to(heavy), cell);
+        }
+    }
+
+    #[test]
     fn apdex_counts_the_tolerating_half() {
         let mut cell = Requests { satisfied_count: 6, tolerating_count: 2, ..Requests::default() };
         assert_eq!(cell.apdex(), None);
@@ -550,6 +633,18 @@ mod tests {
             let one = merged(&[&a, &b, &c]);
             prop_assert_eq!(&merged(&[&c, &a, &b]), &one);
             prop_assert_eq!(&merged(&[&a, &merged(&[&b, &c])]), &one);
+        }
+
+        #[test]
+        fn reduced_cells_merge_to_the_reduced_merged_cell(a in metric(), b in metric()) {
+            let whole = Cell::Metric(Box::new(merged(&[&a, &b])));
+            for part in [Part::Numbers, Part::Observations, Part::Distribution, Part::Users] {
+                let reduced = |cell: &Metric| Cell::Metric(Box::new(cell.clone())).reduced_to(part);
+                let mut both = reduced(&a);
+                both.merge(&reduced(&b));
+                prop_assert_eq!(&both, &whole.reduced_to(part));
+                prop_assert_eq!(&both.reduced_to(part), &both);
+            }
         }
 
         #[test]

@@ -17,7 +17,7 @@ mod rows;
 mod tests;
 
 pub use admission::{Admission, AdmissionError, Admit, OTHER};
-pub use cell::{Activity, Cell, CellError, Metric, Requests, Sample, Snapshot, TOP_CAPACITY};
+pub use cell::{Activity, Cell, CellError, Metric, Part, Requests, Sample, Snapshot, TOP_CAPACITY};
 pub(crate) use deltas::{Columns, text};
 pub use deltas::{Deltas, RollupOptions, columns_read};
 pub use key::{decode, prefix_of, with_time};
