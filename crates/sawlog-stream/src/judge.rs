@@ -117,6 +117,11 @@ impl Judge {
         self.alerts.counts().values().fold(0, |sum, counts| sum.saturating_add(counts.refused_values))
     }
 
+    /// Memory of what alert rules keep of windows that may still change, bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.alerts.memory_bytes()
+    }
+
     /// What the detectors have done.
     pub(crate) fn counts(&self) -> sawlog_core::anomaly::WatchCounts {
         self.watch.counts()

@@ -49,7 +49,8 @@ pub struct PipelineOptions {
     pub flush_bytes: usize,
     /// Age at which a generation is flushed.
     pub flush_interval: Duration,
-    /// Memory at which new batches are refused until a flush has made room.
+    /// Memory at which new batches are refused until a flush has made room. What alert rules keep counts, up to a half:
+    /// no flush makes room of it.
     pub memory_bytes_max: usize,
     /// Submissions that are transformed at the same time.
     pub workers: NonZeroUsize,
@@ -246,7 +247,7 @@ impl Pipeline {
         }
         if inner.is_full() {
             // What waits for the applier is no reason to flush: that would make many small files.
-            if inner.generation_bytes() >= inner.options.memory_bytes_max / 2 {
+            if inner.generation_bytes() >= inner.room_for_events() / 2 {
                 inner.flush_wanted.notify_one();
             }
             return Err(SubmitError::Overloaded);
@@ -405,6 +406,12 @@ impl Pipeline {
         self.inner.hot.read().judge.refused_by_alerts()
     }
 
+    /// Memory of what alert rules keep of windows that may still change, bytes.
+    #[must_use]
+    pub fn alert_state_bytes(&self) -> usize {
+        self.inner.alert_state_bytes()
+    }
+
     /// How long after the watermark had passed a window's end its pane on time was judged, microseconds, since the start.
     #[must_use]
     pub fn on_time_delay(&self) -> Sketch {
@@ -425,10 +432,11 @@ impl Pipeline {
         lookups.iter().map(|(name, counts)| (name.clone(), *counts)).collect()
     }
 
-    /// Memory of what is not in the stores yet, bytes: rows and bodies, also those on their way to the log and from it.
+    /// Memory of what is not in the stores yet, bytes: rows and bodies, also those on their way to the log and from it; and
+    /// of what alert rules keep.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.inner.memory_bytes()
+        self.inner.event_bytes() + self.inner.alert_state_bytes()
     }
 
     /// Stops: no new batches, what was accepted is applied and flushed.
@@ -488,7 +496,7 @@ impl Prepared {
 }
 
 impl Inner {
-    fn memory_bytes(&self) -> usize {
+    fn event_bytes(&self) -> usize {
         // In this order a batch that is applied meanwhile counts twice rather than not at all.
         let waiting = self.waiting.bytes();
         waiting + self.generation_bytes()
@@ -499,8 +507,19 @@ impl Inner {
         state.active.bytes() + state.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
     }
 
+    fn alert_state_bytes(&self) -> usize {
+        self.hot.read().judge.memory_bytes()
+    }
+
+    /// Memory that events may take until they are written. Alert rules leave them half: no flush makes room of what rules
+    /// keep, and a pipeline that is full of it would never take an event again.
+    fn room_for_events(&self) -> usize {
+        let memory_max = self.options.memory_bytes_max;
+        memory_max - self.alert_state_bytes().min(memory_max / 2)
+    }
+
     fn is_full(&self) -> bool {
-        self.memory_bytes() >= self.options.memory_bytes_max
+        self.event_bytes() >= self.room_for_events()
     }
 
     async fn prepare(&self, submission: Submission) -> Result<Prepared, SubmitError> {

@@ -12,6 +12,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sawlog_core::alert::{AlertConfig, Rule};
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rollup::{Cell, Correction, PaneCell, PaneTiming, Rollup, Width};
@@ -780,4 +781,40 @@ async fn what_has_no_lower_bound_of_age_is_history_only_when_it_says_so() {
         assert_eq!(messages(&pipeline).len(), 2);
         assert_eq!(pipeline.view().watermark == i64::MIN, is_history, "only what is live moves the watermark");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_alert_rules_keep_is_memory_and_leaves_half_of_it_to_events() {
+    const MEMORY_MAX: usize = 64 << 10;
+    let world = World::new();
+    let clock = Arc::new(ManualClock::at_micros(NOW));
+    let rule = AlertConfig {
+        name: "many".to_owned(),
+        kind: "ratio".to_owned(),
+        value: Some(2.0),
+        group_by: vec!["service".to_owned()],
+        ..AlertConfig::default()
+    };
+    let rules = Rule::compile(&[rule]).expect("a rule");
+    let judge = JudgeOptions { rules, ..JudgeOptions::default() };
+    let stores = Stores { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..world.stores() };
+    let pipeline = world.open_with(stores, PipelineOptions { memory_bytes_max: MEMORY_MAX, judge, ..options() }).await;
+    let body: String = (0..500).map(|service| format!("{{\"message\":\"m\",\"service\":\"s{service}\"}}\n")).collect();
+    submit(&pipeline, &body, None).await;
+    pipeline.flush().await.expect("a flush");
+    assert_eq!(pipeline.memory_bytes(), 0, "nothing is judged yet");
+    clock.advance(Duration::from_secs(600));
+    submit(&pipeline, &event("a", "completes the window"), None).await;
+    pipeline.flush().await.expect("a flush");
+    let kept = pipeline.alert_state_bytes();
+    assert!(kept > MEMORY_MAX, "{kept} B");
+    assert_eq!(pipeline.memory_bytes(), kept, "a flush makes no room of it");
+    submit(&pipeline, &event("b", &"x".repeat(100)), None).await;
+    let refused = pipeline.submit(submission(&event("c", &"x".repeat(MEMORY_MAX / 2)), None, AckLevel::Disk)).await;
+    assert!(refused.is_ok(), "there is room until it is taken");
+    let refused = pipeline.submit(submission(&event("d", "m"), None, AckLevel::Disk)).await;
+    assert!(matches!(refused, Err(SubmitError::Overloaded)), "{refused:?}");
+    pipeline.flush().await.expect("a flush");
+    submit(&pipeline, &event("e", "m"), None).await;
+    pipeline.close().await.expect("closed");
 }

@@ -96,6 +96,7 @@ pub struct Metrics {
     anomaly_refused: Counter<u64, AtomicU64>,
     alerts: Family<AlertLabels, Gauge<i64, AtomicI64>>,
     alert_refused: Counter<u64, AtomicU64>,
+    alert_state_bytes: Gauge<i64, AtomicI64>,
     rules_reloads: Family<ReloadLabels, Counter>,
     enrichment: Family<EnrichmentLabels, Counter>,
     upkeep: UpkeepMetrics,
@@ -137,6 +138,7 @@ impl Default for Metrics {
             anomaly_refused: Counter::default(),
             alerts: Family::default(),
             alert_refused: Counter::default(),
+            alert_state_bytes: Gauge::default(),
             rules_reloads: Family::default(),
             enrichment: Family::default(),
             upkeep: UpkeepMetrics::default(),
@@ -160,7 +162,8 @@ impl Default for Metrics {
         let enrichment = metrics.enrichment.clone();
         registry.register("enrichment", "Users looked up, by table and by whether it has them", enrichment);
         metrics.upkeep.register(registry);
-        registry.register("hot_bytes", "Memory of what is not in files yet", metrics.memory_bytes.clone());
+        let hot = metrics.memory_bytes.clone();
+        registry.register("hot_bytes", "Memory of what is not in files yet, and of what alert rules keep", hot);
         registry.register("dedup_ids", "Ids in the store within the dedup window", metrics.dedup_ids.clone());
         let filter = metrics.dedup_filter_bytes.clone();
         registry.register("dedup_filter_bytes", "Memory of the filter before the ids in the store", filter);
@@ -207,6 +210,8 @@ impl Metrics {
         registry.register("alerts", "Groups of alert rules by state", self.alerts.clone());
         let refused = self.alert_refused.clone();
         registry.register("alert_refused_values", "Values of groups for which alert rules had no room", refused);
+        let state = self.alert_state_bytes.clone();
+        registry.register("alert_state_bytes", "Memory of windows that alert rules keep for late data", state);
     }
 
     fn register_damage(&mut self) {
@@ -300,7 +305,7 @@ impl Metrics {
         self.upkeep.retention_problems.get_or_create(&ProblemLabels { subject, problem }).inc();
     }
 
-    /// Sets the memory of what is not in files yet.
+    /// Sets the memory of what is not in files yet, and of what alert rules keep.
     pub fn set_hot_bytes(&self, bytes: usize) {
         self.memory_bytes.set(bytes as i64);
     }
@@ -327,9 +332,10 @@ impl Metrics {
         }
     }
 
-    /// Takes over how many values alert rules had no room for.
-    pub fn set_alert_refused(&self, refused: u64) {
+    /// Takes over how many values alert rules had no room for, and the memory of what they keep.
+    pub fn set_alert_state(&self, refused: u64, bytes: usize) {
         raise(&self.alert_refused, refused);
+        self.alert_state_bytes.set(bytes as i64);
     }
 
     /// Takes over the watermark of all sources, seconds since the epoch.

@@ -52,7 +52,7 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>, headers: Head
         in_state(AlertState::Pending),
         in_state(AlertState::Firing),
     );
-    state.metrics.set_alert_refused(state.pipeline.refused_by_alerts());
+    state.metrics.set_alert_state(state.pipeline.refused_by_alerts(), state.pipeline.alert_state_bytes());
     let delay = state.pipeline.on_time_delay();
     for (name, quantile) in [("0.5", 0.5), ("0.99", 0.99)] {
         if let Some(micros) = delay.quantile(quantile) {
