@@ -107,7 +107,7 @@ impl Applier {
                 self.follow_clock(&mut state, item.position, receive_time)?;
                 if item.position >= self.serving.applied() {
                     let progress = state.stream.tick(receive_time);
-                    self.judge(&mut state, item.position, receive_time, &progress, &Deltas::default())?;
+                    self.judge(&mut state, item.position, receive_time, &progress, None)?;
                 }
                 state.active.end = item.next;
             }
@@ -182,7 +182,7 @@ impl Applier {
                 .take_in(&frame, &mut transformed.tables, active)
                 .map_err(|error| ServingError::backend("taking out late rows", error))?;
             counts.late = taken.late_count;
-            self.judge(&mut state, position, frame.receive_time, &taken.progress, &taken.corrections)?;
+            self.judge(&mut state, position, frame.receive_time, &taken.progress, Some(&taken.corrections))?;
         }
         let active = &mut state.active;
         debug_assert!(counts.closes(), "the counts of a batch close: {counts:?}");
@@ -223,22 +223,22 @@ impl Applier {
         Ok(())
     }
 
-    /// Judges what has become complete, and complete windows that got more, at once.
+    /// Judges what has become complete, and complete windows that got more. A tick brings no corrections.
     fn judge(
         &self,
         state: &mut State,
         position: Position,
         receive_time: i64,
         progress: &Progress,
-        corrections: &Deltas,
+        corrections: Option<&Deltas>,
     ) -> Result<(), ServingError> {
         let State { active, frozen, judge, serving, .. } = state;
         let frozen = frozen.iter().filter(|_| !is_planted(Bug::FrozenCellsNotJudged));
         let hot = frozen.map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
         let cells = Cells { hot, snapshot: serving.as_ref() };
-        let events = judge.correct(corrections, progress.before);
+        let events = corrections.map(|corrections| judge.correct(corrections, progress.before)).unwrap_or_default();
         let mut verdicts = Verdicts { events, ..Verdicts::default() };
-        judge.go_on(progress, &cells, &mut verdicts)?;
+        judge.go_on(progress, corrections.is_none(), &cells, &mut verdicts)?;
         let rows = verdicts.rows().map_err(|error| ServingError::backend("making rows of verdicts", error))?;
         for (table, rows) in rows.into_iter().enumerate() {
             if let Some(rows) = rows.filter(|_| position >= self.warehouse.committed(VERDICT_TABLES[table])) {

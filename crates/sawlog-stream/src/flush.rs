@@ -147,6 +147,7 @@ impl Flusher {
         let mut frozen = std::mem::replace(&mut state.active, next);
         frozen.stream_state = state.stream.clone();
         frozen.judge_state = state.judge.take_mutations();
+        frozen.backlog = state.judge.backlog().clone();
         let frozen = Arc::new(frozen);
         state.frozen = Some(Arc::clone(&frozen));
         Some(frozen)
@@ -167,7 +168,8 @@ impl Flusher {
         let (frozen, snapshot) = (Arc::clone(generation), self.serving.snapshot());
         let fired = tokio::task::spawn_blocking(move || {
             let (watermark, rules) = (frozen.stream_state.watermark(), frozen.stream_state.session_rules());
-            let panes = panes::fire(&frozen.rollups.read(), &frozen.corrections, snapshot.as_ref(), watermark)?;
+            let (rollups, backlog) = (frozen.rollups.read(), &frozen.backlog);
+            let panes = panes::fire(&rollups, &frozen.corrections, snapshot.as_ref(), watermark, backlog)?;
             let sessions = users::advance_sessions(&frozen.sessions.read(), snapshot.as_ref(), watermark, &rules)?;
             let timelines = users::timelines(&frozen, snapshot.as_ref())?;
             Ok::<_, ServingError>((panes, sessions, timelines))

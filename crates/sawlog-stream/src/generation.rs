@@ -20,6 +20,7 @@ use sawlog_seams::view::{HotRollups, HotSessions};
 use sawlog_seams::warehouse::{ALERT_TABLE, ANOMALY_TABLE};
 
 use crate::frame::BatchFrame;
+use crate::judge::Backlog;
 use crate::stream_state::StreamState;
 
 /// Key of the ledger: receive minute (UTC microseconds) and source.
@@ -50,6 +51,8 @@ pub(crate) struct Generation {
     pub(crate) verdicts: [Vec<RecordBatch>; 2],
     /// State of detectors and alerts at its end; set when it is frozen.
     pub(crate) judge_state: Vec<Mutation>,
+    /// Windows that wait to be judged at its end; set when it is frozen.
+    pub(crate) backlog: Backlog,
     /// Watermarks and admitted series at its end; set when it is frozen.
     pub(crate) stream_state: StreamState,
     /// Ids of stored rows: slot and log position of their batch.

@@ -76,7 +76,7 @@ impl Hot {
     /// Whether the log must be told that time went on, since a window is complete by nothing else.
     pub(crate) fn needs_tick(&self, now: i64) -> bool {
         let state = self.read();
-        let is_due = state.stream.is_due(now, state.judge.shortest_width());
+        let is_due = !state.judge.backlog().is_empty() || state.stream.is_due(now, state.judge.shortest_width());
         drop(state);
         if is_due && is_planted(Bug::TickWithoutLog) {
             self.write().stream.tick(now);

@@ -5,6 +5,10 @@
 //! of the cells that it was made of. Not for: how surprising something is (`sawlog_core::anomaly`), what rules say
 //! (`sawlog_core::alert`), or telling anybody.
 //!
+//! History that was loaded is complete all at once. So that neither queries nor events wait for its judging, what is more
+//! than a frame's share waits ([`Backlog`]) and is judged tick by tick, in order; its cells keep their deadlines, by which
+//! they are found.
+//!
 //! A window that ended more than a day before the watermark when that passed it is not judged: history that is loaded
 //! before the first live event teaches the detectors a day and no more.
 
@@ -20,21 +24,38 @@ use sawlog_core::window::{Window, floor};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 
 use crate::panes::{end_bytes, split_deadline};
+use crate::planted::{Bug, is_planted};
 use crate::stream_state::{JUDGED_MAX, Progress};
 
 /// Windows whose cells are in memory at a time.
 const WINDOWS_AT_ONCE: usize = 60;
+/// Cells that a frame judges at most, about, before the others wait for the next tick: some 50 ms.
+const CELLS_AT_ONCE: usize = 10_000;
+/// Cell that keeps which windows wait.
+const BACKLOG_KEY: &[u8] = b"unjudged";
 /// Length of the windows of the detectors whose state is stored.
 const WIDTH_KEY: &[u8] = b"watch_width";
 
 /// Settings of detectors and alerts.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JudgeOptions {
     /// Settings of the detectors.
     pub watch: WatchOptions,
     /// Alert rules.
     pub rules: Vec<Rule>,
+    /// Cells that a frame of the log judges at most, about.
+    pub cells_at_once: usize,
 }
+
+impl Default for JudgeOptions {
+    /// No rules, 10,000 cells at once.
+    fn default() -> Self {
+        Self { watch: WatchOptions::default(), rules: Vec::new(), cells_at_once: CELLS_AT_ONCE }
+    }
+}
+
+/// Windows that are complete and wait to be judged: length and end.
+pub(crate) type Backlog = BTreeSet<(Width, i64)>;
 
 /// Detectors and alert rules.
 #[derive(Debug)]
@@ -43,6 +64,8 @@ pub(crate) struct Judge {
     alerts: Alerts,
     /// Cells of a watch over windows of another length, to be deleted.
     outdated: Vec<Vec<u8>>,
+    backlog: Backlog,
+    cells_at_once: usize,
 }
 
 /// What a frame of the log has led to.
@@ -91,7 +114,10 @@ impl Judge {
         let borrowed = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         let alert_options = AlertOptions { allowed_lateness };
         let alerts = Alerts::from_cells(options.rules, alert_options, borrowed).map_err(|error| damaged(&error))?;
-        Ok(Self { watch, alerts, outdated })
+        let backlog = snapshot.get(Family::StreamState, BACKLOG_KEY)?.unwrap_or_default();
+        let backlog = read_backlog(&backlog).ok_or_else(|| damaged(&"the windows that wait make no sense"))?;
+        let backlog = if is_planted(Bug::BacklogForgotten) { Backlog::new() } else { backlog };
+        Ok(Self { watch, alerts, outdated, backlog, cells_at_once: options.cells_at_once.max(1) })
     }
 
     /// Length of the shortest windows that mean something although they have no events.
@@ -100,6 +126,11 @@ impl Judge {
         let is_judged =
             |width: &Width| self.alerts.has_width(*width) || (is_watching && self.watch.options().width == *width);
         Width::ALL.into_iter().find(is_judged)
+    }
+
+    /// Windows that are complete and wait to be judged.
+    pub(crate) const fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Names of the alert rules.
@@ -136,15 +167,21 @@ impl Judge {
         let cell = |family| move |cell: sawlog_core::StateCell| Mutation { family, key: cell.key, value: cell.value };
         let watch = self.watch.changed_since_last_take().into_iter().map(cell(Family::Watch));
         let alerts = self.alerts.changed_since_last_take().into_iter().map(cell(Family::Alert));
-        outdated.chain([width]).chain(watch).chain(alerts).collect()
+        let backlog = Mutation {
+            family: Family::StreamState,
+            key: BACKLOG_KEY.to_vec(),
+            value: Some(self.backlog.iter().flat_map(|(width, end)| waiting_bytes(*width, *end)).collect()),
+        };
+        outdated.chain([width, backlog]).chain(watch).chain(alerts).collect()
     }
 
     /// Begins anew at a watermark, since the clock that had led beyond it was set back.
     pub(crate) fn set_back(&mut self, watermark: i64) {
+        self.backlog.retain(|(_, end)| *end <= watermark);
         self.watch.set_back(watermark);
     }
 
-    /// Takes in what came for windows that were complete already.
+    /// Takes in what came for windows that were judged already.
     pub(crate) fn correct(&mut self, corrections: &Deltas, watermark: i64) -> Vec<AlertEvent> {
         let mut events = Vec::new();
         for width in Width::ALL {
@@ -154,7 +191,7 @@ impl Judge {
             let mut windows: BTreeMap<i64, CellsOfWindow> = BTreeMap::new();
             for (prefix, start, cell) in corrections.cells(width) {
                 let end = start.saturating_add(width.micros());
-                if end <= watermark {
+                if end <= watermark && !self.backlog.contains(&(width, end)) {
                     windows.entry(end).or_default().insert(prefix.to_vec(), cell);
                 }
             }
@@ -166,23 +203,40 @@ impl Judge {
         events
     }
 
-    /// Judges the windows that the watermark has passed.
+    /// Judges the windows that the watermark has passed, as many as are a frame's share. While some wait only ticks go on, so
+    /// that events do not wait for history.
     pub(crate) fn go_on(
         &mut self,
         progress: &Progress,
+        is_tick: bool,
         cells: &Cells<'_>,
         verdicts: &mut Verdicts,
     ) -> Result<(), ServingError> {
+        let is_turn = is_tick || self.backlog.is_empty();
         for width in Width::ALL {
-            let is_watched = self.watch.options().width == width;
-            if is_watched || self.alerts.has_width(width) {
-                let ends: Vec<i64> = ends_of(progress, width).into_iter().collect();
-                for ends in ends.chunks(WINDOWS_AT_ONCE) {
-                    self.judge(width, ends, cells, verdicts)?;
-                }
+            if self.watch.options().width == width || self.alerts.has_width(width) {
+                self.backlog.extend(ends_of(progress, width).into_iter().map(|end| (width, end)));
             }
         }
+        let mut left = if is_turn { self.cells_at_once } else { 0 };
+        while left > 0
+            && let Some(&(width, _)) = self.backlog.first()
+        {
+            let cells_each = self.cells_each();
+            let count = (left / cells_each).clamp(1, WINDOWS_AT_ONCE);
+            let of_width = self.backlog.iter().take_while(|(one, _)| *one == width);
+            let ends: Vec<i64> = of_width.take(count).map(|(_, end)| *end).collect();
+            self.judge(width, &ends, cells, verdicts)?;
+            ends.iter().for_each(|end| _ = self.backlog.remove(&(width, *end)));
+            left = left.saturating_sub(ends.len() * cells_each);
+        }
         Ok(())
+    }
+
+    /// Cells that a window has, by what is known of windows so far.
+    fn cells_each(&self) -> usize {
+        let groups = self.alerts.counts().values().fold(0, |sum, counts| sum + counts.groups);
+        ((self.watch.counts().series + groups) as usize).max(1)
     }
 
     fn judge(
@@ -259,6 +313,23 @@ impl Judge {
         }
         Ok(windows)
     }
+}
+
+fn waiting_bytes(width: Width, end: i64) -> [u8; 9] {
+    let mut bytes = [width as u8; 9];
+    bytes[1..].copy_from_slice(&end.to_be_bytes());
+    bytes
+}
+
+fn read_backlog(bytes: &[u8]) -> Option<Backlog> {
+    let (each, rest) = bytes.as_chunks::<9>();
+    let one = |bytes: &[u8; 9]| {
+        let (&width, end) = bytes.split_first()?;
+        let width = Width::ALL.into_iter().find(|one| *one as u8 == width)?;
+        Some((width, i64::from_be_bytes(end.try_into().ok()?)))
+    };
+    let found: Option<Backlog> = each.iter().map(one).collect();
+    found.filter(|_| rest.is_empty())
 }
 
 /// Ends of the windows of a width to judge: those with events, and the last one, with events or without.

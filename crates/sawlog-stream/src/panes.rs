@@ -3,7 +3,7 @@
 //! For: the cells and pane rows of one flush, as a function of what the generation got, what the store holds and the
 //! watermark at the generation's end, so that a repeated flush gives the same panes with the same numbers. A window that
 //! is not complete has an entry under its end ([`Family::Deadline`]): the pane on time comes when the watermark has
-//! passed it, also when nothing more arrived. What a recount corrects takes the place of the stored cell before anything
+//! passed it, also when nothing more arrived. The entry stays while the window waits to be judged. What a recount corrects takes the place of the stored cell before anything
 //! is added to it. Not for: which rows are late ([`crate::stream_state`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 use sawlog_core::rollup::{self, Cell, Deltas, PaneCell, PaneTiming, Rollup, RollupRow, Width};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 
+use crate::judge::Backlog;
 use crate::planted::{Bug, is_planted};
 
 /// Windows that got nothing more and that a flush completes at most; what is left is there for the next. History that was
@@ -34,10 +35,12 @@ pub(crate) fn fire(
     corrections: &BTreeMap<(Width, Vec<u8>), PaneCell>,
     snapshot: &dyn ServingSnapshot,
     watermark: i64,
+    backlog: &Backlog,
 ) -> Result<Panes, ServingError> {
     let mut run = Run {
         snapshot,
         watermark,
+        backlog,
         mutations: Vec::new(),
         rows: HashMap::new(),
         closed: HashSet::new(),
@@ -61,6 +64,7 @@ pub(crate) fn fire(
 struct Run<'a> {
     snapshot: &'a dyn ServingSnapshot,
     watermark: i64,
+    backlog: &'a Backlog,
     mutations: Vec<Mutation>,
     rows: HashMap<Rollup, Vec<RollupRow>>,
     /// Deadlines that a changed window has seen to.
@@ -94,11 +98,15 @@ impl Run<'_> {
         let is_complete = start.saturating_add(width.micros()) <= self.watermark;
         let timing = PaneTiming::next(older.as_ref().map(|pane| pane.timing), is_complete);
         let deadline = deadline_key(width, &key, start);
+        let is_waiting = self.is_waiting(width, start.saturating_add(width.micros()));
         match (&older, timing) {
             (None, PaneTiming::Early) => self.put(Family::Deadline, deadline, Some(Vec::new())),
+            (None, _) if is_waiting => self.put(Family::Deadline, deadline, Some(Vec::new())),
             (Some(pane), PaneTiming::OnTime) if pane.timing == PaneTiming::Early => {
                 self.closed.insert(deadline.clone());
-                self.put(Family::Deadline, deadline, None);
+                if !is_waiting {
+                    self.put(Family::Deadline, deadline, None);
+                }
             }
             _ => {}
         }
@@ -133,11 +141,19 @@ impl Run<'_> {
                 let index = pane.index.saturating_add(1);
                 self.emit(width, key.to_vec(), PaneCell { index, timing: PaneTiming::OnTime, cell: pane.cell });
             }
-            if !is_planted(Bug::DeadlineKept) {
+            let is_waiting = split_deadline(&deadline)
+                .zip(end_of(&deadline))
+                .is_some_and(|((width, _), end)| self.is_waiting(width, end));
+            if !is_planted(Bug::DeadlineKept) && !is_waiting {
                 self.put(Family::Deadline, deadline, None);
             }
         }
         Ok(())
+    }
+
+    /// Whether the window is to be judged still: its deadline leads there.
+    fn is_waiting(&self, width: Width, end: i64) -> bool {
+        self.backlog.contains(&(width, end)) && !is_planted(Bug::WaitingDeadlineDeleted)
     }
 
     fn stored(&self, width: Width, key: &[u8]) -> Result<Option<PaneCell>, ServingError> {

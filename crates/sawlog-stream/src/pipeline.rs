@@ -677,9 +677,12 @@ fn in_frames(panes: Vec<Correction>) -> Vec<Vec<Correction>> {
 /// Looks for windows to complete for as long as the pipeline is there; holds nothing of it in between.
 async fn tick_until_gone(pipeline: Weak<Inner>) {
     const INTERVAL: Duration = Duration::from_millis(500);
+    // While windows wait to be judged: queries and events get their turns in between.
+    const SHORT_INTERVAL: Duration = Duration::from_millis(50);
     while let Some(inner) = pipeline.upgrade().filter(|inner| !inner.stop.load(Ordering::Acquire)) {
         inner.tick();
+        let interval = if inner.hot.read().judge.backlog().is_empty() { INTERVAL } else { SHORT_INTERVAL };
         drop(inner);
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }

@@ -48,6 +48,10 @@ pub(crate) enum Bug {
     TimelineRowsForgotten,
     /// The state of detectors and alerts is not kept.
     JudgeStateForgotten,
+    /// The windows that wait to be judged are not read back.
+    BacklogForgotten,
+    /// A flush takes from windows that wait to be judged what leads to their cells.
+    WaitingDeadlineDeleted,
     /// What is in the frozen generation is not judged.
     FrozenCellsNotJudged,
     /// Ids in the frozen generation are not looked at.
@@ -77,7 +81,7 @@ pub(crate) enum Bug {
 #[cfg(test)]
 impl Bug {
     /// All bugs.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::LateRowNotCounted,
         Self::LateRowRolledUp,
         Self::EmptyBatchWaitedFor,
@@ -99,6 +103,8 @@ impl Bug {
         Self::RetractionNotEmitted,
         Self::TimelineRowsForgotten,
         Self::JudgeStateForgotten,
+        Self::BacklogForgotten,
+        Self::WaitingDeadlineDeleted,
         Self::FrozenCellsNotJudged,
         Self::FrozenIdsForgotten,
         Self::DedupFloorIgnored,

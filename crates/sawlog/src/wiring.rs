@@ -156,7 +156,11 @@ fn pipeline_options(config: &Config, folder: &Path) -> PipelineOptions {
         workers: count_or_cores(pipeline.workers),
         dedup_window: pipeline.dedup_window.duration(),
         stream: stream_options(config),
-        judge: JudgeOptions { watch: config.anomalies.clone(), rules: config.alerts.clone() },
+        judge: JudgeOptions {
+            watch: config.anomalies.clone(),
+            rules: config.alerts.clone(),
+            ..JudgeOptions::default()
+        },
         dedup_keys_max: pipeline.dedup_keys_max as u64,
         disk_free_min: config.data.free_min.bytes(),
     }

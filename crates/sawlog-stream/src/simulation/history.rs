@@ -172,8 +172,10 @@ pub(super) fn finish(world: &mut World) -> Result<(), Violation> {
     check::view(world)?;
     flush_all(world)?;
     world.clock.set_micros(world.now() + 800 * DAY);
-    world.tick()?;
-    world.apply(usize::MAX)?;
+    // The first completes all; each of the others judges its share.
+    while world.tick()? {
+        world.apply(usize::MAX)?;
+    }
     flush_all(world)?;
     check::view(world)?;
     check::complete(world)

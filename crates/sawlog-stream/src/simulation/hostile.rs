@@ -25,7 +25,12 @@ const YEAR: i64 = 365 * DAY;
 const ANY_AGE: AgeLimits = AgeLimits { past: Some(2 * YEAR), future: 2 * YEAR, is_history: false };
 
 fn world() -> World {
-    let options = Options { stream: StreamOptions::default(), dedup_window: HOUR, dedup_keys_max: u64::MAX };
+    let options = Options {
+        stream: StreamOptions::default(),
+        dedup_window: HOUR,
+        dedup_keys_max: u64::MAX,
+        cells_at_once: 10_000,
+    };
     World::new(options, MIDNIGHT, None).expect("opens")
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Options {
     /// Length of the dedup window, microseconds.
     pub(super) dedup_window: i64,
     pub(super) dedup_keys_max: u64,
+    /// Cells that a frame judges at most.
+    pub(super) cells_at_once: usize,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             },
             dedup_window: one_of(&[10 * MINUTE, HOUR, DAY]),
             dedup_keys_max: one_of(&[1, 2, 6, i64::MAX]) as u64,
+            cells_at_once: one_of(&[1, 5, 10_000]) as usize,
         }
     }
 }

@@ -61,6 +61,7 @@ fn final_panes(rng: &mut SeededRng, mut events: Vec<Event>) -> BTreeMap<WindowKe
         stream: StreamOptions { allowed_lateness: HOUR, ..StreamOptions::default() },
         dedup_window: DAY,
         dedup_keys_max: u64::MAX,
+        cells_at_once: 10_000,
     };
     let mut world = World::new(options, MIDNIGHT, None).expect("opens");
     let mut number = 0;

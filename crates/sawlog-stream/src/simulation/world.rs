@@ -299,7 +299,7 @@ fn open(runtime: &Runtime, options: Options, stores: Stores) -> Result<Arc<Proce
         stream: options.stream,
         dedup_keys_max: options.dedup_keys_max,
         disk_free_min: 0,
-        judge: JudgeOptions { rules: alert_rules(), ..JudgeOptions::default() },
+        judge: JudgeOptions { rules: alert_rules(), cells_at_once: options.cells_at_once, ..JudgeOptions::default() },
     };
     let recovered = runtime.block_on(Recovered::open(&pipeline, &stores))?;
     Ok(Arc::new(Process { recovered, queue: Mutex::default(), answers: Mutex::default() }))
