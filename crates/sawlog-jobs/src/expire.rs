@@ -1,8 +1,10 @@
 //! Deleting what is too old: from tables, the lake, and cells of rollups and users.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use sawlog_core::rollup::{Expired, PaneCell, Width};
 use sawlog_core::timeline::Profile;
 use sawlog_core::{rowkey, time, timeline};
 use sawlog_seams::lake::Lake;
@@ -206,11 +208,16 @@ fn expire_cells(
     now: i64,
 ) -> RetentionReport {
     let snapshot = serving.snapshot();
+    let width = Width::ALL.into_iter().find(|width| Family::of_width(*width) == family);
     let mut amounts = AmountByDay::new();
+    let mut newest_panes: BTreeMap<i32, u32> = BTreeMap::new();
     let scanned = snapshot.scan_each(family, b"", None, &mut |key, value| {
         if let Some(day) = day_of(family, key, value) {
             let bytes = (key.len() + value.len()) as u64;
             amounts.entry(day).or_default().add(Amount { items: 1, rows: 0, bytes });
+            if let Some(index) = width.and_then(|_| PaneCell::index_of(value)) {
+                newest_panes.entry(day).and_modify(|newest| *newest = index.max(*newest)).or_insert(index);
+            }
         }
         ControlFlow::Continue(())
     });
@@ -219,10 +226,30 @@ fn expire_cells(
     }
     let mut report = plan(family.name(), days, percent, now, &amounts);
     if is_to_delete(&report, mode) {
-        let deleted = delete_before(serving, snapshot.as_ref(), family, report.first_kept_day);
+        let first_kept_day = report.first_kept_day;
+        let newest_pane = newest_panes.range(..first_kept_day).map(|(_, index)| *index).max();
+        let noted = match (width, newest_pane) {
+            (Some(width), Some(newest)) => note_expired(serving, snapshot.as_ref(), width, first_kept_day, newest),
+            _ => Ok(()),
+        };
+        let deleted = noted.and_then(|()| delete_before(serving, snapshot.as_ref(), family, first_kept_day));
         report.outcome = outcome_of(deleted.map_err(|error| error.to_string()));
     }
     report
+}
+
+/// Notes up to which number the panes of deleted windows have come, so that none is numbered again.
+fn note_expired(
+    serving: &dyn ServingStore,
+    snapshot: &dyn ServingSnapshot,
+    width: Width,
+    first_kept_day: i32,
+    newest_pane: u32,
+) -> Result<(), ServingError> {
+    let key = Expired::key(width);
+    let noted = snapshot.get(Family::StreamState, &key)?.and_then(|bytes| Expired::from_bytes(&bytes));
+    let expired = noted.unwrap_or_default().with(i64::from(first_kept_day) * DAY_MICROS, newest_pane);
+    serving.note(Family::StreamState, (key, expired.to_bytes()))
 }
 
 /// Deletes the cells of the snapshot that are of a day before `first_kept_day`, in parts.

@@ -176,6 +176,8 @@ pub trait ServingStore: Send + Sync {
     /// Removes those of the cells whose value is still the given one; no `apply` comes between looking and removing.
     /// `applied` stays.
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError>;
+    /// Sets a cell whatever its position, for what retention notes before it deletes. `applied` stays.
+    fn note(&self, family: Family, cell: Cell) -> Result<(), ServingError>;
 }
 
 type Cells = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
@@ -234,6 +236,14 @@ impl ServingStore for MemoryServing {
                 cells.remove(&place);
             }
         }
+        state.1 = Arc::new(cells);
+        Ok(())
+    }
+
+    fn note(&self, family: Family, (key, value): Cell) -> Result<(), ServingError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = (*state.1).clone();
+        cells.insert((family, key), value);
         state.1 = Arc::new(cells);
         Ok(())
     }

@@ -143,6 +143,15 @@ impl ServingStore for FjallServing {
         }
         self.commit(batch)
     }
+
+    fn note(&self, family: Family, (key, value): Cell) -> Result<(), ServingError> {
+        self.check_sound()?;
+        self.check_room(key.len() + value.len())?;
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.database.batch();
+        batch.insert(&self.families[&family], key, value);
+        self.commit(batch)
+    }
 }
 
 struct FjallSnapshot {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use arrow::array::RecordBatch;
-use sawlog_core::rollup::{self, Cell, Deltas, PaneCell, PaneTiming, Rollup, RollupRow, Width};
+use sawlog_core::rollup::{self, Cell, Deltas, Expired, PaneCell, PaneTiming, Rollup, RollupRow, Width};
 use sawlog_seams::serving::{Family, Mutation, ServingError, ServingSnapshot};
 
 use crate::judge::Backlog;
@@ -41,11 +41,16 @@ pub(crate) fn fire(
         snapshot,
         watermark,
         backlog,
+        expired: BTreeMap::new(),
         mutations: Vec::new(),
         rows: HashMap::new(),
         closed: HashSet::new(),
         corrected: BTreeMap::new(),
     };
+    for width in Width::ALL {
+        let noted = snapshot.get(Family::StreamState, &Expired::key(width))?;
+        run.expired.extend(noted.and_then(|bytes| Expired::from_bytes(&bytes)).map(|expired| (width, expired)));
+    }
     run.correct(corrections)?;
     for width in Width::ALL {
         for (prefix, start, delta) in deltas.cells(width) {
@@ -65,6 +70,8 @@ struct Run<'a> {
     snapshot: &'a dyn ServingSnapshot,
     watermark: i64,
     backlog: &'a Backlog,
+    /// Cells that retention has deleted.
+    expired: BTreeMap<Width, Expired>,
     mutations: Vec<Mutation>,
     rows: HashMap<Rollup, Vec<RollupRow>>,
     /// Deadlines that a changed window has seen to.
@@ -84,7 +91,13 @@ impl Run<'_> {
                 None => pane.index == 0,
             };
             if is_next {
-                self.corrected.insert((*width, key.clone()), pane.clone());
+                let mut pane = pane.clone();
+                if stored.is_none()
+                    && let Some((_, decoded)) = rollup::decode(key)
+                {
+                    pane.index = self.first_index(*width, decoded.time);
+                }
+                self.corrected.insert((*width, key.clone()), pane);
             }
         }
         Ok(())
@@ -116,7 +129,7 @@ impl Run<'_> {
                 let step = u32::from(!is_planted(Bug::PaneIndexNotRaised));
                 PaneCell { index: pane.index.saturating_add(step), timing, cell: pane.cell }
             }
-            None => PaneCell { index: 0, timing, cell: delta },
+            None => PaneCell { index: self.first_index(width, start), timing, cell: delta },
         };
         self.emit(width, key, pane);
         Ok(())
@@ -149,6 +162,10 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    fn first_index(&self, width: Width, start: i64) -> u32 {
+        self.expired.get(&width).copied().unwrap_or_default().first_index(start)
     }
 
     /// Whether the window is to be judged still: its deadline leads there.
@@ -213,4 +230,44 @@ fn deadline_key(width: Width, key: &[u8], start: i64) -> Vec<u8> {
 pub(crate) fn split_deadline(deadline: &[u8]) -> Option<(Width, &[u8])> {
     let (&width, key) = deadline.get(8..)?.split_first()?;
     Some((Width::ALL.into_iter().find(|one| *one as u8 == width)?, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use sawlog_core::rollup::{Admission, RollupOptions};
+    use sawlog_core::schema::Table;
+    use sawlog_seams::Position;
+    use sawlog_seams::contract::warehouse::rows;
+    use sawlog_seams::serving::{MemoryServing, ServingStore};
+
+    use super::*;
+
+    /// Numbers of the panes that one more record of a service gives, by width.
+    fn indices(store: &MemoryServing, position: u64) -> Vec<u32> {
+        let batch = rows(Table::Logs.name(), &[("shop".to_owned(), 20_000)]);
+        let (options, mut admission, mut deltas) = (RollupOptions::default(), Admission::default(), Deltas::default());
+        deltas.add(Table::Logs, &batch, 0, &options, &mut admission);
+        let snapshot = store.snapshot();
+        let fired = fire(&deltas, &BTreeMap::new(), snapshot.as_ref(), i64::MAX, &Backlog::new()).expect("fired");
+        let is_of = |cell: &&Mutation, width| cell.family == Family::of_width(width);
+        let index = |cell: &Mutation| PaneCell::index_of(cell.value.as_deref().expect("a pane")).expect("a pane");
+        let of_width = |width| fired.mutations.iter().find(|cell| is_of(cell, width)).map(index);
+        let found = Width::ALL.into_iter().filter_map(of_width).collect();
+        store.apply(fired.mutations, Position(position)).expect("applied");
+        found
+    }
+
+    #[test]
+    fn a_window_whose_cell_retention_has_deleted_goes_on_with_its_numbers() {
+        let store = MemoryServing::default();
+        assert_eq!([indices(&store, 1), indices(&store, 2)], [[0, 0, 0], [1, 1, 1]]);
+        let family = Family::of_width(Width::TenSeconds);
+        let cells = store.snapshot().scan(family, b"", None).expect("cells");
+        let start = rollup::decode(&cells[0].0).expect("a key").1.time;
+        let expired = Expired::default().with(start + 1, 1);
+        store.note(Family::StreamState, (Expired::key(Width::TenSeconds), expired.to_bytes())).expect("noted");
+        store.delete(family, cells.into_iter().map(|(key, _)| key).collect()).expect("deleted");
+        assert_eq!(indices(&store, 3), [2, 2, 2]);
+        assert_eq!(indices(&store, 4), [3, 3, 3]);
+    }
 }

@@ -109,6 +109,9 @@ impl ServingStore for Faulty<Arc<MemoryServing>> {
     fn delete_unchanged(&self, family: Family, cells: Vec<sawlog_seams::serving::Cell>) -> Result<(), ServingError> {
         self.inner.delete_unchanged(family, cells)
     }
+    fn note(&self, family: Family, cell: sawlog_seams::serving::Cell) -> Result<(), ServingError> {
+        self.inner.note(family, cell)
+    }
 }
 
 /// What outlives a process.
@@ -496,6 +499,9 @@ impl ServingStore for Gated {
     }
     fn delete_unchanged(&self, family: Family, cells: Vec<sawlog_seams::serving::Cell>) -> Result<(), ServingError> {
         self.inner.delete_unchanged(family, cells)
+    }
+    fn note(&self, family: Family, cell: sawlog_seams::serving::Cell) -> Result<(), ServingError> {
+        self.inner.note(family, cell)
     }
 }
 

@@ -8,6 +8,7 @@
 mod admission;
 mod cell;
 mod deltas;
+mod expired;
 mod key;
 mod pane;
 mod recount;
@@ -20,6 +21,7 @@ pub use admission::{Admission, AdmissionError, Admit, OTHER};
 pub use cell::{Activity, Cell, CellError, Metric, Part, Requests, Sample, Snapshot, TOP_CAPACITY};
 pub(crate) use deltas::{Columns, text};
 pub use deltas::{Deltas, RollupOptions, columns_read};
+pub use expired::Expired;
 pub use key::{decode, prefix_of, with_time};
 pub use pane::{PaneCell, PaneTiming, PaneView, merge};
 pub use recount::{AsStored, Correction, StoredWindows, reconcile};

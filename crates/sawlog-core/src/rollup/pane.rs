@@ -62,7 +62,7 @@ impl PaneTiming {
 /// A pane as the serving store keeps it, under its row key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaneCell {
-    /// Number of the pane in its window, from 0.
+    /// Number of the pane in its window: from 0, unless the window's cell was deleted before ([`super::Expired`]).
     pub index: u32,
     /// When it was emitted.
     pub timing: PaneTiming,
@@ -87,6 +87,12 @@ impl PaneCell {
     pub fn from_bytes(rollup: Rollup, bytes: &[u8]) -> Result<Self, CellError> {
         let (index, timing, cell) = Self::header(bytes).ok_or(CellError { rollup })?;
         Ok(Self { index, timing, cell: Cell::from_bytes(rollup, cell)? })
+    }
+
+    /// Number of a pane by its bytes alone; `None` when they are no pane.
+    #[must_use]
+    pub fn index_of(bytes: &[u8]) -> Option<u32> {
+        Self::header(bytes).map(|(index, ..)| index)
     }
 
     fn header(bytes: &[u8]) -> Option<(u32, PaneTiming, &[u8])> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
+use sawlog_core::rollup::{Cell as RollupCell, Expired, PaneCell, PaneTiming, Rollup, Width};
 use sawlog_core::rowkey;
 use sawlog_core::timeline::Profile;
 use sawlog_seams::lake::MemoryLake;
@@ -260,7 +261,9 @@ async fn ten_days() -> World {
         world.lake.put(&key, "x".into()).await.expect("stored");
         let mut key = Vec::new();
         rowkey::encode(&mut key, b'q', &[Some("shop"), None, None], i64::from(day) * DAY);
-        cells.push(Mutation { family: Family::Rollup1m, key, value: Some(vec![1]) });
+        let cell = RollupCell::new(Rollup::Requests);
+        let pane = PaneCell { index: day as u32 % 7, timing: PaneTiming::OnTime, cell };
+        cells.push(Mutation { family: Family::Rollup1m, key, value: Some(pane.to_bytes()) });
     }
     world.serving.apply(cells, Position(1)).expect("applied");
     world
@@ -299,6 +302,9 @@ async fn old_days_go_from_tables_lake_and_rollups_and_are_counted() {
     assert_eq!(world.left().await, (10, 10, 10));
     assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::Careful).await), subjects(Deleted));
     assert_eq!(world.left().await, (6, 6, 6));
+    // Day 90 had come to pane 6: further panes of the deleted days begin with 7.
+    let noted = world.serving.snapshot().get(Family::StreamState, &Expired::key(Width::Minute)).expect("read");
+    assert_eq!(noted, Some(Expired { before: 94 * DAY, next_index: 7 }.to_bytes()));
     assert!(world.views.shown.load(Ordering::SeqCst));
     assert_eq!(outcomes(&world.jobs.expire(&keep(5), RetentionMode::Careful).await), subjects(Nothing));
     let text = world.metrics.to_text();
@@ -376,6 +382,10 @@ impl ServingStore for Busy {
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
         self.begin(cells.len());
         self.inner.delete_unchanged(family, cells)
+    }
+    fn note(&self, family: Family, cell: Cell) -> Result<(), ServingError> {
+        self.begin(1);
+        self.inner.note(family, cell)
     }
 }
 

@@ -30,6 +30,7 @@ macro_rules! serving_contract {
             families_share_no_keys
             deleting_cells_leaves_the_position_alone
             a_cell_whose_value_has_changed_is_not_deleted
+            a_note_is_kept_without_a_position
             no_mutation_comes_between_looking_at_a_cell_and_deleting_it
             readers_see_all_mutations_of_a_call_or_none
         }
@@ -189,6 +190,18 @@ pub fn a_cell_whose_value_has_changed_is_not_deleted(fixture: &dyn Fixture) {
     assert_eq!(all(store.snapshot().as_ref()), [(b"b".to_vec(), b"2".to_vec())]);
     drop(store);
     assert_eq!(all(fixture.open().snapshot().as_ref()), [(b"b".to_vec(), b"2".to_vec())]);
+}
+
+/// "Sets a cell whatever its position; `applied` stays."
+pub fn a_note_is_kept_without_a_position(fixture: &dyn Fixture) {
+    let store = fixture.open();
+    apply(store.as_ref(), vec![set(b"a", b"1")], 10);
+    store.note(Family::Rollup1m, (b"b".to_vec(), b"2".to_vec())).expect("noted");
+    store.note(Family::Rollup1m, (b"a".to_vec(), b"3".to_vec())).expect("noted");
+    assert_eq!(store.applied(), Position(10));
+    drop(store);
+    let expected = [(b"a".to_vec(), b"3".to_vec()), (b"b".to_vec(), b"2".to_vec())];
+    assert_eq!(all(fixture.open().snapshot().as_ref()), expected);
 }
 
 /// "No `apply` comes between looking and removing."

@@ -155,4 +155,7 @@ impl ServingStore for SimStores {
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
         self.serving.delete_unchanged(family, cells)
     }
+    fn note(&self, family: Family, cell: Cell) -> Result<(), ServingError> {
+        self.serving.note(family, cell)
+    }
 }
