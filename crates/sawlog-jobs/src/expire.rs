@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sawlog_core::rollup::{Expired, PaneCell, Width};
 use sawlog_core::timeline::Profile;
@@ -32,18 +32,36 @@ impl Jobs {
             reports.push(expire_lake(lake, days, percent, mode, now).await);
         }
         for &(family, days) in options.cells.iter().filter(|(_, days)| *days > 0) {
+            let today = now.div_euclid(DAY_MICROS);
+            if let Some(report) = self.seen_today(family, days, today).filter(|_| mode == RetentionMode::Careful) {
+                reports.push(report);
+                continue;
+            }
             let serving = Arc::clone(&self.stores().serving);
             // What the finest cells say is in the coarser ones too: however many go at once, nothing is lost.
             let percent = if family == Family::Rollup10s { 100 } else { percent };
             let expire = move || expire_cells(serving.as_ref(), family, days, percent, mode, now);
             let expired = tokio::task::spawn_blocking(expire).await;
-            reports.push(expired.unwrap_or_else(|error| failed(family.name(), days, &error)));
+            let report = expired.unwrap_or_else(|error| failed(family.name(), days, &error));
+            if matches!(report.outcome, RetentionOutcome::Nothing | RetentionOutcome::Deleted) {
+                self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).insert(family, (today, report.clone()));
+            }
+            reports.push(report);
         }
         if reports.iter().any(|report| report.outcome == RetentionOutcome::Deleted) {
             self.show().await;
         }
         reports.iter().for_each(|report| self.note(report, options.delete_percent_max));
         reports
+    }
+
+    /// The report of a family that was looked at today: days go as wholes, so that there is nothing to do before tomorrow, and
+    /// looking means reading all cells.
+    fn seen_today(&self, family: Family, days: u32, today: i64) -> Option<RetentionReport> {
+        let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, report) = looked_at.get(&family).filter(|(day, report)| *day == today && report.days == days)?;
+        let (outcome, old) = (RetentionOutcome::Nothing, Amount::default());
+        Some(RetentionReport { outcome, old, ..report.clone() })
     }
 
     async fn expire_table(

@@ -3,13 +3,13 @@
 //! For: one pass over all tables, and the loop that repeats it. Invariant: a file is deleted only when, for the whole
 //! grace, no new query could have met it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sawlog_seams::lake::Lake;
-use sawlog_seams::serving::ServingStore;
+use sawlog_seams::serving::{Family, ServingStore};
 use sawlog_seams::upkeep::{Moment, Rewritten, Swept, TableUpkeep};
 use sawlog_seams::view::StoreRefresh;
 use sawlog_seams::warehouse::{StoredTable, TableSpec, WarehouseError};
@@ -18,7 +18,7 @@ use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
 
 use crate::plan::{self, CompactionOptions};
-use crate::retention::{RetentionMode, RetentionOptions};
+use crate::retention::{RetentionMode, RetentionOptions, RetentionReport};
 
 /// Rounds of one sweep at most; what is left is for the next run.
 const SWEEP_ROUNDS_MAX: usize = 100;
@@ -76,6 +76,8 @@ pub struct Jobs {
     showing: Mutex<Showing>,
     /// Groups that did not fit into memory: reading them again would be in vain.
     fruitless: Mutex<HashSet<Vec<String>>>,
+    /// What the last look at the cells of a family found, and the day on which that was.
+    pub(crate) looked_at: Mutex<HashMap<Family, (i64, RetentionReport)>>,
     /// One run at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -98,6 +100,7 @@ impl Jobs {
             options,
             showing: Mutex::default(),
             fruitless: Mutex::default(),
+            looked_at: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }

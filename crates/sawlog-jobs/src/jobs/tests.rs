@@ -313,6 +313,26 @@ async fn old_days_go_from_tables_lake_and_rollups_and_are_counted() {
 }
 
 #[tokio::test]
+async fn cells_are_looked_at_once_a_day() {
+    let world = ten_days().await;
+    let options = RetentionOptions { tables: Vec::new(), lake_days: 0, ..keep(5) };
+    let left = async || {
+        let reports = world.jobs.expire(&options, RetentionMode::Careful).await;
+        (outcomes(&reports), world.left().await.2)
+    };
+    assert_eq!(left().await, (vec![("rollup_1m", crate::RetentionOutcome::Deleted)], 6));
+    let mut key = Vec::new();
+    rowkey::encode(&mut key, b'q', &[Some("shop"), None, None], 50 * DAY);
+    let cell = RollupCell::new(Rollup::Requests);
+    let pane = PaneCell { index: 0, timing: PaneTiming::OnTime, cell }.to_bytes();
+    let old = Mutation { family: Family::Rollup1m, key, value: Some(pane) };
+    world.serving.apply(vec![old], Position(2)).expect("applied");
+    assert_eq!(left().await, (vec![("rollup_1m", crate::RetentionOutcome::Nothing)], 7));
+    world.clock.set_micros(world.clock.now_micros() + DAY);
+    assert_eq!(left().await, (vec![("rollup_1m", crate::RetentionOutcome::Deleted)], 6));
+}
+
+#[tokio::test]
 async fn too_much_at_once_is_refused_until_a_person_forces_it() {
     use crate::RetentionOutcome::{Deleted, Refused};
     let world = ten_days().await;
