@@ -116,6 +116,9 @@ impl Applier {
                 self.follow_clock(&mut state, item.position, receive_time)?;
                 if item.position >= self.serving.applied() {
                     state.stream.start(receive_time);
+                    // The first frame that a process judges, so that nobody waits for a window for it.
+                    let verdicts = Verdicts { events: state.judge.end_former_rules(), ..Verdicts::default() };
+                    self.push(&mut state.active, item.position, &verdicts)?;
                 }
                 state.active.end = item.next;
             }
@@ -236,18 +239,25 @@ impl Applier {
         let frozen = frozen.iter().filter(|_| !is_planted(Bug::FrozenCellsNotJudged));
         let hot = frozen.map(|frozen| frozen.rollups.as_ref()).chain([active.rollups.as_ref()]).collect();
         let cells = Cells { hot, snapshot: serving.as_ref() };
-        let events = corrections.map(|corrections| judge.correct(corrections, progress.before)).unwrap_or_default();
+        let mut events = judge.end_former_rules();
+        events.extend(corrections.map(|corrections| judge.correct(corrections, progress.before)).unwrap_or_default());
         let mut verdicts = Verdicts { events, ..Verdicts::default() };
         judge.go_on(progress, corrections.is_none(), &cells, &mut verdicts)?;
+        self.push(active, position, &verdicts)?;
+        if !progress.ends.is_empty() {
+            let delay = self.clock.now_micros().saturating_sub(receive_time);
+            state.on_time_delay.add(delay.max(0) as f64);
+        }
+        Ok(())
+    }
+
+    /// Keeps the rows of verdicts that are not in the warehouse yet.
+    fn push(&self, active: &mut Generation, position: Position, verdicts: &Verdicts) -> Result<(), ServingError> {
         let rows = verdicts.rows().map_err(|error| ServingError::backend("making rows of verdicts", error))?;
         for (table, rows) in rows.into_iter().enumerate() {
             if let Some(rows) = rows.filter(|_| position >= self.warehouse.committed(VERDICT_TABLES[table])) {
                 active.push_verdicts(table, rows);
             }
-        }
-        if !progress.ends.is_empty() {
-            let delay = self.clock.now_micros().saturating_sub(receive_time);
-            state.on_time_delay.add(delay.max(0) as f64);
         }
         Ok(())
     }

@@ -181,6 +181,11 @@ impl Judge {
         self.watch.set_back(watermark);
     }
 
+    /// Ends what fired or pended by alert rules that are no more as they were; tells it once.
+    pub(crate) fn end_former_rules(&mut self) -> Vec<AlertEvent> {
+        self.alerts.end_former_rules()
+    }
+
     /// Takes in what came for windows that were judged already.
     pub(crate) fn correct(&mut self, corrections: &Deltas, watermark: i64) -> Vec<AlertEvent> {
         let mut events = Vec::new();

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ending::{Endings, FormerRule};
 use super::event::AlertEvent;
 use super::group::Group;
 use super::groups::Groups;
@@ -17,16 +18,17 @@ use super::input::Input;
 use super::key::Key;
 use super::rule::Rule;
 use super::run::{RuleGroups, Run, named};
+use super::stored::StoredRule;
 use super::timeline::State;
 use crate::anomaly::Scored;
 use crate::rollup::{PaneView, Rollup, Width};
 use crate::state_cell::StateCell;
-use crate::varint;
 use crate::window::Window;
 
 /// What came late for a window.
 pub type Added<'a> = (Window, Vec<PaneView<'a>>);
 
+/// Of groups and inputs.
 const VERSION: u8 = 1;
 
 /// Settings of alerts.
@@ -64,7 +66,7 @@ pub struct GroupState {
 
 /// Bytes that are no state of alerts.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the bytes are no state of alerts of version {VERSION}")]
+#[error("the bytes are no state of alerts that this version reads")]
 pub struct AlertsError;
 
 /// All rules and their groups.
@@ -75,6 +77,8 @@ pub struct Alerts {
     rules: BTreeMap<String, RuleGroups>,
     /// Keys of parts that changed, or are no more, since they were last taken.
     changed: BTreeSet<Vec<u8>>,
+    /// Of rules that are no more as they were when the state was stored.
+    endings: Endings,
 }
 
 impl Alerts {
@@ -83,9 +87,13 @@ impl Alerts {
     pub fn new(rules: Vec<Rule>, options: AlertOptions) -> Self {
         let one = |rule: Rule| {
             let name = rule.name.clone();
-            (name, RuleGroups { rule, last: None, groups: Groups::default(), counts: AlertCounts::default() })
+            (
+                name,
+                RuleGroups { rule, last: None, groups: Groups::default(), sequence: 0, counts: AlertCounts::default() },
+            )
         };
-        Self { options, rules: rules.into_iter().map(one).collect(), changed: BTreeSet::new() }
+        let rules = rules.into_iter().map(one).collect();
+        Self { options, rules, changed: BTreeSet::new(), endings: Endings::default() }
     }
 
     /// The rules, by name.
@@ -134,6 +142,14 @@ impl Alerts {
         found
     }
 
+    /// Ends what fired or pended by rules that are no more, or say something else, since the state was stored: the first call
+    /// tells it, later ones nothing. It is told before anything else in any case; until then its state stays stored.
+    pub fn end_former_rules(&mut self) -> Vec<AlertEvent> {
+        let Endings { events, parts } = std::mem::take(&mut self.endings);
+        self.changed.extend(parts);
+        events
+    }
+
     /// Takes in a complete window with all its cells, and what the watch said of it if it is of the watch's width. Rules of
     /// other widths are left alone.
     pub fn complete(&mut self, window: Window, panes: &[PaneView<'_>], scored: &[Scored]) -> Vec<AlertEvent> {
@@ -155,8 +171,8 @@ impl Alerts {
 
     /// Lets each rule work.
     fn each(&mut self, work: impl Fn(&mut Run<'_>)) -> Vec<AlertEvent> {
-        let Self { options, rules, changed } = self;
-        let mut events = Vec::new();
+        let mut events = self.end_former_rules();
+        let Self { options, rules, changed, .. } = self;
         for groups in rules.values_mut() {
             work(&mut Run { options: *options, groups, changed, events: &mut events });
         }
@@ -169,7 +185,7 @@ impl Alerts {
         changed.into_iter().map(|key| StateCell { value: self.value(&key), key }).collect()
     }
 
-    /// All parts of its state: key and bytes.
+    /// All parts of its state: key and bytes. Without those of rules that are no more as they were.
     #[must_use]
     pub fn to_cells(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut keys = Vec::new();
@@ -185,8 +201,8 @@ impl Alerts {
         keys.into_iter().filter_map(|key| Some((key.clone(), self.value(&key)?))).collect()
     }
 
-    /// Alerts from the parts of their state, in any order. Parts of rules that are no more, or say something else now, are
-    /// left out, and are among those that changed, without a value.
+    /// Alerts from the parts of their state, in any order. What rules that are no more, or say something else now, have left
+    /// is ended by [`Self::end_former_rules`].
     ///
     /// # Errors
     /// When a part is none of alerts.
@@ -198,58 +214,65 @@ impl Alerts {
         let mut alerts = Self::new(rules, options);
         let mut parts = Vec::new();
         for (bytes, value) in cells {
-            let value = value.strip_prefix(&[VERSION]).ok_or(AlertsError)?;
             parts.push((Key::from_bytes(bytes).ok_or(AlertsError)?, bytes, value));
         }
         // A group needs its rule, and an input its group.
         parts.sort_by_key(|(key, ..)| key.order());
         let mut kept = BTreeSet::new();
+        let mut former: BTreeMap<String, FormerRule> = BTreeMap::new();
         for (key, bytes, value) in parts {
-            if let Key::Rule(name) = &key
-                && alerts.read_rule(name, value).ok_or(AlertsError)?
-            {
-                kept.insert(name.clone());
+            if let Key::Rule(name) = &key {
+                let stored = StoredRule::from_bytes(value).ok_or(AlertsError)?;
+                if alerts.take_over(name, &stored) {
+                    kept.insert(name.clone());
+                } else {
+                    former.insert(name.clone(), FormerRule { stored, groups: BTreeMap::new() });
+                }
             }
             if kept.contains(key.rule()) {
                 alerts.read_part(key, value).ok_or(AlertsError)?;
-            } else {
-                alerts.changed.insert(bytes.to_vec());
+                continue;
+            }
+            alerts.endings.parts.insert(bytes.to_vec());
+            if let Key::Group(name, key) = key
+                && let Some(rule) = former.get_mut(&name)
+            {
+                rule.groups.insert(key, read_group(value).ok_or(AlertsError)?);
             }
         }
+        former.into_iter().for_each(|(name, rule)| alerts.end_former(&name, rule));
         Ok(alerts)
     }
 
-    /// Whether the state is of the rule as it is now; `None` when the bytes make no sense.
-    fn read_rule(&mut self, name: &str, mut value: &[u8]) -> Option<bool> {
-        let rest = &mut value;
-        let fingerprint = varint::read(rest)?;
-        let (has_window, last) = (varint::read(rest)? == 1, varint::read_signed(rest)?);
-        let counts = AlertCounts {
-            groups: 0,
-            refused_values: varint::read(rest)?,
-            ignored_windows: varint::read(rest)?,
-            ignored_late: varint::read(rest)?,
-        };
-        if !rest.is_empty() {
-            return None;
-        }
-        let Some(groups) = self.rules.get_mut(name).filter(|groups| groups.rule.fingerprint == fingerprint) else {
-            return Some(false);
-        };
-        (groups.last, groups.counts) = (Some(last).filter(|_| has_window), counts);
-        Some(true)
+    /// Goes on with a rule; whether the state is of the rule as it is now.
+    fn take_over(&mut self, name: &str, stored: &StoredRule) -> bool {
+        let found = self.rules.get_mut(name).filter(|groups| groups.rule.fingerprint == stored.fingerprint);
+        let Some(groups) = found else { return false };
+        (groups.last, groups.counts, groups.sequence) = (stored.last, stored.counts, stored.sequence);
+        true
     }
 
-    fn read_part(&mut self, key: Key, mut value: &[u8]) -> Option<()> {
-        let RuleGroups { rule, groups, .. } = self.rules.get_mut(key.rule())?;
+    fn end_former(&mut self, name: &str, former: FormerRule) {
+        let so_far = former.groups.values().map(|group| group.sequence).fold(former.stored.sequence, u64::max);
+        let now = self.rules.get_mut(name);
+        let events = former.end(name, now.as_ref().map(|groups| &groups.rule));
+        if let Some(groups) = now {
+            groups.sequence = events.iter().map(|event| event.sequence).fold(so_far, u64::max);
+        }
+        self.endings.events.extend(events);
+    }
+
+    fn read_part(&mut self, key: Key, value: &[u8]) -> Option<()> {
+        let RuleGroups { rule, groups, sequence, .. } = self.rules.get_mut(key.rule())?;
         match key {
             Key::Rule(_) => {}
             Key::Group(_, key) => {
-                groups.insert(key, Group::read_from(&mut value)?);
-                return value.is_empty().then_some(());
+                let group = read_group(value)?;
+                *sequence = group.sequence.max(*sequence);
+                groups.insert(key, group);
             }
             Key::Input(_, key, start) => {
-                let input = Input::from_bytes(value)?.reduced(rule);
+                let input = Input::from_bytes(value.strip_prefix(&[VERSION])?)?.reduced(rule);
                 groups.change(&key, |group| group.insert(start, input))?;
             }
         }
@@ -259,17 +282,11 @@ impl Alerts {
     fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut out = vec![VERSION];
         let key = Key::from_bytes(key)?;
-        let RuleGroups { rule, last, groups, counts } = self.rules.get(key.rule())?;
+        let rule = self.rules.get(key.rule())?;
         match &key {
-            Key::Rule(_) => {
-                varint::write(&mut out, rule.fingerprint);
-                varint::write(&mut out, u64::from(last.is_some()));
-                varint::write_signed(&mut out, last.unwrap_or_default());
-                let counts = [counts.refused_values, counts.ignored_windows, counts.ignored_late];
-                counts.into_iter().for_each(|count| varint::write(&mut out, count));
-            }
-            Key::Group(_, group) => groups.get(group)?.write_to(&mut out),
-            Key::Input(_, group, start) => groups.get(group)?.inputs().get(start)?.write_to(&mut out),
+            Key::Rule(_) => return Some(StoredRule::bytes_of(rule)),
+            Key::Group(_, group) => rule.groups.get(group)?.write_to(&mut out),
+            Key::Input(_, group, start) => rule.groups.get(group)?.inputs().get(start)?.write_to(&mut out),
         }
         Some(out)
     }
@@ -279,4 +296,10 @@ impl Alerts {
     pub(super) fn memory_bytes_counted_anew(&self) -> usize {
         self.rules.values().map(|rule| rule.groups.counted_anew()).sum()
     }
+}
+
+fn read_group(value: &[u8]) -> Option<Group> {
+    let mut rest = value.strip_prefix(&[VERSION])?;
+    let group = Group::read_from(&mut rest)?;
+    rest.is_empty().then_some(group)
 }

@@ -45,8 +45,8 @@ pub(super) struct History {
 }
 
 impl Group {
-    /// A group that comes up in the window that starts then.
-    pub(super) fn new(start: i64) -> Self {
+    /// A group that comes up in the window that starts then. Its events have larger numbers than this one.
+    pub(super) fn new(start: i64, sequence: u64) -> Self {
         Self {
             base: Phase::default(),
             base_next: start,
@@ -54,7 +54,7 @@ impl Group {
             inputs: Inputs::new(),
             input_bytes: 0,
             last_input: start,
-            sequence: 0,
+            sequence,
         }
     }
 
@@ -130,6 +130,12 @@ impl Group {
         let dropped = std::mem::replace(&mut self.inputs, needed);
         self.input_bytes -= dropped.values().map(Input::memory_bytes).sum::<usize>();
         dropped.into_keys().collect()
+    }
+
+    /// The number of its next event when windows are complete until then. By the time, so that a group that was forgotten
+    /// and comes back goes on with larger numbers.
+    pub(super) fn next_sequence(&self, complete_until: i64) -> u64 {
+        self.sequence.saturating_add(1).max(u64::try_from(complete_until / 1_000).unwrap_or(0))
     }
 
     /// Whether nothing would be lost with it: it has no data, and nothing is pending or firing.

@@ -10,7 +10,9 @@ mod alerts;
 mod burn;
 mod column;
 mod config;
+mod ending;
 mod event;
+mod facts;
 mod group;
 mod groups;
 mod input;
@@ -19,6 +21,7 @@ mod reason;
 mod rows;
 mod rule;
 mod run;
+mod stored;
 mod timeline;
 mod verdict;
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::alerts::{Added, AlertCounts, AlertOptions};
 use super::event::{AlertEvent, Change};
+use super::facts::{RuleFacts, Told};
 use super::group::{Group, History, Step};
 use super::groups::Groups;
 use super::input::Input;
@@ -28,6 +29,8 @@ pub(super) struct RuleGroups {
     /// Start of the last complete window.
     pub(super) last: Option<i64>,
     pub(super) groups: Groups,
+    /// Largest number of an event. Groups begin with it: one that comes again has told smaller numbers.
+    pub(super) sequence: u64,
     pub(super) counts: AlertCounts,
 }
 
@@ -64,7 +67,7 @@ impl Run<'_> {
         let whole = GroupKey::new();
         if self.groups.rule.group_by.is_empty() && !self.groups.groups.contains(&whole) {
             self.changed.insert(Key::Group(self.groups.rule.name.clone(), whole.clone()).to_bytes());
-            self.groups.groups.insert(whole, Group::new(window.start));
+            self.groups.groups.insert(whole, Group::new(window.start, self.groups.sequence));
         }
         let from = last.map_or(window.start, |last| last.saturating_add(self.groups.rule.width.micros()));
         for key in self.groups.groups.keys() {
@@ -97,7 +100,7 @@ impl Run<'_> {
             self.changed.insert(Key::Group(name.clone(), key.clone()).to_bytes());
             self.changed.insert(Key::Input(name.clone(), key.clone(), window.start).to_bytes());
             if !is_known {
-                self.groups.groups.insert(key.clone(), Group::new(window.start));
+                self.groups.groups.insert(key.clone(), Group::new(window.start, self.groups.sequence));
             }
             self.groups.groups.change(key, |group| group.add(window.start, input));
         }
@@ -141,12 +144,14 @@ impl Run<'_> {
                 let episode = group.phase.fired_at.map(|fired_at| Episode { fired_at, resolved_at });
                 self.tell(
                     key,
-                    Change::Resolved,
-                    State::Resolved,
-                    window.end,
-                    episode,
-                    None,
-                    "no data for more than a day: the group is forgotten".to_owned(),
+                    Told {
+                        change: Change::Resolved,
+                        state: State::Resolved,
+                        at: window.end,
+                        episode,
+                        value: None,
+                        reason: "no data for more than a day: the group is forgotten".to_owned(),
+                    },
                 );
             }
             self.groups.groups.remove(key);
@@ -202,7 +207,8 @@ impl Run<'_> {
             State::Inactive | State::Pending => None,
         };
         let reason = reason::of_verdict(&self.groups.rule, &step.verdict);
-        self.tell(key, change, step.state, step.window_end, episode, step.verdict.value, reason);
+        let (state, at, value) = (step.state, step.window_end, step.verdict.value);
+        self.tell(key, Told { change, state, at, episode, value, reason });
     }
 
     /// Tells how what was told differs from what should have been.
@@ -212,7 +218,8 @@ impl Run<'_> {
         for old in before.episodes.iter().filter(|old| !after.episodes.iter().any(|new| overlap(old, new))) {
             is_told = true;
             let reason = "late data: it should not have fired".to_owned();
-            self.tell(key, Change::Retracted, state, old.fired_at, Some(*old), self.value_at(key, old), reason);
+            let (change, at, value) = (Change::Retracted, old.fired_at, self.value_at(key, old));
+            self.tell(key, Told { change, state, at, episode: Some(*old), value, reason });
         }
         for new in after.episodes.iter().filter(|new| !before.episodes.contains(new)) {
             is_told = true;
@@ -220,19 +227,13 @@ impl Run<'_> {
                 true => "late data: it should have begun or ended at another time",
                 false => "late data: it should have fired",
             };
-            self.tell(
-                key,
-                Change::Corrected,
-                state,
-                new.fired_at,
-                Some(*new),
-                self.value_at(key, new),
-                reason.to_owned(),
-            );
+            let (change, at, value) = (Change::Corrected, new.fired_at, self.value_at(key, new));
+            self.tell(key, Told { change, state, at, episode: Some(*new), value, reason: reason.to_owned() });
         }
         if !is_told && state != before.phase.state {
             let change = if state == State::Pending { Change::Pending } else { Change::Inactive };
-            self.tell(key, change, state, until, None, None, "late data".to_owned());
+            let reason = "late data".to_owned();
+            self.tell(key, Told { change, state, at: until, episode: None, value: None, reason });
         }
     }
 
@@ -243,42 +244,17 @@ impl Run<'_> {
         Verdicts::new(&self.groups.rule, group.inputs()).at(start).value
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what an event says, each once")]
-    fn tell(
-        &mut self,
-        key: &GroupKey,
-        change: Change,
-        state: State,
-        at: i64,
-        episode: Option<Episode>,
-        value: Option<f64>,
-        reason: String,
-    ) {
-        let now = self.groups.last.unwrap_or(at).saturating_add(self.groups.rule.width.micros());
-        let RuleGroups { rule, groups, .. } = &mut *self.groups;
-        let sequence = groups.change(key, |group| {
-            // By the time, so that a group that was forgotten and comes back goes on with larger numbers.
-            group.sequence = group.sequence.saturating_add(1).max(u64::try_from(now / 1_000).unwrap_or(0));
+    fn tell(&mut self, key: &GroupKey, told: Told) {
+        let now = self.groups.last.unwrap_or(told.at).saturating_add(self.groups.rule.width.micros());
+        let RuleGroups { rule, groups, sequence, .. } = &mut *self.groups;
+        let next = groups.change(key, |group| {
+            group.sequence = group.next_sequence(now);
             group.sequence
         });
-        let Some(sequence) = sequence else { return };
+        let Some(next) = next else { return };
+        *sequence = next.max(*sequence);
         self.changed.insert(Key::Group(rule.name.clone(), key.clone()).to_bytes());
-        self.events.push(AlertEvent {
-            rule: rule.name.clone(),
-            severity: rule.severity,
-            group: named(rule, key),
-            sequence,
-            change,
-            state,
-            at,
-            fired_at: episode.map(|episode| episode.fired_at),
-            resolved_at: episode.and_then(|episode| episode.resolved_at),
-            value,
-            threshold: rule.limit(),
-            reason,
-            labels: rule.labels.clone(),
-            description: rule.description.clone(),
-        });
+        self.events.push(RuleFacts::of(rule).event(&rule.name, key, next, told));
     }
 }
 

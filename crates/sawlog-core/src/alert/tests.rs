@@ -461,9 +461,89 @@ fn a_rule_that_says_something_else_begins_anew_and_one_that_is_worded_otherwise_
     assert_eq!(read(reworded).states().len(), 1);
     let mut changed = read(AlertConfig { value: Some(0.5), ..ratio() });
     assert_eq!(changed.states(), []);
+    assert_eq!(changed.changed_since_last_take(), [], "nothing goes before it is told");
+    changed.end_former_rules();
     let taken = changed.changed_since_last_take();
     let removed = taken.iter().filter(|cell| cell.value.is_none()).count();
     assert_eq!((taken.len(), removed), (cells.len(), cells.len() - 1), "all but the rule itself is no more");
+}
+
+/// Alerts that a next process makes of the state.
+fn restarted(cells: &[(Vec<u8>, Vec<u8>)], configs: &[AlertConfig]) -> Alerts {
+    let cells = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+    let rules = Rule::compile(configs).expect("rules");
+    Alerts::from_cells(rules, AlertOptions { allowed_lateness: LATENESS }, cells).expect("its own cells")
+}
+
+/// A rule under which `shop` fires since minute 2, and `new` is pending since minute 3.
+fn firing_and_pending() -> (AlertConfig, Alerts, Vec<AlertEvent>) {
+    let rule = AlertConfig {
+        held: Some("2m".to_owned()),
+        severity: Severity::Critical,
+        labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
+        description: Some("look here".to_owned()),
+        ..ratio()
+    };
+    let mut alerts = alerts(rule.clone());
+    let mut events = run(&mut alerts, &errors(&[1, 9, 9]));
+    events.extend(complete(&mut alerts, 3, &vec![requests("shop", 100, 9, 1.0), requests("new", 10, 10, 1.0)]));
+    assert_eq!(told(&events).iter().map(|told| told.0).collect::<Vec<_>>(), ["pending", "firing", "pending"]);
+    (rule, alerts, events)
+}
+
+#[test]
+fn what_fires_by_a_rule_that_is_removed_or_changed_is_ended_once() {
+    let (rule, before, events) = firing_and_pending();
+    let cells = before.to_cells();
+    let other = AlertConfig { name: "other".to_owned(), ..ratio() };
+    let changed = AlertConfig { value: Some(0.01), ..rule.clone() };
+    for (configs, reason) in [(vec![other], "the rule was removed"), (vec![changed], "the rule was changed")] {
+        let mut alerts = restarted(&cells, &configs);
+        let ended = complete(&mut alerts, 4, &Vec::new());
+        let expected = [("inactive", "inactive", 3, None, None), ("resolved", "resolved", 3, Some(2), Some(3))];
+        assert_eq!(told(&ended), expected);
+        for event in &ended {
+            assert_eq!((event.rule.as_str(), event.reason.as_str()), ("rule", reason));
+            assert_eq!((event.severity, event.threshold), (Severity::Critical, 0.05));
+            assert_eq!((&event.labels, &event.description), (&rule.labels, &rule.description));
+            let of_group = events.iter().filter(|earlier| earlier.group == event.group);
+            assert!(of_group.last().is_some_and(|earlier| earlier.sequence < event.sequence), "{event:?}");
+        }
+        assert_eq!(alerts.end_former_rules(), [], "it is told once");
+        let gone = alerts.changed_since_last_take();
+        let gone: BTreeSet<_> = gone.iter().filter(|cell| cell.value.is_none()).map(|cell| &cell.key).collect();
+        assert!(cells.iter().all(|(key, _)| key[0] == 0 || gone.contains(key)), "its groups go with it");
+    }
+    assert_eq!(restarted(&cells, &[rule]).end_former_rules(), [], "a rule that stays goes on");
+}
+
+#[test]
+fn a_changed_rule_numbers_its_events_above_those_of_the_one_before() {
+    let (rule, before, _) = firing_and_pending();
+    let mut alerts = restarted(&before.to_cells(), &[AlertConfig { value: Some(0.01), held: None, ..rule }]);
+    let events = complete(&mut alerts, 4, &vec![requests("shop", 100, 9, 1.0)]);
+    assert_eq!(told(&events).iter().map(|told| told.0).collect::<Vec<_>>(), ["inactive", "resolved", "firing"]);
+    assert!(events[2].sequence > events[1].sequence.max(events[0].sequence));
+}
+
+#[test]
+fn state_of_the_version_before_is_ended_by_what_can_be_known() {
+    let (rule, before, _) = firing_and_pending();
+    let mut cells = before.to_cells();
+    let (_, value) = cells.iter_mut().find(|(key, _)| key[0] == 0).expect("the rule");
+    let mut rest = &value[1..];
+    (0..6).for_each(|_| _ = crate::varint::read(&mut rest).expect("a number"));
+    let kept = value.len() - rest.len();
+    value.truncate(kept);
+    value[0] = 1;
+    let mut same = restarted(&cells, &[rule.clone()]);
+    assert_eq!((same.end_former_rules(), same.states()), (Vec::new(), before.states()));
+    let mut removed = restarted(&cells, &[]);
+    let ended: Vec<_> = removed.end_former_rules().iter().map(AlertEvent::group_key).collect();
+    assert_eq!(ended, ["dimension_1=new", "dimension_1=shop"]);
+    let mut changed = restarted(&cells, &[AlertConfig { value: Some(0.01), ..rule }]);
+    let ended: Vec<_> = changed.end_former_rules();
+    assert_eq!((ended[1].group_key().as_str(), ended[1].severity), ("service=shop", Severity::Critical));
 }
 
 #[test]
@@ -601,6 +681,8 @@ proptest! {
         if let Ok(mut read) = read {
             complete(&mut read, 60, &cells_of(&[(60, 1, 5, 5, 9, 0)], |_| true));
         }
+        let read = Alerts::from_cells(Vec::new(), options, cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice())));
+        _ = read.map(|mut read| read.end_former_rules());
     }
 }
 
