@@ -10,8 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ending::{Endings, FormerRule};
+use super::ending::{Endings, FormerRule, end_group};
 use super::event::AlertEvent;
+use super::facts::RuleFacts;
 use super::group::Group;
 use super::groups::Groups;
 use super::input::Input;
@@ -147,6 +148,29 @@ impl Alerts {
     pub fn end_former_rules(&mut self) -> Vec<AlertEvent> {
         let Endings { events, parts } = std::mem::take(&mut self.endings);
         self.changed.extend(parts);
+        events
+    }
+
+    /// Ends everything that fires or pends, with a reason, and begins with no groups and no last window: time goes another way
+    /// from here, as after a clock that was set back. Rules and counts stay, and a group that comes again goes on with
+    /// larger numbers.
+    pub fn start_anew(&mut self, reason: &str) -> Vec<AlertEvent> {
+        let mut events = self.end_former_rules();
+        for (name, rule) in &mut self.rules {
+            self.changed.insert(Key::Rule(name.clone()).to_bytes());
+            let facts = RuleFacts::of(&rule.rule);
+            let groups = std::mem::take(&mut rule.groups);
+            for (key, group) in groups.iter() {
+                self.changed.insert(Key::Group(name.clone(), key.clone()).to_bytes());
+                let inputs = group.inputs().keys();
+                self.changed.extend(inputs.map(|start| Key::Input(name.clone(), key.clone(), *start).to_bytes()));
+                if let Some(ended) = end_group(name, &facts, rule.last, key, group, reason) {
+                    rule.sequence = ended.sequence.max(rule.sequence);
+                    events.push(ended);
+                }
+            }
+            rule.last = None;
+        }
         events
     }
 

@@ -506,8 +506,8 @@ fn what_fires_by_a_rule_that_is_removed_or_changed_is_ended_once() {
             assert_eq!((event.rule.as_str(), event.reason.as_str()), ("rule", reason));
             assert_eq!((event.severity, event.threshold), (Severity::Critical, 0.05));
             assert_eq!((&event.labels, &event.description), (&rule.labels, &rule.description));
-            let of_group = events.iter().filter(|earlier| earlier.group == event.group);
-            assert!(of_group.last().is_some_and(|earlier| earlier.sequence < event.sequence), "{event:?}");
+            let mut of_group = events.iter().filter(|earlier| earlier.group == event.group);
+            assert!(of_group.next_back().is_some_and(|earlier| earlier.sequence < event.sequence), "{event:?}");
         }
         assert_eq!(alerts.end_former_rules(), [], "it is told once");
         let gone = alerts.changed_since_last_take();
@@ -527,6 +527,37 @@ fn a_changed_rule_numbers_its_events_above_those_of_the_one_before() {
 }
 
 #[test]
+fn all_begins_anew_when_time_goes_another_way() {
+    let (rule, mut alerts, events) = firing_and_pending();
+    let mut store: BTreeMap<Vec<u8>, Vec<u8>> = alerts.to_cells().into_iter().collect();
+    alerts.changed_since_last_take();
+    let ended = alerts.start_anew("the clock was set back");
+    let expected = [("inactive", "inactive", 3, None, None), ("resolved", "resolved", 3, Some(2), Some(3))];
+    assert_eq!(told(&ended), expected);
+    assert!(ended.iter().all(|event| event.reason == "the clock was set back"));
+    assert_eq!((alerts.states(), alerts.memory_bytes(), alerts.counts()["rule"].groups), (Vec::new(), 0, 0));
+    for cell in alerts.changed_since_last_take() {
+        match cell.value {
+            Some(value) => _ = store.insert(cell.key, value),
+            None => _ = store.remove(&cell.key),
+        }
+    }
+    let cells: Vec<_> = store.into_iter().collect();
+    assert_eq!(cells, alerts.to_cells(), "what changed is all that changed");
+    // A day earlier, also after a restart.
+    for mut alerts in [alerts, restarted(&cells, &[rule])] {
+        let bad = vec![requests("shop", 10, 10, 1.0), requests("new", 10, 10, 1.0)];
+        let again: Vec<_> = (-1_440..-1_438).flat_map(|index| complete(&mut alerts, index, &bad)).collect();
+        let changes: Vec<_> = told(&again).iter().map(|told| (told.0, told.2)).collect();
+        assert_eq!(changes, [("pending", -1_440), ("pending", -1_440), ("firing", -1_439), ("firing", -1_439)]);
+        let largest = events.iter().chain(&ended).map(|event| event.sequence).max();
+        assert!(again.iter().all(|event| Some(event.sequence) > largest), "no number comes twice");
+        assert_eq!(alerts.start_anew("again").len(), 2);
+        assert_eq!(alerts.start_anew("again"), [], "what has ended is not ended again");
+    }
+}
+
+#[test]
 fn state_of_the_version_before_is_ended_by_what_can_be_known() {
     let (rule, before, _) = firing_and_pending();
     let mut cells = before.to_cells();
@@ -536,7 +567,7 @@ fn state_of_the_version_before_is_ended_by_what_can_be_known() {
     let kept = value.len() - rest.len();
     value.truncate(kept);
     value[0] = 1;
-    let mut same = restarted(&cells, &[rule.clone()]);
+    let mut same = restarted(&cells, std::slice::from_ref(&rule));
     assert_eq!((same.end_former_rules(), same.states()), (Vec::new(), before.states()));
     let mut removed = restarted(&cells, &[]);
     let ended: Vec<_> = removed.end_former_rules().iter().map(AlertEvent::group_key).collect();
