@@ -221,7 +221,8 @@ impl Applier {
             let State { active, frozen, stream, judge, serving, .. } = state;
             let generations: Vec<&Generation> = frozen.iter().map(Arc::as_ref).chain([&*active]).collect();
             stream.reopen(&generations, serving.as_ref())?;
-            judge.set_back(stream.watermark());
+            let verdicts = Verdicts { events: judge.set_back(stream.watermark()), ..Verdicts::default() };
+            self.push(active, position, &verdicts)?;
         }
         Ok(())
     }

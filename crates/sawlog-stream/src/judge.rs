@@ -175,10 +175,11 @@ impl Judge {
         outdated.chain([width, backlog]).chain(watch).chain(alerts).collect()
     }
 
-    /// Begins anew at a watermark, since the clock that had led beyond it was set back.
-    pub(crate) fn set_back(&mut self, watermark: i64) {
+    /// Begins anew at a watermark, since the clock that had led beyond it was set back; tells what is over by it.
+    pub(crate) fn set_back(&mut self, watermark: i64) -> Vec<AlertEvent> {
         self.backlog.retain(|(_, end)| *end <= watermark);
         self.watch.set_back(watermark);
+        self.alerts.start_anew("the clock was set back")
     }
 
     /// Ends what fired or pended by alert rules that are no more as they were; tells it once.
