@@ -151,7 +151,7 @@ def retention(data: Path, *flags: str) -> tuple[int, dict]:
 def test_retention_says_deletes_and_refuses(data: Path):
     history(data)
     keep = ["--set", "retention.logs=12", "--set", "retention.rollups-1m=12"]
-    assert retention(data, "--set", "retention.rollups-10s=0", "--set", "retention.timelines=0", "--set", "retention.anomalies=0") == (0, {})
+    assert retention(data, "--set", "retention.rollups-10s=0", "--set", "retention.timelines=0", "--set", "retention.profiles=0", "--set", "retention.anomalies=0") == (0, {})
     code, plan = retention(data, "--dry-run", *keep)
     assert code == 0 and plan["logs"]["outcome"] == plan["rollup_1m"]["outcome"] == "planned", plan
     assert (plan["logs"]["rows"], plan["logs"]["rows_in_all"]) == (7, 20)
