@@ -65,6 +65,8 @@ pub(crate) struct Judge {
     /// Cells of a watch over windows of another length, to be deleted.
     outdated: Vec<Vec<u8>>,
     backlog: Backlog,
+    /// Cells that the windows judged last had each; 0 before the first.
+    cells_each: usize,
     cells_at_once: usize,
 }
 
@@ -115,9 +117,9 @@ impl Judge {
         let alert_options = AlertOptions { allowed_lateness };
         let alerts = Alerts::from_cells(options.rules, alert_options, borrowed).map_err(|error| damaged(&error))?;
         let backlog = snapshot.get(Family::StreamState, BACKLOG_KEY)?.unwrap_or_default();
-        let backlog = read_backlog(&backlog).ok_or_else(|| damaged(&"the windows that wait make no sense"))?;
-        let backlog = if is_planted(Bug::BacklogForgotten) { Backlog::new() } else { backlog };
-        Ok(Self { watch, alerts, outdated, backlog, cells_at_once: options.cells_at_once.max(1) })
+        let read = read_backlog(&backlog).ok_or_else(|| damaged(&"the windows that wait make no sense"))?;
+        let (cells_each, backlog) = if is_planted(Bug::BacklogForgotten) { (0, Backlog::new()) } else { read };
+        Ok(Self { watch, alerts, outdated, backlog, cells_each, cells_at_once: options.cells_at_once.max(1) })
     }
 
     /// Length of the shortest windows that mean something although they have no events.
@@ -170,7 +172,7 @@ impl Judge {
         let backlog = Mutation {
             family: Family::StreamState,
             key: BACKLOG_KEY.to_vec(),
-            value: Some(self.backlog.iter().flat_map(|(width, end)| waiting_bytes(*width, *end)).collect()),
+            value: Some(backlog_bytes(self.cells_each, &self.backlog)),
         };
         outdated.chain([width, backlog]).chain(watch).chain(alerts).collect()
     }
@@ -179,7 +181,7 @@ impl Judge {
     pub(crate) fn set_back(&mut self, watermark: i64) -> Vec<AlertEvent> {
         self.backlog.retain(|(_, end)| *end <= watermark);
         self.watch.set_back(watermark);
-        self.alerts.start_anew("the clock was set back")
+        self.alerts.start_anew(watermark, "the clock was set back")
     }
 
     /// Ends what fired or pended by alert rules that are no more as they were; tells it once.
@@ -228,32 +230,29 @@ impl Judge {
         while left > 0
             && let Some(&(width, _)) = self.backlog.first()
         {
-            let cells_each = self.cells_each();
-            let count = (left / cells_each).clamp(1, WINDOWS_AT_ONCE);
+            // A window that is larger than those before is judged all the same; the next ones are fewer at a time.
+            let count = left.checked_div(self.cells_each).map_or(1, |count| count.clamp(1, WINDOWS_AT_ONCE));
             let of_width = self.backlog.iter().take_while(|(one, _)| *one == width);
             let ends: Vec<i64> = of_width.take(count).map(|(_, end)| *end).collect();
-            self.judge(width, &ends, cells, verdicts)?;
+            let judged = self.judge(width, &ends, cells, verdicts)?;
+            self.cells_each = judged.div_ceil(ends.len()).max(1);
             ends.iter().for_each(|end| _ = self.backlog.remove(&(width, *end)));
-            left = left.saturating_sub(ends.len() * cells_each);
+            left = left.saturating_sub(judged.max(ends.len()));
         }
         Ok(())
     }
 
-    /// Cells that a window has, by what is known of windows so far.
-    fn cells_each(&self) -> usize {
-        let groups = self.alerts.counts().values().fold(0, |sum, counts| sum + counts.groups);
-        ((self.watch.counts().series + groups) as usize).max(1)
-    }
-
+    /// Returns the number of cells that the windows have.
     fn judge(
         &mut self,
         width: Width,
         ends: &[i64],
         cells: &Cells<'_>,
         verdicts: &mut Verdicts,
-    ) -> Result<(), ServingError> {
-        let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else { return Ok(()) };
+    ) -> Result<usize, ServingError> {
+        let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else { return Ok(0) };
         let mut windows = self.cells_of(width, first, last, cells)?;
+        let count = windows.values().map(HashMap::len).sum();
         for &end in ends {
             let found = windows.remove(&end).unwrap_or_default();
             let decoded = DecodedWindow::new(end, width, &found);
@@ -263,7 +262,7 @@ impl Judge {
             verdicts.events.extend(self.alerts.complete(window, &panes, &scored));
             verdicts.scored.extend(scored);
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Cells of the windows that end from `first` to `last`, as far as anybody looks at them.
@@ -321,13 +320,20 @@ impl Judge {
     }
 }
 
-fn waiting_bytes(width: Width, end: i64) -> [u8; 9] {
-    let mut bytes = [width as u8; 9];
-    bytes[1..].copy_from_slice(&end.to_be_bytes());
-    bytes
+fn backlog_bytes(cells_each: usize, backlog: &Backlog) -> Vec<u8> {
+    let mut out = (cells_each as u64).to_be_bytes().to_vec();
+    for (width, end) in backlog {
+        out.push(*width as u8);
+        out.extend_from_slice(&end.to_be_bytes());
+    }
+    out
 }
 
-fn read_backlog(bytes: &[u8]) -> Option<Backlog> {
+fn read_backlog(bytes: &[u8]) -> Option<(usize, Backlog)> {
+    let Some((cells_each, bytes)) = bytes.split_first_chunk::<8>() else {
+        return bytes.is_empty().then(Default::default);
+    };
+    let cells_each = usize::try_from(u64::from_be_bytes(*cells_each)).ok()?;
     let (each, rest) = bytes.as_chunks::<9>();
     let one = |bytes: &[u8; 9]| {
         let (&width, end) = bytes.split_first()?;
@@ -335,7 +341,7 @@ fn read_backlog(bytes: &[u8]) -> Option<Backlog> {
         Some((width, i64::from_be_bytes(end.try_into().ok()?)))
     };
     let found: Option<Backlog> = each.iter().map(one).collect();
-    found.filter(|_| rest.is_empty())
+    Some((cells_each, found.filter(|_| rest.is_empty())?))
 }
 
 /// Ends of the windows of a width to judge: those with events, and the last one, with events or without.

@@ -17,14 +17,14 @@ use super::group::Group;
 use super::groups::Groups;
 use super::input::Input;
 use super::key::Key;
-use super::rule::Rule;
+use super::rule::{Condition, Rule};
 use super::run::{RuleGroups, Run, named};
 use super::stored::StoredRule;
 use super::timeline::State;
 use crate::anomaly::Scored;
 use crate::rollup::{PaneView, Rollup, Width};
 use crate::state_cell::StateCell;
-use crate::window::Window;
+use crate::window::{Window, floor};
 
 /// What came late for a window.
 pub type Added<'a> = (Window, Vec<PaneView<'a>>);
@@ -90,7 +90,14 @@ impl Alerts {
             let name = rule.name.clone();
             (
                 name,
-                RuleGroups { rule, last: None, groups: Groups::default(), sequence: 0, counts: AlertCounts::default() },
+                RuleGroups {
+                    rule,
+                    last: None,
+                    first: None,
+                    groups: Groups::default(),
+                    sequence: 0,
+                    counts: AlertCounts::default(),
+                },
             )
         };
         let rules = rules.into_iter().map(one).collect();
@@ -152,9 +159,9 @@ impl Alerts {
     }
 
     /// Ends everything that fires or pends, with a reason, and begins with no groups and no last window: time goes another way
-    /// from here, as after a clock that was set back. Rules and counts stay, and a group that comes again goes on with
-    /// larger numbers.
-    pub fn start_anew(&mut self, reason: &str) -> Vec<AlertEvent> {
+    /// from a watermark on, as after a clock that was set back. Rules and counts stay, and a group that comes again goes on
+    /// with larger numbers. What a silence is of stays known, as heard of at the watermark.
+    pub fn start_anew(&mut self, watermark: i64, reason: &str) -> Vec<AlertEvent> {
         let mut events = self.end_former_rules();
         for (name, rule) in &mut self.rules {
             self.changed.insert(Key::Rule(name.clone()).to_bytes());
@@ -169,7 +176,11 @@ impl Alerts {
                     events.push(ended);
                 }
             }
-            rule.last = None;
+            if rule.rule.condition == Condition::Silence && !rule.rule.group_by.is_empty() {
+                let start = floor(watermark, rule.rule.width.micros());
+                groups.iter().for_each(|(key, _)| rule.groups.insert(key.clone(), Group::new(start, rule.sequence)));
+            }
+            (rule.last, rule.first) = (None, None);
         }
         events
     }
@@ -272,7 +283,8 @@ impl Alerts {
     fn take_over(&mut self, name: &str, stored: &StoredRule) -> bool {
         let found = self.rules.get_mut(name).filter(|groups| groups.rule.fingerprint == stored.fingerprint);
         let Some(groups) = found else { return false };
-        (groups.last, groups.counts, groups.sequence) = (stored.last, stored.counts, stored.sequence);
+        (groups.last, groups.first) = (stored.last, stored.first);
+        (groups.counts, groups.sequence) = (stored.counts, stored.sequence);
         true
     }
 

@@ -58,6 +58,11 @@ impl Group {
         }
     }
 
+    /// Nothing is judged of it before the window that starts then.
+    pub(super) const fn begin(&mut self, start: i64) {
+        self.base_next = start;
+    }
+
     /// Adds what it has in a window.
     pub(super) fn add(&mut self, start: i64, input: &Input) {
         self.last_input = self.last_input.max(start);

@@ -26,6 +26,8 @@ mod timeline;
 mod verdict;
 
 #[cfg(test)]
+mod beginnings;
+#[cfg(test)]
 mod tests;
 
 pub use alerts::{Added, AlertCounts, AlertOptions, Alerts, AlertsError, GroupState};

@@ -28,6 +28,8 @@ pub(super) struct RuleGroups {
     pub(super) rule: Rule,
     /// Start of the last complete window.
     pub(super) last: Option<i64>,
+    /// Start of the first one since the rule began: of what was before nothing is known.
+    pub(super) first: Option<i64>,
     pub(super) groups: Groups,
     /// Largest number of an event. Groups begin with it: one that comes again has told smaller numbers.
     pub(super) sequence: u64,
@@ -52,6 +54,14 @@ impl Run<'_> {
             return;
         }
         self.groups.last = Some(window.start);
+        if self.groups.first.is_none() {
+            self.groups.first = Some(window.start);
+            self.groups
+                .groups
+                .keys()
+                .iter()
+                .for_each(|key| _ = self.groups.groups.change(key, |group| group.begin(window.start)));
+        }
         let mut inputs = self.inputs_of_panes(panes);
         for found in scored {
             if let Some(key) = self.groups.rule.group_of_series(&found.series) {
@@ -160,7 +170,7 @@ impl Run<'_> {
     }
 
     pub(super) fn late(&mut self, added: &[&Added<'_>]) {
-        let Some(last) = self.groups.last else { return };
+        let (Some(last), Some(first)) = (self.groups.last, self.groups.first) else { return };
         let until = last.saturating_add(self.groups.rule.width.micros());
         let closed_until = floor(until.saturating_sub(self.options.allowed_lateness), self.groups.rule.width.micros());
         let mut windows = Vec::new();
@@ -170,7 +180,7 @@ impl Run<'_> {
                 continue;
             }
             self.changed.insert(Key::Rule(self.groups.rule.name.clone()).to_bytes());
-            if window.start > last || window.start < closed_until {
+            if window.start > last || window.start < closed_until.max(first) {
                 self.groups.counts.ignored_late += inputs.len() as u64;
             } else {
                 windows.push((*window, inputs));

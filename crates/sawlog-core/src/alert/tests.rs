@@ -10,37 +10,37 @@ use crate::anomaly::{Scope, Scored, Series, Signal};
 use crate::rollup::{Activity, Cell, Metric, OTHER, PaneView, Requests, Rollup, Sample, Width};
 use crate::window::Window;
 
-const MINUTE: i64 = 60_000_000;
+pub(super) const MINUTE: i64 = 60_000_000;
 /// A Monday, midnight.
-const START: i64 = 1_795_392_000_000_000;
-const LATENESS: i64 = 10 * MINUTE;
+pub(super) const START: i64 = 1_795_392_000_000_000;
+pub(super) const LATENESS: i64 = 10 * MINUTE;
 
-type OneCell = (Rollup, Vec<Option<String>>, Cell);
-type Cells = Vec<OneCell>;
+pub(super) type OneCell = (Rollup, Vec<Option<String>>, Cell);
+pub(super) type Cells = Vec<OneCell>;
 
-fn window(index: i64) -> Window {
+pub(super) fn window(index: i64) -> Window {
     Window { start: START + index * MINUTE, end: START + (index + 1) * MINUTE }
 }
 
 /// Minute of a window's end, for short expectations.
-fn minute(at: i64) -> i64 {
+pub(super) fn minute(at: i64) -> i64 {
     (at - START) / MINUTE - 1
 }
 
-fn config(kind: &str) -> AlertConfig {
+pub(super) fn config(kind: &str) -> AlertConfig {
     AlertConfig { name: "rule".to_owned(), kind: kind.to_owned(), ..AlertConfig::default() }
 }
 
-fn ratio() -> AlertConfig {
+pub(super) fn ratio() -> AlertConfig {
     AlertConfig { value: Some(0.05), group_by: vec!["service".to_owned()], ..config("ratio") }
 }
 
-fn alerts(config: AlertConfig) -> Alerts {
+pub(super) fn alerts(config: AlertConfig) -> Alerts {
     Alerts::new(Rule::compile(&[config]).expect("a rule"), AlertOptions { allowed_lateness: LATENESS })
 }
 
 /// Log records of a service: their number, errors, and a duration of each in milliseconds.
-fn requests(service: &str, count: u64, errors: u64, milliseconds: f64) -> OneCell {
+pub(super) fn requests(service: &str, count: u64, errors: u64, milliseconds: f64) -> OneCell {
     let mut cell = Requests { count, error_count: errors, request_count: count, ..Requests::default() };
     cell.latency.add_times(milliseconds * 1e3, count);
     (Rollup::Requests, vec![Some(service.to_owned()), None, None], Cell::Requests(Box::new(cell)))
@@ -50,11 +50,11 @@ fn views(cells: &Cells) -> Vec<PaneView<'_>> {
     cells.iter().map(|(rollup, parts, cell)| PaneView { rollup: *rollup, parts, cell }).collect()
 }
 
-fn complete(alerts: &mut Alerts, index: i64, cells: &Cells) -> Vec<AlertEvent> {
+pub(super) fn complete(alerts: &mut Alerts, index: i64, cells: &Cells) -> Vec<AlertEvent> {
     alerts.complete(window(index), &views(cells), &[])
 }
 
-fn late(alerts: &mut Alerts, index: i64, cells: &Cells) -> Vec<AlertEvent> {
+pub(super) fn late(alerts: &mut Alerts, index: i64, cells: &Cells) -> Vec<AlertEvent> {
     late_for(alerts, &[(index, cells)])
 }
 
@@ -64,9 +64,9 @@ fn late_for(alerts: &mut Alerts, windows: &[(i64, &Cells)]) -> Vec<AlertEvent> {
 }
 
 /// Events as (change, state, minute, minute of the firing, minute of its end).
-type Told = (&'static str, &'static str, i64, Option<i64>, Option<i64>);
+pub(super) type Told = (&'static str, &'static str, i64, Option<i64>, Option<i64>);
 
-fn told(events: &[AlertEvent]) -> Vec<Told> {
+pub(super) fn told(events: &[AlertEvent]) -> Vec<Told> {
     let one = |event: &AlertEvent| {
         let times = (event.fired_at.map(minute), event.resolved_at.map(minute));
         (event.change.name(), event.state.name(), minute(event.at), times.0, times.1)
@@ -75,12 +75,12 @@ fn told(events: &[AlertEvent]) -> Vec<Told> {
 }
 
 /// Runs a rule over windows of one cell each, or of none.
-fn run(alerts: &mut Alerts, cells: &[Option<OneCell>]) -> Vec<AlertEvent> {
+pub(super) fn run(alerts: &mut Alerts, cells: &[Option<OneCell>]) -> Vec<AlertEvent> {
     let each = cells.iter().enumerate();
     each.flat_map(|(index, cell)| complete(alerts, index as i64, &cell.iter().cloned().collect())).collect()
 }
 
-fn errors(counts: &[u64]) -> Vec<Option<OneCell>> {
+pub(super) fn errors(counts: &[u64]) -> Vec<Option<OneCell>> {
     counts.iter().map(|errors| Some(requests("shop", 100, *errors, 10.0))).collect()
 }
 
@@ -469,14 +469,14 @@ fn a_rule_that_says_something_else_begins_anew_and_one_that_is_worded_otherwise_
 }
 
 /// Alerts that a next process makes of the state.
-fn restarted(cells: &[(Vec<u8>, Vec<u8>)], configs: &[AlertConfig]) -> Alerts {
+pub(super) fn restarted(cells: &[(Vec<u8>, Vec<u8>)], configs: &[AlertConfig]) -> Alerts {
     let cells = cells.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
     let rules = Rule::compile(configs).expect("rules");
     Alerts::from_cells(rules, AlertOptions { allowed_lateness: LATENESS }, cells).expect("its own cells")
 }
 
 /// A rule under which `shop` fires since minute 2, and `new` is pending since minute 3.
-fn firing_and_pending() -> (AlertConfig, Alerts, Vec<AlertEvent>) {
+pub(super) fn firing_and_pending() -> (AlertConfig, Alerts, Vec<AlertEvent>) {
     let rule = AlertConfig {
         held: Some("2m".to_owned()),
         severity: Severity::Critical,
@@ -524,37 +524,6 @@ fn a_changed_rule_numbers_its_events_above_those_of_the_one_before() {
     let events = complete(&mut alerts, 4, &vec![requests("shop", 100, 9, 1.0)]);
     assert_eq!(told(&events).iter().map(|told| told.0).collect::<Vec<_>>(), ["inactive", "resolved", "firing"]);
     assert!(events[2].sequence > events[1].sequence.max(events[0].sequence));
-}
-
-#[test]
-fn all_begins_anew_when_time_goes_another_way() {
-    let (rule, mut alerts, events) = firing_and_pending();
-    let mut store: BTreeMap<Vec<u8>, Vec<u8>> = alerts.to_cells().into_iter().collect();
-    alerts.changed_since_last_take();
-    let ended = alerts.start_anew("the clock was set back");
-    let expected = [("inactive", "inactive", 3, None, None), ("resolved", "resolved", 3, Some(2), Some(3))];
-    assert_eq!(told(&ended), expected);
-    assert!(ended.iter().all(|event| event.reason == "the clock was set back"));
-    assert_eq!((alerts.states(), alerts.memory_bytes(), alerts.counts()["rule"].groups), (Vec::new(), 0, 0));
-    for cell in alerts.changed_since_last_take() {
-        match cell.value {
-            Some(value) => _ = store.insert(cell.key, value),
-            None => _ = store.remove(&cell.key),
-        }
-    }
-    let cells: Vec<_> = store.into_iter().collect();
-    assert_eq!(cells, alerts.to_cells(), "what changed is all that changed");
-    // A day earlier, also after a restart.
-    for mut alerts in [alerts, restarted(&cells, &[rule])] {
-        let bad = vec![requests("shop", 10, 10, 1.0), requests("new", 10, 10, 1.0)];
-        let again: Vec<_> = (-1_440..-1_438).flat_map(|index| complete(&mut alerts, index, &bad)).collect();
-        let changes: Vec<_> = told(&again).iter().map(|told| (told.0, told.2)).collect();
-        assert_eq!(changes, [("pending", -1_440), ("pending", -1_440), ("firing", -1_439), ("firing", -1_439)]);
-        let largest = events.iter().chain(&ended).map(|event| event.sequence).max();
-        assert!(again.iter().all(|event| Some(event.sequence) > largest), "no number comes twice");
-        assert_eq!(alerts.start_anew("again").len(), 2);
-        assert_eq!(alerts.start_anew("again"), [], "what has ended is not ended again");
-    }
 }
 
 #[test]
