@@ -8,7 +8,7 @@ use sawlog_core::rollup::{Expired, PaneCell, Width};
 use sawlog_core::timeline::Profile;
 use sawlog_core::{rowkey, time, timeline};
 use sawlog_seams::lake::Lake;
-use sawlog_seams::serving::{Cell, Family, ServingError, ServingSnapshot, ServingStore};
+use sawlog_seams::serving::{Family, ServingError, ServingSnapshot, ServingStore};
 use sawlog_seams::upkeep::Moment;
 
 use crate::jobs::Jobs;
@@ -43,7 +43,10 @@ impl Jobs {
             let expire = move || expire_cells(serving.as_ref(), family, days, percent, mode, now);
             let expired = tokio::task::spawn_blocking(expire).await;
             let report = expired.unwrap_or_else(|error| failed(family.name(), days, &error));
-            if matches!(report.outcome, RetentionOutcome::Nothing | RetentionOutcome::Deleted) {
+            let is_done = matches!(report.outcome, RetentionOutcome::Nothing | RetentionOutcome::Deleted);
+            // Without data of today a day more is kept, which its first record ends.
+            let is_todays = i64::from(report.first_kept_day) == today - i64::from(days);
+            if is_done && is_todays {
                 self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).insert(family, (today, report.clone()));
             }
             reports.push(report);
@@ -270,7 +273,8 @@ fn note_expired(
     serving.note(Family::StreamState, (key, expired.to_bytes()))
 }
 
-/// Deletes the cells of the snapshot that are of a day before `first_kept_day`, in parts.
+/// Deletes the cells of the snapshot that are of a day before `first_kept_day`, in parts: those that are as they were then. A cell
+/// that got more since then is for the next look, and so is a profile, which is young again.
 fn delete_before(
     serving: &dyn ServingStore,
     snapshot: &dyn ServingSnapshot,
@@ -284,19 +288,11 @@ fn delete_before(
             part.push((key.to_vec(), value.to_vec()));
         }
         if part.len() == CELLS_PER_DELETE {
-            deleted = delete_part(serving, family, std::mem::take(&mut part));
+            deleted = serving.delete_unchanged(family, std::mem::take(&mut part));
         }
         if deleted.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    deleted.and_then(|()| delete_part(serving, family, part))
-}
-
-fn delete_part(serving: &dyn ServingStore, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
-    match family {
-        // The day is in the value: a profile that was renewed since it was read is young again.
-        Family::Profile => serving.delete_unchanged(family, cells),
-        _ => serving.delete(family, cells.into_iter().map(|(key, _)| key).collect()),
-    }
+    deleted.and_then(|()| serving.delete_unchanged(family, part))
 }
 
 #[cfg(test)]
