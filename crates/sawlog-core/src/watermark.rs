@@ -9,19 +9,23 @@
 //! - Sources that load history (files with no lower bound of age) neither advance it nor hold up others. While some is
 //!   loaded and no other source is active it stays: what is loaded is complete when loading has paused for the idle timeout.
 //! - A watermark never goes back. Time is the receive time of the log, never a clock: a replay gives the same watermarks.
-//! - The one exception: a receive time more than [`SET_BACK_MIN`] before the latest one says that a clock which ran ahead was
-//!   set right. What it led to is forgotten, for otherwise everything would be late until that time has come.
+//! - The one exception: receive times that lie more than [`SET_BACK_MIN`] before the latest one for [`SET_BACK_AFTER`] say that
+//!   a clock which ran ahead was set right. What it led to is forgotten, for otherwise everything would be late until that time
+//!   has come.
 
 use std::collections::BTreeMap;
 
 use crate::varint;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Sources that are told apart. Beyond that a new one takes the place of the one that has been idle longest; while none is
 /// idle it shares a watermark with others under [`OTHER_SOURCES`].
 pub const SOURCES_MAX: usize = 1_000;
 /// So much before the latest receive time, microseconds, a receive time says that the clock was set back. Less is waited out.
 pub const SET_BACK_MIN: i64 = 600_000_000;
+/// For so long, microseconds by the clock itself, receive times must lie there before it counts as set back: a clock that is
+/// wrong just after a start is not believed.
+pub const SET_BACK_AFTER: i64 = 60_000_000;
 /// Name that further sources share.
 pub const OTHER_SOURCES: &str = "__other__";
 
@@ -51,6 +55,8 @@ pub struct Watermarks {
     combined: i64,
     /// Receive time of the last batch of history.
     last_history: i64,
+    /// Receive time since which all lie so far before the latest one that the clock may have been set back.
+    behind_since: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +88,14 @@ impl Watermarks {
     /// Watermarks before any event.
     #[must_use]
     pub const fn new(options: WatermarkOptions) -> Self {
-        Self { options, sources: BTreeMap::new(), now: i64::MIN, combined: i64::MIN, last_history: i64::MIN }
+        Self {
+            options,
+            sources: BTreeMap::new(),
+            now: i64::MIN,
+            combined: i64::MIN,
+            last_history: i64::MIN,
+            behind_since: None,
+        }
     }
 
     /// The watermark of all sources together; `i64::MIN` before the first event.
@@ -128,16 +141,23 @@ impl Watermarks {
         self.advance(receive_time)
     }
 
-    /// Whether a receive time says that the clock was set back since the latest one.
+    /// Whether a receive time lies so far before the latest one that the clock may have been set back.
     #[must_use]
-    pub const fn is_set_back(&self, receive_time: i64) -> bool {
+    pub const fn is_behind(&self, receive_time: i64) -> bool {
         self.now != i64::MIN && receive_time < self.now.saturating_sub(SET_BACK_MIN)
     }
 
     /// Begins anew if the clock was set back: no source is known, and the watermark is what it would be without any. Returns
     /// whether it did. To be asked with each receive time before it is taken in.
     pub fn set_back(&mut self, receive_time: i64) -> bool {
-        let is_set_back = self.is_set_back(receive_time);
+        if !self.is_behind(receive_time) {
+            self.behind_since = None;
+            return false;
+        }
+        // One that is earlier still begins the wait anew.
+        let since = self.behind_since.map_or(receive_time, |since| since.min(receive_time));
+        self.behind_since = Some(since);
+        let is_set_back = receive_time.saturating_sub(since) >= SET_BACK_AFTER;
         if is_set_back {
             let WatermarkOptions { out_of_orderness, idle_timeout } = self.options;
             let quiet = receive_time.saturating_sub(idle_timeout).saturating_sub(out_of_orderness);
@@ -187,7 +207,7 @@ impl Watermarks {
     }
 
     /// The watermarks as bytes: version, receive time, combined watermark, number of sources, each with its name and times,
-    /// then the time of the last history.
+    /// then the time of the last history and that since which receive times lie behind.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -201,6 +221,7 @@ impl Watermarks {
             varint::write_signed(&mut out, mark.last_seen);
         }
         varint::write_signed(&mut out, self.last_history);
+        varint::write_signed(&mut out, self.behind_since.unwrap_or(i64::MAX));
         out
     }
 
@@ -231,7 +252,10 @@ impl Watermarks {
         }
         // Version 1 did not know of history.
         let last_history = if version == 1 { i64::MIN } else { varint::read_signed(&mut rest)? };
-        rest.is_empty().then_some(Self { options, sources, now, combined, last_history })
+        // Nor version 2 of clocks that are set back.
+        let behind_since = if version < 3 { i64::MAX } else { varint::read_signed(&mut rest)? };
+        let behind_since = Some(behind_since).filter(|since| *since != i64::MAX);
+        rest.is_empty().then_some(Self { options, sources, now, combined, last_history, behind_since })
     }
 }
 
@@ -304,21 +328,42 @@ mod tests {
         watermarks.observe("b", (year + 160) * SECOND, Some((year + 160) * SECOND));
         assert_eq!(watermarks.combined(), (year + 155) * SECOND);
         assert!(!watermarks.set_back((year + 160) * SECOND - SET_BACK_MIN), "that little is waited out");
-        assert!(watermarks.is_set_back(220 * SECOND) && watermarks.set_back(220 * SECOND));
+        assert!(
+            watermarks.is_behind(160 * SECOND)
+                && !watermarks.set_back(160 * SECOND)
+                && !watermarks.set_back(219 * SECOND)
+        );
+        let bytes = watermarks.to_bytes();
+        let mut watermarks = Watermarks::from_bytes(OPTIONS, &bytes).expect("its own bytes");
+        assert!(watermarks.set_back(220 * SECOND));
         assert_eq!((watermarks.combined(), watermarks.sources().len()), (185 * SECOND, 0));
         assert!(!watermarks.set_back(220 * SECOND));
         assert_eq!(watermarks.observe("a", 220 * SECOND, Some(219 * SECOND)), 214 * SECOND);
         let mut early = Watermarks::new(OPTIONS);
         early.observe("a", year * SECOND, Some(100 * SECOND));
-        assert!(early.set_back(500 * SECOND) && early.combined() == 95 * SECOND, "one that lies before is kept");
+        assert!(!early.set_back(440 * SECOND) && early.set_back(500 * SECOND));
+        assert_eq!(early.combined(), 95 * SECOND, "one that lies before is kept");
     }
 
     #[test]
-    fn bytes_of_version_1_are_read() {
+    fn a_clock_that_is_behind_for_a_moment_is_not_believed() {
+        let mut watermarks = Watermarks::new(OPTIONS);
+        watermarks.observe("a", 10_000 * SECOND, Some(10_000 * SECOND));
+        for receive in [0, 59, 10_020, 30, 80, 10_050, 40] {
+            assert!(!watermarks.set_back(receive * SECOND), "{receive}");
+            watermarks.advance(receive * SECOND);
+        }
+        assert_eq!(watermarks.combined(), 10_015 * SECOND);
+    }
+
+    #[test]
+    fn bytes_of_earlier_versions_are_read() {
         let mut bytes = Watermarks::new(OPTIONS).to_bytes();
-        bytes.truncate(bytes.len() - 10);
-        bytes[0] = 1;
-        assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(Watermarks::new(OPTIONS)));
+        for version in [2, 1] {
+            bytes.truncate(bytes.len() - 10);
+            bytes[0] = version;
+            assert_eq!(Watermarks::from_bytes(OPTIONS, &bytes), Ok(Watermarks::new(OPTIONS)));
+        }
     }
 
     #[test]

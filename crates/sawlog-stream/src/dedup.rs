@@ -114,12 +114,13 @@ impl StoredIds {
         Mutation { family: Family::EventId, key: FLOOR_KEY.to_vec(), value: Some(self.floor.to_be_bytes().to_vec()) }
     }
 
-    /// Lowers the floor after a clock was set back; returns the slots that it must not find again, to be deleted. Only where a
-    /// generation ends, before the floor is raised.
+    /// Lowers the floor after a clock was set back; returns the slots that it must not find again, to be deleted: ids of the time
+    /// that the clock was ahead would be the last to go when there are too many. Only where a generation ends, before the
+    /// floor is raised.
     pub(crate) fn set_back(&mut self, newest: u32) -> Range<u32> {
-        let before = self.floor;
-        self.floor = before.min(newest.saturating_add(1));
-        self.floor..before
+        self.floor = self.floor.min(newest.saturating_add(1));
+        drop(self.slots.split_off(&self.floor));
+        self.floor..u32::MAX
     }
 
     /// Forgets slots before `oldest`, and the oldest ones while there is no room for so many new ids. Only where a

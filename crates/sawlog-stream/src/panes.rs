@@ -114,7 +114,9 @@ impl Run<'_> {
         let is_waiting = self.is_waiting(width, start.saturating_add(width.micros()));
         match (&older, timing) {
             (None, PaneTiming::Early) => self.put(Family::Deadline, deadline, Some(Vec::new())),
+            // One that waits to be judged, or is open again since the clock was set back.
             (None, _) if is_waiting => self.put(Family::Deadline, deadline, Some(Vec::new())),
+            (Some(_), PaneTiming::Late) if !is_complete => self.put(Family::Deadline, deadline, Some(Vec::new())),
             (Some(pane), PaneTiming::OnTime) if pane.timing == PaneTiming::Early => {
                 self.closed.insert(deadline.clone());
                 if !is_waiting {

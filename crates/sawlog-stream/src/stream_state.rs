@@ -289,9 +289,10 @@ impl StreamState {
     }
 
     /// Whether a window would be complete at a receive time if nothing came until then: one with events, or any one of the
-    /// length that is `judged`. Also whether the clock was set back, for then nothing would be for as long as it was ahead.
+    /// length that is `judged`. Also while the clock may have been set back: it takes
+    /// receive times to tell.
     pub(crate) fn is_due(&self, receive_time: i64, judged: Option<Width>) -> bool {
-        if self.watermarks.is_set_back(receive_time) {
+        if self.watermarks.is_behind(receive_time) {
             return true;
         }
         let (watermark, then) = (self.watermark(), self.watermarks.at(receive_time));

@@ -102,7 +102,12 @@ fn a_clock_of_this_machine_that_was_a_year_ahead_and_is_set_right_makes_nothing_
     world.clock.set_micros(MIDNIGHT + YEAR);
     send(&mut world, "shop", AgeLimits::default(), vec![event(MIDNIGHT + YEAR, "b")]);
     flush_all(&mut world).expect("as recounted");
-    world.clock.set_micros(MIDNIGHT + 20 * MINUTE);
+    // It counts as set right when it has been so for a minute.
+    for now in [MIDNIGHT + 20 * MINUTE, MIDNIGHT + 21 * MINUTE] {
+        world.clock.set_micros(now);
+        assert!(world.tick().expect("as recounted"));
+        world.apply(usize::MAX).expect("as recounted");
+    }
     let now = world.now();
     // The slot at hand is given up; from the next one on repeats are recognized again.
     send(&mut world, "shop", AgeLimits::default(), vec![event(now, "c")]);
@@ -125,18 +130,18 @@ fn a_clock_of_this_machine_that_was_a_year_ahead_and_is_set_right_makes_nothing_
 fn windows_that_are_open_again_after_a_clock_was_set_right_are_waited_for() {
     for is_flushed in [false, true] {
         let mut world = world();
-        send(&mut world, "shop", AgeLimits::default(), vec![log_at(MIDNIGHT)]);
+        send(&mut world, "shop", AgeLimits::default(), vec![log_at(MIDNIGHT + 50 * SECOND)]);
         if is_flushed {
             flush_all(&mut world).expect("as recounted");
         }
-        for now in [MIDNIGHT + 20 * MINUTE, MIDNIGHT + 2 * SECOND] {
+        for now in [MIDNIGHT + 20 * MINUTE, MIDNIGHT + 2 * SECOND, MIDNIGHT + 62 * SECOND] {
             world.clock.set_micros(now);
             assert!(world.tick().expect("as recounted"));
             world.apply(usize::MAX).expect("as recounted");
         }
         let is_due = |time: i64| world.process.recovered.hot.read().stream.is_due(time, None);
-        assert!(!is_due(MIDNIGHT + 10 * SECOND) && is_due(MIDNIGHT + 46 * SECOND), "10 s, and no source for 35 s");
-        world.clock.set_micros(MIDNIGHT + 46 * SECOND);
+        assert!(!is_due(MIDNIGHT + 94 * SECOND) && is_due(MIDNIGHT + 96 * SECOND), "60 s, and no source for 35 s");
+        world.clock.set_micros(MIDNIGHT + 96 * SECOND);
         assert!(world.tick().expect("as recounted"));
         finish(&mut world).expect("as recounted");
     }

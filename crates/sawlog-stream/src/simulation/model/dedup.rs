@@ -125,7 +125,8 @@ impl Dedup {
         if std::mem::take(&mut self.is_set_back) {
             // What was given up while the clock was ahead stays given up.
             let floor = self.floor.min(slot_of(self.newest) + 1);
-            self.slots.retain(|id, slot| !(floor..self.floor).contains(slot) || self.current.contains_key(id));
+            self.slots.retain(|id, slot| *slot < floor || self.current.contains_key(id));
+            drop(self.stored.split_off(&floor));
             self.floor = floor;
         }
         self.floor = self.floor.max(slot_of(self.newest.saturating_sub(self.window)));

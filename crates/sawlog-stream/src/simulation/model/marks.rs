@@ -13,20 +13,35 @@ pub(super) struct Marks {
     /// When history was last loaded.
     last_history: i64,
     pub(super) combined: i64,
+    /// Since when the clock lies more than ten minutes behind.
+    behind_since: Option<i64>,
 }
 
 impl Marks {
     pub(super) fn new(options: WatermarkOptions) -> Self {
-        Self { options, sources: BTreeMap::new(), now: i64::MIN, last_history: i64::MIN, combined: i64::MIN }
+        Self {
+            options,
+            sources: BTreeMap::new(),
+            now: i64::MIN,
+            last_history: i64::MIN,
+            combined: i64::MIN,
+            behind_since: None,
+        }
     }
 
-    pub(super) const fn is_set_back(&self, receive_time: i64) -> bool {
+    pub(super) const fn is_behind(&self, receive_time: i64) -> bool {
         self.now != i64::MIN && self.now - receive_time > 600_000_000
     }
 
-    /// A clock that is set back by more than ten minutes begins anew. Returns whether it was.
+    /// A clock that is set back by more than ten minutes for a minute begins anew. Returns whether it was.
     pub(super) fn set_back(&mut self, receive_time: i64) -> bool {
-        let is_set_back = self.is_set_back(receive_time);
+        if !self.is_behind(receive_time) {
+            self.behind_since = None;
+            return false;
+        }
+        let since = self.behind_since.unwrap_or(receive_time).min(receive_time);
+        self.behind_since = Some(since);
+        let is_set_back = receive_time - since >= 60_000_000;
         if is_set_back {
             let quiet = receive_time - self.options.idle_timeout - self.options.out_of_orderness;
             let combined = self.combined.min(quiet);

@@ -111,7 +111,7 @@ impl Model {
     /// Whether a window with something in it would be complete if nothing came until then.
     pub(super) fn is_due(&self, receive_time: i64) -> bool {
         let (now, then) = (self.watermark(), self.marks.at(receive_time));
-        if self.marks.is_set_back(receive_time) {
+        if self.marks.is_behind(receive_time) {
             return true;
         }
         let between = |end: i64| end > now && end <= then;
