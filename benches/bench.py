@@ -285,7 +285,9 @@ def soak(binary: str, events: int, work: Path) -> None:
     size, bodies = 10_000, 100
     print(f"\n{events} events of a million users in 10,000 series, batches of {size} from 2 clients", flush=True)
     made = [soak_body(number, size) for number in range(bodies)]
-    server = Server(binary, work / "sawlog", "lake.enabled=false", "sources.http.past-max=unlimited")
+    # Retention reads all cells once a day: within the run.
+    settings = ["lake.enabled=false", "sources.http.past-max=unlimited", "retention.interval=15m"]
+    server = Server(binary, work / "sawlog", *settings)
     left = iter(range(events // size))
     lock = threading.Lock()
     sent = 0
