@@ -242,7 +242,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Returns the number of cells that the windows have.
+    /// Returns the number of cells that the windows have. Others between them do not count: whether those are in memory depends
+    /// on flushes.
     fn judge(
         &mut self,
         width: Width,
@@ -252,9 +253,10 @@ impl Judge {
     ) -> Result<usize, ServingError> {
         let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else { return Ok(0) };
         let mut windows = self.cells_of(width, first, last, cells)?;
-        let count = windows.values().map(HashMap::len).sum();
+        let mut count = 0;
         for &end in ends {
             let found = windows.remove(&end).unwrap_or_default();
+            count += found.len();
             let decoded = DecodedWindow::new(end, width, &found);
             let (window, panes) = (decoded.window, decoded.panes());
             let is_watched = self.watch.options().width == width;

@@ -16,6 +16,7 @@ use sawlog_server::{Readiness, ServerState, TAILS_MAX, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -77,6 +78,8 @@ where
     F: FnOnce(Beside) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    // From here on a signal stops the server in order, however far its start has come.
+    let mut signals = StopSignals::listen().context("the handlers of SIGINT and SIGTERM cannot be set")?;
     let config = &loaded.config;
     let listeners = Listeners::bind(config).await?;
     let node = Node::open(config).await?;
@@ -125,7 +128,7 @@ where
     let (pipeline, queries) = (Arc::clone(&node.pipeline), Arc::clone(&node.queries));
     let beside = tokio::spawn(beside(Beside { pipeline, queries, address, history }));
     let ended_early = tokio::select! {
-        () = stop_signal() => None,
+        () = signals.received() => None,
         Some(ended) = tasks.join_next() => Some(ended),
     };
     readiness.set(false);
@@ -358,11 +361,21 @@ async fn serve_grpc(
         .context("the gRPC server failed")
 }
 
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("signal handlers can be set when the process starts");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// The signals that ask for a stop. What is sent from its making on is not missed.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

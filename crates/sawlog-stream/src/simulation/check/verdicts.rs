@@ -15,8 +15,9 @@ use crate::simulation::world::World;
 
 pub(super) fn check(world: &World) -> Result<(), Violation> {
     // With too many ids the ends of generations decide what is a repeat.
-    // After a clock was set back, windows are complete anew, of what came since the last flush.
-    if world.options.dedup_keys_max < i64::MAX as u64 || world.model.set_back_count > 0 {
+    // The same when the clock is behind. After it was set back, windows are complete anew, of what came since the last flush.
+    let gives_up_ids = world.options.dedup_keys_max < i64::MAX as u64 || world.model.gives_up_ids;
+    if gives_up_ids || world.model.set_back_count > 0 {
         return Ok(());
     }
     let undisturbed = world.undisturbed()?;

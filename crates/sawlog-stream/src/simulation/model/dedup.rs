@@ -60,12 +60,14 @@ impl Dedup {
         }
     }
 
-    /// Event times of a clock that was more than ten minutes ahead count as now.
-    pub(super) fn set_back(&mut self, receive_time: i64) {
-        if self.newest != i64::MIN && self.newest - receive_time > 600_000_000 {
+    /// Event times of a clock that was more than ten minutes ahead count as now. Returns whether there were any.
+    pub(super) fn set_back(&mut self, receive_time: i64) -> bool {
+        let is_ahead = self.newest != i64::MIN && self.newest - receive_time > 600_000_000;
+        if is_ahead {
             self.newest = receive_time;
             self.is_set_back = true;
         }
+        is_ahead
     }
 
     /// Whether the batch is one that came within a day; else it is remembered.

@@ -78,6 +78,8 @@ pub(super) struct Model {
     pub(super) raw: BTreeMap<String, usize>,
     /// Watermark at the end of the last generation.
     pub(super) flushed_watermark: i64,
+    /// Whether ids were given up since the clock was behind: which, the ends of generations decide.
+    pub(super) gives_up_ids: bool,
     /// How often the clock was set back.
     pub(super) set_back_count: u64,
 }
@@ -95,6 +97,7 @@ impl Model {
             rows: BTreeMap::new(),
             raw: BTreeMap::new(),
             flushed_watermark: i64::MIN,
+            gives_up_ids: false,
             set_back_count: 0,
         }
     }
@@ -147,7 +150,7 @@ impl Model {
     }
 
     fn follow_clock(&mut self, receive_time: i64) {
-        self.dedup.set_back(receive_time);
+        self.gives_up_ids |= self.dedup.set_back(receive_time);
         if self.marks.set_back(receive_time) {
             self.set_back_count += 1;
             self.users.now.values_mut().for_each(|user| user.is_rewritten = true);
