@@ -2,7 +2,8 @@
 
 export type TimeZoneName = 'local' | 'utc';
 
-const MISSING = '–';
+/** Stands where there is no value. */
+export const MISSING = '–';
 const SI_STEPS = [
   { from: 1e12, suffix: 'T' },
   { from: 1e9, suffix: 'G' },
@@ -62,7 +63,12 @@ export function formatDuration(micros: number | null): string {
 
 /** 14:03:09 of today, 2026-11-24 14:03:09 of another day. */
 export function formatMoment(timeMs: number, zone: TimeZoneName): string {
-  return isSameDay(timeMs, Date.now(), zone) ? formatSeconds(timeMs, zone).slice(11) : formatSeconds(timeMs, zone);
+  return isSameDay(timeMs, Date.now(), zone) ? formatClockSeconds(timeMs, zone) : formatSeconds(timeMs, zone);
+}
+
+/** 14:03:09 */
+export function formatClockSeconds(timeMs: number, zone: TimeZoneName): string {
+  return formatClock(timeMs, zone).slice(0, 8);
 }
 
 /** 14:03:09.123 */
