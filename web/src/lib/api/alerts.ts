@@ -1,6 +1,6 @@
 // Client of GET /v1/alerts: the alert rules, and their groups that are pending or firing.
 
-import { getJson, unreadable } from './get';
+import { getJson, unreadable } from './answer';
 import { isJsonList, isJsonObject, textIn, timeIn, type Json } from './json';
 
 export interface Alert {

@@ -1,6 +1,6 @@
 // Client of GET /v1/deploys: when services got another version.
 
-import { getJson, unreadable } from './get';
+import { getJson, spanParams, unreadable } from './answer';
 import { isJsonList, isJsonObject, textIn, timeIn, type Json } from './json';
 
 export interface Deploy {
@@ -14,8 +14,7 @@ export interface Deploy {
 
 /** The newest deploys of a span of time; the server gives a thousand at most. */
 export async function loadDeploys(fromMs: number, toMs: number, signal: AbortSignal): Promise<Deploy[]> {
-  const params = new URLSearchParams({ from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString() });
-  return parseDeploys(await getJson('/v1/deploys', params, signal));
+  return parseDeploys(await getJson('/v1/deploys', spanParams(fromMs, toMs), signal));
 }
 
 export function parseDeploys(body: unknown): Deploy[] {

@@ -1,6 +1,6 @@
 // Client of GET /v1/fields: the fields that recent rows have, and whether a filter can be read.
 
-import { getJson, unreadable } from './get';
+import { getJson, spanParams, unreadable } from './answer';
 import { isJsonList, isJsonObject, type Json } from './json';
 
 export interface FieldInfo {
@@ -12,10 +12,10 @@ export interface FieldInfo {
   readonly values: readonly { readonly value: string; readonly rows: number }[];
 }
 
-export async function loadFields(filter: string, fromMs: number | undefined, toMs: number | undefined, signal: AbortSignal): Promise<FieldInfo[]> {
-  const params = new URLSearchParams({ filter });
-  if (fromMs !== undefined) params.set('from', new Date(fromMs).toISOString());
-  if (toMs !== undefined) params.set('to', new Date(toMs).toISOString());
+/** Fields of the rows that pass a filter, in a span of time; null is no bound. */
+export async function loadFields(filter: string, fromMs: number | null, toMs: number | null, signal: AbortSignal): Promise<FieldInfo[]> {
+  const params = spanParams(fromMs, toMs);
+  params.set('filter', filter);
   return parseFields(await getJson('/v1/fields', params, signal));
 }
 

@@ -1,9 +1,9 @@
 import { describe, expect, test, vi } from 'vitest';
 
-import { ApiError, toApiError } from './errors';
+import { ApiError } from './errors';
 import { Gate } from './gate';
 import { rowsOf } from './rows';
-import { parseErrorBody, parseSqlResult } from './sql';
+import { parseSqlResult } from './sql';
 
 describe('parseSqlResult', () => {
   test('a good answer', () => {
@@ -16,13 +16,6 @@ describe('parseSqlResult', () => {
       expect(() => parseSqlResult(body)).toThrow(ApiError);
     },
   );
-});
-
-test('an error body gives code, message and hint; anything else still gives an error', () => {
-  const error = parseErrorBody({ error: { code: 'sql_syntax', message: 'm', hint: 'h' } }, 400);
-  expect([error.code, error.message, error.hint, error.status]).toEqual(['sql_syntax', 'm', 'h', 400]);
-  expect(parseErrorBody(undefined, 502).code).toBe('http_502');
-  expect(toApiError(new TypeError('fetch failed')).code).toBe('unreachable');
 });
 
 test('rows read cells by column and keep null apart from 0', () => {

@@ -3,10 +3,10 @@
 // For: running one query and handing on a validated result. Not for: building SQL text (sql_text.ts) or polling
 // (state/live_query.svelte.ts). Invariant: a `SqlResult` has rectangular rows; everything else became an `ApiError`.
 
-import { ApiError, toApiError } from './errors';
+import { postJson, unreadable } from './answer';
+import type { ApiError } from './errors';
 import { Gate } from './gate';
-import { request } from './http';
-import { isJsonList, isJsonObject, parseJson, type Json } from './json';
+import { isJsonList, isJsonObject, type Json } from './json';
 
 export interface SqlColumn {
   readonly name: string;
@@ -31,18 +31,7 @@ const gate = new Gate(QUERIES_IN_FLIGHT_MAX);
 export async function runSql(query: string, signal: AbortSignal): Promise<SqlResult> {
   const release = await gate.enter(signal);
   try {
-    const response = await request('/v1/sql', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'application/json' },
-      body: JSON.stringify({ query }),
-      signal: AbortSignal.any([signal, AbortSignal.timeout(QUERY_TIMEOUT_MS)]),
-    });
-    const body = parseJson(await response.text());
-    if (!response.ok) throw parseErrorBody(body, response.status);
-    return parseSqlResult(body);
-  } catch (failure) {
-    signal.throwIfAborted();
-    throw toApiError(failure);
+    return parseSqlResult(await postJson('/v1/sql', { query }, QUERY_TIMEOUT_MS, signal));
   } finally {
     release();
   }
@@ -73,20 +62,6 @@ function parseColumn(column: Json): SqlColumn {
   return { name: column['name'], type: typeof column['type'] === 'string' ? column['type'] : '' };
 }
 
-export function parseErrorBody(body: unknown, status: number): ApiError {
-  const error = isJsonObject(body) ? body['error'] : undefined;
-  if (!isJsonObject(error)) return new ApiError(`http_${status}`, `the server answered with status ${status}`, undefined, status);
-  const { code, message, hint } = error;
-  const place = isJsonObject(error['position']) ? error['position'] : undefined;
-  return new ApiError(
-    typeof code === 'string' ? code : `http_${status}`,
-    typeof message === 'string' ? message : `the server answered with status ${status}`,
-    typeof hint === 'string' ? hint : undefined,
-    status,
-    typeof place?.['start'] === 'number' && typeof place['end'] === 'number' ? { start: place['start'], end: place['end'] } : undefined,
-  );
-}
-
 function malformed(what: string): ApiError {
-  return new ApiError('malformed_response', `the answer of /v1/sql cannot be read: ${what}`, 'is another program listening on this port?');
+  return unreadable('the answer of /v1/sql', what);
 }

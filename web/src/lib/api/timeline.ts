@@ -1,6 +1,6 @@
 // Client of GET /v1/users/{id}/timeline: who a user is and what they did, newest first, page by page.
 
-import { getJson, unreadable } from './get';
+import { getJson, spanParams, unreadable } from './answer';
 import { isJsonList, isJsonObject, numberIn, textIn, timeIn, type Json, type JsonObject } from './json';
 
 export interface LatestValue {
@@ -47,9 +47,8 @@ export interface TimelineRequest {
 }
 
 export async function loadTimeline(asked: TimelineRequest, signal: AbortSignal): Promise<TimelinePage> {
-  const params = new URLSearchParams({ limit: String(asked.limit) });
-  if (asked.fromMs !== null) params.set('from', new Date(asked.fromMs).toISOString());
-  if (asked.toMs !== null) params.set('to', new Date(asked.toMs).toISOString());
+  const params = spanParams(asked.fromMs, asked.toMs);
+  params.set('limit', String(asked.limit));
   if (asked.cursor !== null) params.set('cursor', asked.cursor);
   return parseTimeline(await getJson(`/v1/users/${encodeURIComponent(asked.user)}/timeline`, params, signal));
 }

@@ -10,6 +10,7 @@ import { formatLocation, parseLocation, toggleFilter, type AppLocation, type Fil
 import { isLive, rangeKey, resolveRange, type Extent, type TimeRange, type TimeWindow } from './time_range';
 
 const EXTENT_AGE_MAX_MS = 15_000;
+const ALL_TIME: TimeRange = { kind: 'preset', preset: 'all' };
 
 export class Dashboard {
   #query = $state.raw(window.location.search);
@@ -25,6 +26,11 @@ export class Dashboard {
   readonly isRunning: boolean = $derived(!this.isPaused && this.#isVisible && isLive(this.location.range));
   readonly isVisible: boolean = $derived(this.#isVisible);
   readonly rangeKey: string = $derived(`${rangeKey(this.location.range)}#${this.#refreshCount}`);
+
+  /** Whether anything but the time says what is shown. */
+  readonly isNarrowed: boolean = $derived(this.location.filters.length > 0 || this.location.search !== '');
+  /** Whether all that is stored is shown, whenever it was. */
+  readonly isAllTime: boolean = $derived(this.location.range.kind === 'preset' && this.location.range.preset === 'all');
 
   /** Follows the browser's history and the tab's visibility until the returned function is called. */
   listen(): () => void {
@@ -60,6 +66,14 @@ export class Dashboard {
     this.#query = query;
   }
 
+  clearFilters(): void {
+    this.go({ filters: [], search: '' });
+  }
+
+  showAllTime(): void {
+    this.go({ range: ALL_TIME });
+  }
+
   toggleFilter(filter: Filter): void {
     this.go({ filters: toggleFilter(this.location.filters, filter) });
   }
@@ -84,9 +98,7 @@ export class Dashboard {
 
   /** The interval that the chosen range means now; "all" asks the tables. */
   async resolveWindow(signal: AbortSignal): Promise<TimeWindow> {
-    const { range } = this.location;
-    const isAll = range.kind === 'preset' && range.preset === 'all';
-    return resolveRange(range, Date.now(), isAll ? await this.extent(signal) : undefined);
+    return resolveRange(this.location.range, Date.now(), this.isAllTime ? await this.extent(signal) : undefined);
   }
 
   /** First and last event time stored, or undefined when there is nothing; at most 15 s old. */

@@ -2,15 +2,16 @@
 
 import { createContext } from 'svelte';
 
+import type { TimeZoneName } from '../ui/format';
+
 export type ThemeChoice = 'system' | 'light' | 'dark';
-export type Zone = 'local' | 'utc';
 
 const THEME_KEY = 'sawlog.theme';
 const ZONE_KEY = 'sawlog.zone';
 
 export class Preferences {
   themeChoice: ThemeChoice = $state(readTheme());
-  zone: Zone = $state(read(ZONE_KEY) === 'utc' ? 'utc' : 'local');
+  zone: TimeZoneName = $state(read(ZONE_KEY) === 'utc' ? 'utc' : 'local');
   readonly #systemDark = window.matchMedia('(prefers-color-scheme: dark)');
   #isSystemDark = $state(this.#systemDark.matches);
   readonly theme: 'light' | 'dark' = $derived(

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { alignWindow, binSeconds, binStarts, resolveRange } from './time_range';
+import { alignWindow, binSeconds, binStarts, boundsOf, inSeconds, resolveRange } from './time_range';
 
 const NOW_MS = Date.UTC(2026, 10, 24, 3, 0, 17);
 
@@ -26,4 +26,11 @@ test('bins start at multiples of their width and cover the window', () => {
   expect(starts.every((start) => start % 10 === 0)).toBe(true);
   expect(alignWindow(window, 10).fromMs).toBe((starts[0] ?? 0) * 1000);
   expect(((starts.at(-1) ?? 0) + 10) * 1000).toBeGreaterThanOrEqual(window.toMs);
+});
+
+test('a live window asks for a little more than it shows, "all" asks without bounds', () => {
+  const hour = resolveRange({ kind: 'preset', preset: '1h' }, NOW_MS, undefined);
+  expect(boundsOf(hour)).toEqual({ fromMs: NOW_MS - 3_600_000, toMs: NOW_MS + 60_000 });
+  expect(inSeconds(hour)).toEqual({ fromSeconds: NOW_MS / 1000 - 3_600, toSeconds: NOW_MS / 1000 });
+  expect(boundsOf(resolveRange({ kind: 'preset', preset: 'all' }, NOW_MS, { fromMs: 5, toMs: 10_000_000 }))).toEqual({ fromMs: null, toMs: null });
 });

@@ -74,6 +74,16 @@ export function alignWindow(window: TimeWindow, bin: number): TimeWindow {
   return { ...window, fromMs: Math.floor(window.fromMs / 1000 / bin) * bin * 1000 };
 }
 
+/** The window as bounds of a question to the server: null where there is none. */
+export function boundsOf(window: TimeWindow): { readonly fromMs: number | null; readonly toMs: number | null } {
+  return window.isBounded ? { fromMs: window.fromMs, toMs: window.untilMs } : { fromMs: null, toMs: null };
+}
+
+/** Start and end of the window in seconds, as charts have their axis. */
+export function inSeconds(window: TimeWindow): { readonly fromSeconds: number; readonly toSeconds: number } {
+  return { fromSeconds: window.fromMs / 1000, toSeconds: window.toMs / 1000 };
+}
+
 export function rangeKey(range: TimeRange): string {
   return range.kind === 'preset' ? range.preset : `${range.fromMs}..${range.toMs}`;
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { groupMarks, groupText, joinSpans, labelsByBin, placeSpan, spansByBin } from './chart_marks';
 import { bandRuns, bandText, niceMax, stack, timeLabel, toPlotData } from './chart_options';
-import { formatDuration, formatMicros, formatPercent, formatShort, formatSpan, formatTime, fromInputTime, toInputTime } from './format';
+import { formatClockSeconds, formatDuration, formatMicros, formatPercent, formatShort, formatSpan, formatTime, fromInputTime, toInputTime } from './format';
 import { splitByTerms } from './highlight';
 
 describe('format', () => {
@@ -14,6 +14,7 @@ describe('format', () => {
   test('times and inputs in UTC', () => {
     const timeMs = Date.UTC(2026, 10, 24, 3, 4, 5, 678);
     expect(formatTime(timeMs, 'utc')).toBe('2026-11-24 03:04:05.678');
+    expect(formatClockSeconds(timeMs, 'utc')).toBe('03:04:05');
     expect(fromInputTime(toInputTime(timeMs, 'utc'), 'utc')).toBe(timeMs - 678);
     expect(timeLabel(Date.UTC(2026, 10, 24) / 1000, 3600, 'utc')).toBe('24 Nov');
     expect(timeLabel(timeMs / 1000, 300, 'utc')).toBe('03:04');

@@ -28,8 +28,13 @@ export interface RowPlace {
   readonly eventTime: string;
 }
 
+/** Names a record: its batch and its place in it. */
+export function recordKey(record: Pick<RowPlace, 'batchId' | 'recordIndex'>): string {
+  return `${record.batchId}/${record.recordIndex}`;
+}
+
 export interface LogEntry extends RowPlace {
-  /** Batch and place in it. */
+  /** `recordKey` of it. */
   readonly key: string;
   readonly eventTimeMs: number;
   readonly severity: string;
@@ -108,7 +113,7 @@ function readEntry(row: Row): LogEntry {
   const message = row.text('message');
   return {
     table: 'logs',
-    key: `${batchId}/${recordIndex}`,
+    key: recordKey({ batchId, recordIndex }),
     batchId,
     recordIndex,
     eventTime: row.textOr('event_time', ''),

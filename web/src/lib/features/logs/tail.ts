@@ -2,10 +2,10 @@
 //
 // For: reading the stream line by line until it is aborted. (EventSource cannot send a key.) Not for: what is shown.
 
+import { parseErrorBody } from '../../api/answer';
 import { ApiError } from '../../api/errors';
 import { request } from '../../api/http';
 import { isJsonObject, parseJson, type JsonObject } from '../../api/json';
-import { parseErrorBody } from '../../api/sql';
 
 /** A line longer than this is no row. */
 const LINE_CHARS_MAX = 64 << 20;

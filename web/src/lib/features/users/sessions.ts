@@ -5,6 +5,7 @@ import { runSql } from '../../api/sql';
 import { sqlAll, sqlDate, sqlInterval, sqlText } from '../../api/sql_text';
 import type { Filter } from '../../state/location';
 import { alignWindow, binSeconds, type TimeWindow } from '../../state/time_range';
+import { MISSING } from '../../ui/format';
 import { filterConditions, timeCondition } from '../logs/filters';
 import { fillBins, type TimeSeries } from '../live/queries';
 
@@ -108,6 +109,6 @@ function readSession(row: Row): Session {
 
 /** First and last step: `/cart → /pay`, one step alone, or a dash. */
 export function stepsText(session: Session): string {
-  if (session.entry === null) return '–';
+  if (session.entry === null) return MISSING;
   return session.exit === null || session.exit === session.entry ? session.entry : `${session.entry} → ${session.exit}`;
 }

@@ -9,6 +9,8 @@ import { toApiError, type ApiError } from '../../api/errors';
 import { loadTimeline, type TimelineEntry, type TimelinePage } from '../../api/timeline';
 import type { Dashboard } from '../../state/dashboard.svelte';
 import { LiveQuery } from '../../state/live_query.svelte';
+import { boundsOf } from '../../state/time_range';
+import { recordKey } from '../logs/queries';
 
 const PAGE_ENTRIES = 100;
 
@@ -43,7 +45,7 @@ export class TimelineList {
 
   toggle(entry: TimelineEntry): void {
     const expanded = new Set(this.expanded);
-    if (!expanded.delete(entryKey(entry))) expanded.add(entryKey(entry));
+    if (!expanded.delete(recordKey(entry))) expanded.add(recordKey(entry));
     this.expanded = expanded;
   }
 
@@ -77,7 +79,7 @@ export class TimelineList {
     if (isNewQuestion) this.expanded = new Set();
     if (isNewQuestion || (!this.#hasOlder && this.expanded.size === 0)) return this.#show(page);
     const [newest, shown] = [page.entries[0], this.entries[0]];
-    this.hasNew = newest !== undefined && (shown === undefined || entryKey(newest) !== entryKey(shown));
+    this.hasNew = newest !== undefined && (shown === undefined || recordKey(newest) !== recordKey(shown));
   }
 
   #show(page: TimelinePage): void {
@@ -91,13 +93,7 @@ export class TimelineList {
   }
 
   async #load(cursor: string | null, signal: AbortSignal): Promise<TimelinePage> {
-    const window = await this.#dashboard.resolveWindow(signal);
-    const [fromMs, toMs] = window.isBounded ? [window.fromMs, window.untilMs] : [null, null];
-    return loadTimeline({ user: this.#dashboard.location.user, fromMs, toMs, limit: PAGE_ENTRIES, cursor }, signal);
+    const bounds = boundsOf(await this.#dashboard.resolveWindow(signal));
+    return loadTimeline({ user: this.#dashboard.location.user, ...bounds, limit: PAGE_ENTRIES, cursor }, signal);
   }
-}
-
-/** Names the record of an entry. */
-export function entryKey(entry: TimelineEntry): string {
-  return `${entry.batchId}/${entry.recordIndex}`;
 }
