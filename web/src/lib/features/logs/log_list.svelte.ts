@@ -8,6 +8,7 @@ import { untrack } from 'svelte';
 import { toApiError, type ApiError } from '../../api/errors';
 import type { Dashboard } from '../../state/dashboard.svelte';
 import { LiveQuery } from '../../state/live_query.svelte';
+import { OlderPages } from '../../state/older_pages.svelte';
 import { LOG_PAGE_ROWS, entryOfObject, loadLogs, type LogEntry, type LogSelection } from './queries';
 import { filterText } from './search';
 import { readTail, type TailRows } from './tail';
@@ -17,10 +18,9 @@ export const LOG_LIST_ROWS_MAX = 1_000;
 
 export class LogList {
   readonly query: LiveQuery<readonly LogEntry[]>;
+  readonly older = new OlderPages();
   entries: readonly LogEntry[] = $state.raw([]);
   hasOlder = $state(false);
-  isLoadingOlder = $state(false);
-  olderError: ApiError | undefined = $state.raw();
   newCount = $state(0);
   isScrolled = $state(false);
   /** Whether logs are shown as they arrive, rather than every few seconds. */
@@ -36,7 +36,6 @@ export class LogList {
   #shownKey: string | undefined;
   #newest: readonly LogEntry[] = [];
   #olderPages = 0;
-  #olderAbort = new AbortController();
   readonly #isHeld: boolean = $derived(this.isScrolled || this.expanded.size > 0);
 
   constructor(dashboard: Dashboard) {
@@ -51,7 +50,6 @@ export class LogList {
       const newest = this.query.data;
       if (newest !== undefined) untrack(() => this.#take(newest));
     });
-    $effect(() => () => this.#olderAbort.abort());
     $effect(() => this.#tail());
   }
 
@@ -99,22 +97,13 @@ export class LogList {
 
   async loadOlder(): Promise<void> {
     const last = this.entries.at(-1);
-    if (last === undefined || this.isLoadingOlder) return;
-    this.#olderAbort = new AbortController();
-    const { signal } = this.#olderAbort;
-    this.isLoadingOlder = true;
-    try {
-      const older = await loadLogs(await this.#selection(signal), signal, last);
-      if (signal.aborted) return;
+    if (last === undefined) return;
+    const load = async (signal: AbortSignal): Promise<LogEntry[]> => loadLogs(await this.#selection(signal), signal, last);
+    await this.older.load(load, (entries) => {
       this.#olderPages += 1;
-      this.entries = [...this.entries, ...older];
-      this.hasOlder = older.length === LOG_PAGE_ROWS && this.entries.length < LOG_LIST_ROWS_MAX;
-      this.olderError = undefined;
-    } catch (failure) {
-      if (!signal.aborted) this.olderError = toApiError(failure);
-    } finally {
-      this.isLoadingOlder = false;
-    }
+      this.entries = [...this.entries, ...entries];
+      this.hasOlder = entries.length === LOG_PAGE_ROWS && this.entries.length < LOG_LIST_ROWS_MAX;
+    });
   }
 
   #take(newest: readonly LogEntry[]): void {
@@ -128,12 +117,11 @@ export class LogList {
   }
 
   #show(newest: readonly LogEntry[]): void {
-    this.#olderAbort.abort();
+    this.older.giveUp();
     this.#olderPages = 0;
     this.#shownKey = this.#key;
     this.entries = newest;
     this.newCount = 0;
-    this.olderError = undefined;
     this.hasOlder = newest.length >= LOG_PAGE_ROWS && newest.length < LOG_LIST_ROWS_MAX;
   }
 

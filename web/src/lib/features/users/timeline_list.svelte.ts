@@ -5,10 +5,10 @@
 
 import { untrack } from 'svelte';
 
-import { toApiError, type ApiError } from '../../api/errors';
 import { loadTimeline, type TimelineEntry, type TimelinePage } from '../../api/timeline';
 import type { Dashboard } from '../../state/dashboard.svelte';
 import { LiveQuery } from '../../state/live_query.svelte';
+import { OlderPages } from '../../state/older_pages.svelte';
 import { boundsOf } from '../../state/time_range';
 import { recordKey } from '../logs/queries';
 
@@ -16,11 +16,10 @@ const PAGE_ENTRIES = 100;
 
 export class TimelineList {
   readonly query: LiveQuery<TimelinePage>;
+  readonly older = new OlderPages();
   entries: readonly TimelineEntry[] = $state.raw([]);
   /** Cursor of the next older page; null when there is none. */
   next: string | null = $state(null);
-  isLoadingOlder = $state(false);
-  olderError: ApiError | undefined = $state.raw();
   /** Whether there are newer events than those shown. */
   hasNew = $state(false);
   /** Keys of open entries. */
@@ -30,7 +29,6 @@ export class TimelineList {
   readonly #key: string = $derived.by(() => JSON.stringify([this.#dashboard.location.user, this.#dashboard.rangeKey]));
   #shownKey: string | undefined;
   #hasOlder = false;
-  #olderAbort = new AbortController();
 
   /** To be called while a component initialises. */
   constructor(dashboard: Dashboard) {
@@ -40,7 +38,6 @@ export class TimelineList {
       const page = this.query.data;
       if (page !== undefined) untrack(() => this.#take(page));
     });
-    $effect(() => () => this.#olderAbort.abort());
   }
 
   toggle(entry: TimelineEntry): void {
@@ -56,22 +53,13 @@ export class TimelineList {
   }
 
   async loadOlder(): Promise<void> {
-    if (this.next === null || this.isLoadingOlder) return;
-    this.#olderAbort = new AbortController();
-    const { signal } = this.#olderAbort;
-    this.isLoadingOlder = true;
-    try {
-      const page = await this.#load(this.next, signal);
-      if (signal.aborted) return;
+    const { next } = this;
+    if (next === null) return;
+    await this.older.load((signal) => this.#load(next, signal), (page) => {
       this.#hasOlder = true;
       this.entries = [...this.entries, ...page.entries];
       this.next = page.next;
-      this.olderError = undefined;
-    } catch (failure) {
-      if (!signal.aborted) this.olderError = toApiError(failure);
-    } finally {
-      this.isLoadingOlder = false;
-    }
+    });
   }
 
   #take(page: TimelinePage): void {
@@ -83,13 +71,12 @@ export class TimelineList {
   }
 
   #show(page: TimelinePage): void {
-    this.#olderAbort.abort();
+    this.older.giveUp();
     this.#shownKey = this.#key;
     this.#hasOlder = false;
     this.entries = page.entries;
     this.next = page.next;
     this.hasNew = false;
-    this.olderError = undefined;
   }
 
   async #load(cursor: string | null, signal: AbortSignal): Promise<TimelinePage> {
