@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::limits::RECORD_BYTES_MAX;
-use crate::otlp_split;
+use crate::{otlp_split, pubsub};
 
 /// Input format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,11 +31,13 @@ pub enum Format {
     OtlpLogsJson,
     /// OTLP metrics, JSON.
     OtlpMetricsJson,
+    /// Messages of Google Cloud Pub/Sub ([`crate::pubsub`]).
+    Pubsub,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Json,
         Self::Access,
         Self::Syslog,
@@ -45,6 +47,7 @@ impl Format {
         Self::OtlpMetrics,
         Self::OtlpLogsJson,
         Self::OtlpMetricsJson,
+        Self::Pubsub,
     ];
 
     /// The format in the `format` column and on the command line.
@@ -60,6 +63,7 @@ impl Format {
             Self::OtlpMetrics => "otlp-metrics",
             Self::OtlpLogsJson => "otlp-logs-json",
             Self::OtlpMetricsJson => "otlp-metrics-json",
+            Self::Pubsub => "pubsub",
         }
     }
 
@@ -241,7 +245,7 @@ pub enum SplitError {
 /// The records of a body. Empty lines are no records.
 ///
 /// # Errors
-/// When the framing of an OTLP body is broken; line formats and JSON arrays can always be split.
+/// When the framing of a body of OTLP or of messages is broken; line formats and JSON arrays can always be split.
 pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError> {
     let ranges = match format {
         Format::Json => match body.iter().position(|byte| !byte.is_ascii_whitespace()) {
@@ -251,6 +255,7 @@ pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError>
         Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson => {
             return otlp_split::split(format, body);
         }
+        Format::Pubsub => return pubsub::split(body),
         Format::Access | Format::Syslog | Format::Text | Format::Logfmt => lines(body),
     };
     Ok(ranges.into_iter().map(|record| RecordSpan { record, context: None }).collect())
@@ -270,6 +275,7 @@ pub fn body_of(format: Format, body: &[u8], spans: &[RecordSpan]) -> Vec<u8> {
         Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson => {
             otlp_split::request_of(format, body, spans)
         }
+        Format::Pubsub => pubsub::body_of(body, spans),
         // Elements of an array may stretch over lines. The end stays open, since the last element may be broken.
         Format::Json if body.trim_ascii_start().first() == Some(&b'[') => {
             [&b"["[..], &records.collect::<Vec<_>>().join(&b',')].concat()
@@ -292,6 +298,59 @@ pub fn context_bytes(format: Format, body: &[u8], context: &Context) -> Vec<u8> 
         out.extend_from_slice(&message);
     }
     out
+}
+
+/// The records of a text of a line format that has a frame of its own around it: JSON objects may stretch over lines.
+pub(crate) fn records(format: Format, text: &[u8]) -> Vec<Range<usize>> {
+    match text.iter().position(|byte| !byte.is_ascii_whitespace()) {
+        Some(start) if format == Format::Json && text[start] == b'[' => array_elements(text, start + 1),
+        Some(_) if format == Format::Json => objects(text),
+        _ => lines(text),
+    }
+}
+
+/// JSON objects one after the other. What is none, or has no end, goes to the end of its line.
+fn objects(text: &[u8]) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while let Some(ahead) = text[at..].iter().position(|byte| !byte.is_ascii_whitespace()) {
+        at += ahead;
+        let line_end = || memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |line| at + line);
+        let object_end = (text[at] == b'{').then(|| object_end(text, at)).flatten();
+        let end = object_end.unwrap_or_else(line_end);
+        ranges.push(at..end);
+        at = end;
+    }
+    ranges
+}
+
+/// Where the brackets of an object that starts there are closed.
+fn object_end(text: &[u8], start: usize) -> Option<usize> {
+    let (mut depth, mut at) = (0usize, start);
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while let Some(ahead) = memchr::memchr2(b'"', b'\\', text.get(at..)?) {
+                    at += ahead;
+                    if text[at] == b'"' {
+                        break;
+                    }
+                    at += 2;
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 fn lines(body: &[u8]) -> Vec<Range<usize>> {

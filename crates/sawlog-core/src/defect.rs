@@ -84,6 +84,9 @@ reasons! {
     /// A protobuf record that cannot be decoded.
     ProtobufSyntax = "protobuf_syntax", Parse, "the record is not valid protobuf",
         "check that sender and receiver speak the same OTLP version";
+    /// A message without data.
+    EmptyMessage = "empty_message", Parse, "the message has attributes and no data",
+        "send the event as the data of the message";
     /// A line that does not follow the format it was declared to have.
     FormatMismatch = "format_mismatch", Parse, "the line does not follow the declared format",
         "declare the format that the file has, or let it be detected";

@@ -51,6 +51,7 @@ mod parse_logfmt;
 mod parse_otlp;
 mod parse_syslog;
 mod parse_text;
+pub mod pubsub;
 pub mod record;
 mod redact;
 pub mod rollup;

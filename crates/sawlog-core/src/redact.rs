@@ -13,6 +13,7 @@ use crate::batch::Format;
 use crate::limits::NESTING_MAX;
 use crate::otlp_wire::{Reader, Wire, WireError, write_bytes_field};
 use crate::parse_json::unescape;
+use crate::pubsub;
 
 /// A pattern and what stands in place of its matches.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ pub(crate) fn body(redactions: &[Redaction], format: Format, body: &[u8]) -> Opt
             // What stretches over several strings, such as a member with its name, is matched as it is written.
             text(redactions, inside.as_deref().unwrap_or(body)).or(inside)
         }
+        Format::Pubsub => pubsub::map_texts(body, |format, part| self::body(redactions, format, part)),
         Format::OtlpLogs => protobuf(redactions, Message::ExportLogs, body),
         Format::OtlpMetrics => protobuf(redactions, Message::ExportMetrics, body),
         _ => text(redactions, body),
@@ -407,7 +409,7 @@ mod tests {
             for format in Format::ALL {
                 let kept = rules(&["s3cret-passphrase"]).redact_at_receive(format, &body).unwrap_or_else(|| body.clone());
                 // In protobuf two fields side by side may happen to spell the word.
-                let is_text = !matches!(format, Format::OtlpLogs | Format::OtlpMetrics);
+                let is_text = !matches!(format, Format::OtlpLogs | Format::OtlpMetrics | Format::Pubsub);
                 prop_assert!(!is_text || memchr::memmem::find(&kept, b"s3cret-passphrase").is_none(), "{format:?} {kept:?}");
             }
         }

@@ -4,6 +4,8 @@
 //! Not for: dedup against what came before, windows, or anything that needs a clock. Deterministic: the same payload,
 //! receive time and rules give the same rows. Each record is counted in exactly one outcome.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
@@ -20,6 +22,7 @@ use crate::parse_logfmt::{looks_like_logfmt, parse_logfmt};
 use crate::parse_otlp::OtlpReader;
 use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
+use crate::pubsub::MessageReader;
 use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
 use crate::rows::{BatchFacts, Rows};
 use crate::rules::{LookupCounts, Rules};
@@ -126,6 +129,7 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         enricher: Enricher::default(),
         signer: Signer::default(),
         otlp: OtlpReader::default(),
+        messages: MessageReader::default(),
         record: Record::default(),
         rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
         counts: Counts::default(),
@@ -134,8 +138,8 @@ pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, Tra
         problems: Vec::new(),
         lookups: rules.user_tables().map(|_| LookupCounts::default()).collect(),
     };
-    for (index, span) in spans.iter().enumerate() {
-        run.record(index, span);
+    for index in 0..spans.len() {
+        run.record(index, &spans);
     }
     run.finish()
 }
@@ -148,6 +152,7 @@ struct Run<'a> {
     enricher: Enricher,
     signer: Signer,
     otlp: OtlpReader,
+    messages: MessageReader,
     record: Record,
     rows: [Rows; 4],
     counts: Counts,
@@ -164,11 +169,12 @@ struct Identified {
 }
 
 impl Run<'_> {
-    fn record(&mut self, index: usize, span: &RecordSpan) {
+    fn record(&mut self, index: usize, spans: &[RecordSpan]) {
+        let span = &spans[index];
         let payload = &self.batch.body[span.record.clone()];
         self.counts.received += 1;
         self.record.reset();
-        let outcome = match self.outcome(payload, span) {
+        let outcome = match self.outcome(payload, index, spans) {
             Outcome::Row(kind, RowFacts { event_time, id }) => {
                 self.counts.stored += 1;
                 if let Some(id) = id {
@@ -191,13 +197,13 @@ impl Run<'_> {
         self.outcomes.push(outcome);
     }
 
-    fn outcome(&mut self, payload: &[u8], span: &RecordSpan) -> Outcome {
+    fn outcome(&mut self, payload: &[u8], index: usize, spans: &[RecordSpan]) -> Outcome {
         if let Err(error) = std::str::from_utf8(payload)
-            && self.batch.format.is_lines()
+            && (self.batch.format.is_lines() || self.batch.format == Format::Pubsub)
         {
             return Outcome::Dead(Defect::new(Reason::InvalidUtf8).at(error.valid_up_to()));
         }
-        if let Err(defect) = self.parse(payload, span) {
+        if let Err(defect) = self.parse(payload, index, spans) {
             return Outcome::Dead(defect);
         }
         let kind = match classify(payload, &mut self.record) {
@@ -234,27 +240,47 @@ impl Run<'_> {
         }
     }
 
-    fn parse(&mut self, payload: &[u8], span: &RecordSpan) -> Result<(), Defect> {
+    fn parse(&mut self, payload: &[u8], index: usize, spans: &[RecordSpan]) -> Result<(), Defect> {
+        let span = &spans[index];
+        let (format, is_declared) = match self.batch.format {
+            Format::Pubsub => self.messages.begin(self.batch.body, span)?,
+            format => (format, self.batch.is_declared),
+        };
+        match format {
+            Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson => {
+                return self.otlp.read(format, self.batch.body, span, &mut self.record);
+            }
+            _ => self.parse_line(format, is_declared, payload)?,
+        }
+        if self.batch.format == Format::Pubsub {
+            let is_of_message = |other: Option<usize>| {
+                let other = other.and_then(|other| spans.get(other)?.context.as_ref());
+                other.zip(span.context.as_ref()).is_some_and(|(other, mine)| Arc::ptr_eq(other, mine))
+            };
+            let is_alone = !is_of_message(index.checked_sub(1)) && !is_of_message(Some(index + 1));
+            self.messages.finish(payload, is_alone, self.batch.receive_time, &mut self.record);
+        }
+        Ok(())
+    }
+
+    fn parse_line(&mut self, format: Format, is_declared: bool, payload: &[u8]) -> Result<(), Defect> {
         let receive_time = self.batch.receive_time;
         let record = &mut self.record;
-        let parsed = match self.batch.format {
+        let parsed = match format {
             Format::Json => return parse_json(payload, receive_time, record),
             Format::Access => parse_access(payload, receive_time, record),
             Format::Syslog => parse_syslog(payload, receive_time, record),
             // Under a guess, a line that is mostly words is text, although it could be read as keys without values.
-            Format::Logfmt if self.batch.is_declared || looks_like_logfmt(payload, 1) => {
+            Format::Logfmt if is_declared || looks_like_logfmt(payload, 1) => {
                 parse_logfmt(payload, receive_time, record)
             }
-            Format::Text | Format::Logfmt => {
+            _ => {
                 parse_text(payload, receive_time, record);
                 Ok(())
             }
-            format @ (Format::OtlpLogs | Format::OtlpMetrics | Format::OtlpLogsJson | Format::OtlpMetricsJson) => {
-                return self.otlp.read(format, self.batch.body, span, record);
-            }
         };
         match parsed {
-            Err(_) if !self.batch.is_declared => {
+            Err(_) if !is_declared => {
                 record.reset();
                 parse_text(payload, receive_time, record);
                 Ok(())

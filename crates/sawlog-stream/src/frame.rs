@@ -255,6 +255,7 @@ const fn format_code(format: Format) -> u8 {
         Format::OtlpLogsJson => 7,
         Format::OtlpMetricsJson => 8,
         Format::Logfmt => 9,
+        Format::Pubsub => 10,
     }
 }
 
