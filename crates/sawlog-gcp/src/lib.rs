@@ -1,0 +1,9 @@
+//! Google Cloud behind the seams.
+//!
+//! For: the Google Cloud implementations of what the embedded binary does with local means. Not for: what becomes of
+//! records (`sawlog-core`) or when something is stored (`sawlog-stream`).
+
+mod access;
+pub mod pubsub;
+
+pub use access::{Access, AccessError};

@@ -1,0 +1,126 @@
+//! Many messages as one body, and what cannot be part of one.
+//!
+//! For: decompressing, and leaving out what is too large. Not for: acknowledging.
+
+use std::io::Read;
+
+use google_cloud_pubsub::model::Message as Received;
+use sawlog_core::limits::RECORD_BYTES_MAX;
+use sawlog_core::pubsub::{Message, body_of_messages};
+
+/// Largest data of a message after decompression, bytes: one record, since a message may be one.
+pub(super) const DATA_BYTES_MAX: usize = RECORD_BYTES_MAX;
+/// Attributes that name the compression of the data.
+const COMPRESSION_ATTRIBUTES: [&str; 2] = ["content-encoding", "compression"];
+
+/// A message that is ready for a body.
+#[derive(Debug)]
+pub(super) struct Ready {
+    message: Received,
+    /// Its data if they were compressed.
+    data: Option<Vec<u8>>,
+}
+
+/// Why a message cannot be taken.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("its data have more than {DATA_BYTES_MAX} bytes")]
+pub(super) struct TooLarge;
+
+impl Ready {
+    /// Decompresses a message where its attributes say how. Data that are not compressed as they say stay as they are, and
+    /// become dead letters if they are no records.
+    pub(super) fn new(mut message: Received) -> Result<Self, TooLarge> {
+        let named = COMPRESSION_ATTRIBUTES.iter().find_map(|name| message.attributes.get_key_value(*name));
+        let named = named.map(|(name, value)| (name.clone(), value.to_ascii_lowercase()));
+        let data = match named.as_ref().map(|(_, value)| value.as_str()) {
+            Some("gzip" | "x-gzip") => read_up_to(flate2::read::MultiGzDecoder::new(message.data.as_ref()))?,
+            Some("zstd") => match zstd::stream::read::Decoder::new(message.data.as_ref()) {
+                Ok(decoder) => read_up_to(decoder)?,
+                Err(_) => None,
+            },
+            _ => None,
+        };
+        if data.is_none() && message.data.len() > DATA_BYTES_MAX {
+            return Err(TooLarge);
+        }
+        if data.is_some()
+            && let Some((name, _)) = named
+        {
+            message.attributes.remove(&name);
+        }
+        Ok(Self { message, data })
+    }
+
+    /// Bytes of its data.
+    pub(super) fn len(&self) -> usize {
+        self.data().len()
+    }
+
+    fn data(&self) -> &[u8] {
+        self.data.as_deref().unwrap_or(&self.message.data)
+    }
+
+    fn as_message(&self) -> Message<'_> {
+        let publish_time = self.message.publish_time.as_ref();
+        let micros = publish_time.map_or(0, |time| time.seconds() * 1_000_000 + i64::from(time.nanos()) / 1_000);
+        Message {
+            data: self.data(),
+            attributes: self.message.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+            message_id: &self.message.message_id,
+            publish_time: micros,
+            ordering_key: &self.message.ordering_key,
+        }
+    }
+}
+
+/// The messages as one body.
+pub(super) fn body(messages: &[Ready]) -> Vec<u8> {
+    body_of_messages(messages.iter().map(Ready::as_message))
+}
+
+/// What a decoder gives; `None` when its input is broken.
+fn read_up_to(decoder: impl Read) -> Result<Option<Vec<u8>>, TooLarge> {
+    let mut data = Vec::new();
+    match decoder.take(DATA_BYTES_MAX as u64 + 1).read_to_end(&mut data) {
+        Ok(_) if data.len() > DATA_BYTES_MAX => Err(TooLarge),
+        Ok(_) => Ok(Some(data)),
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    fn message(data: Vec<u8>, encoding: &str) -> Received {
+        Received::new().set_data(data).set_attributes([("content-encoding", encoding), ("team", "a")])
+    }
+
+    #[test]
+    fn compressed_data_are_read_and_the_attribute_goes_with_the_compression() {
+        let zstd = zstd::encode_all(&b"{\"message\":\"x\"}"[..], 1).expect("memory");
+        for message in [message(gzip(b"{\"message\":\"x\"}"), "gzip"), message(zstd, "ZSTD")] {
+            let ready = Ready::new(message).expect("small");
+            assert_eq!(ready.data(), b"{\"message\":\"x\"}");
+            assert_eq!(ready.as_message().attributes, [("team", "a")]);
+        }
+        let broken = Ready::new(message(b"{\"message\":\"y\"}".to_vec(), "gzip")).expect("small");
+        assert_eq!(broken.data(), b"{\"message\":\"y\"}");
+    }
+
+    #[test]
+    fn what_is_too_large_or_grows_too_large_is_not_taken() {
+        let zeros = vec![b' '; DATA_BYTES_MAX + 1];
+        assert_eq!(Ready::new(message(gzip(&zeros), "gzip")).expect_err("a bomb"), TooLarge);
+        assert_eq!(Ready::new(message(zeros.clone(), "identity")).expect_err("large"), TooLarge);
+        assert_eq!(Ready::new(message(zeros[1..].to_vec(), "identity")).expect("just fits").len(), DATA_BYTES_MAX);
+    }
+}

@@ -1,0 +1,44 @@
+package pubsub
+
+import (
+	"net/http"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"sawlog.test/doubles/internal/rest"
+)
+
+// Admin answers the administrative calls in JSON by those of a gRPC server.
+func Admin(publisher pubsubpb.PublisherServer, subscriber pubsubpb.SubscriberServer) rest.Handler {
+	return func(request *http.Request, name string, body []byte) (proto.Message, error) {
+		ctx := request.Context()
+		switch request.Method + " " + Kind(name) {
+		case "PUT topics":
+			topic := &pubsubpb.Topic{}
+			if err := rest.Unmarshal(body, topic); err != nil {
+				return nil, err
+			}
+			topic.Name = name
+			return publisher.CreateTopic(ctx, topic)
+		case "GET topics":
+			return publisher.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: name})
+		case "DELETE topics":
+			return publisher.DeleteTopic(ctx, &pubsubpb.DeleteTopicRequest{Topic: name})
+		case "PUT subscriptions":
+			subscription := &pubsubpb.Subscription{}
+			if err := rest.Unmarshal(body, subscription); err != nil {
+				return nil, err
+			}
+			subscription.Name = name
+			return subscriber.CreateSubscription(ctx, subscription)
+		case "GET subscriptions":
+			return subscriber.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: name})
+		case "DELETE subscriptions":
+			return subscriber.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: name})
+		}
+		return nil, status.Errorf(codes.Unimplemented, "%s %s is no call of this double", request.Method, name)
+	}
+}
