@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use sawlog_gcp::pubsub::{self, PubsubOptions, PubsubState};
 use sawlog_query::QueryEngine;
 use sawlog_seams::SystemClock;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
@@ -92,6 +93,7 @@ where
     let address = listeners.http.local_addr()?.to_string();
     listeners.serve(&mut tasks, state, otlp, syslog_state(config, &node), &stopped);
     spawn_tail(config, &node, Arc::clone(&metrics), &stopped, &mut tasks);
+    spawn_pubsub(config, &node, &stopped, &mut tasks);
     let reload = RulesReload {
         settings: settings.clone(),
         archive: Arc::clone(&node.rules),
@@ -269,6 +271,30 @@ fn spawn_tail(
             metrics,
         };
         tasks.spawn(tail::run(following, stopped.clone()));
+    }
+}
+
+fn spawn_pubsub(
+    config: &Config,
+    node: &Node,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    for one in &config.pubsub {
+        let options = PubsubOptions {
+            subscription: one.subscription.clone(),
+            source: one.source.clone(),
+            access: one.access.clone(),
+            messages_max: one.messages_max,
+            bytes_max: one.bytes_max,
+            age: age_limits(&config.sources.pubsub),
+        };
+        let state = PubsubState { pipeline: Arc::clone(&node.pipeline), metrics: Arc::clone(&node.metrics) };
+        let stopped = stopped.clone();
+        tasks.spawn(async move {
+            pubsub::serve(options, state, stopped).await;
+            Ok(())
+        });
     }
 }
 

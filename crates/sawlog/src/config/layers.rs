@@ -1,7 +1,7 @@
 //! The layers of the configuration, merged key by key.
 //!
 //! For: finding out which layer sets a key, where exactly, and what an unknown key was probably meant to be. Not for:
-//! which keys the rules and the files to follow have, which are sections without defaults to merge with.
+//! which keys the rules, the files to follow and the subscriptions have, which are sections without defaults to merge with.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,8 @@ const ENVIRONMENT_PREFIX: &str = "SAWLOG__";
 pub(crate) const RULES: &str = "rules";
 /// The list of files to follow, which has no defaults to merge with.
 pub(crate) const TAIL: &str = "tail";
+/// The list of subscriptions.
+pub(crate) const PUBSUB: &str = "pubsub";
 pub(crate) const ALERTS: &str = "alerts";
 
 /// What the layers above the defaults are read from.
@@ -119,6 +121,7 @@ pub(crate) struct Layered {
     pub(crate) settings: BTreeMap<String, Setting>,
     pub(crate) rules: Section,
     pub(crate) tail: Section,
+    pub(crate) pubsub: Section,
     pub(crate) alerts: Section,
     pub(crate) problems: Vec<ConfigProblem>,
     defaults: BTreeMap<String, Value>,
@@ -134,6 +137,7 @@ impl Layered {
             settings: defaults.iter().map(|(key, value)| (key.clone(), as_default(value))).collect(),
             rules: Section::unset(RULES, Value::Table(Table::new())),
             tail: Section::unset(TAIL, Value::Array(Vec::new())),
+            pubsub: Section::unset(PUBSUB, Value::Array(Vec::new())),
             alerts: Section::unset(ALERTS, Value::Array(Vec::new())),
             problems: Vec::new(),
             defaults,
@@ -172,7 +176,7 @@ impl Layered {
             let line = lines.get(&key).copied().unwrap_or(0);
             self.set(&key, value, Origin::File(path.to_path_buf(), line));
         }
-        for section in [&mut self.rules, &mut self.tail, &mut self.alerts] {
+        for section in [&mut self.rules, &mut self.tail, &mut self.pubsub, &mut self.alerts] {
             if let Some(value) = table.get(section.name) {
                 section.value = value.clone();
                 section.file = Some((path.to_path_buf(), lines.clone()));
@@ -222,10 +226,10 @@ impl Layered {
     }
 }
 
-/// Dotted keys of all values but the rules, the files to follow and the alerts.
+/// Dotted keys of all values but the rules, the files to follow, the subscriptions and the alerts.
 fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
     for (name, value) in table {
-        if prefix.is_empty() && [RULES, TAIL, ALERTS].contains(&name.as_str()) {
+        if prefix.is_empty() && [RULES, TAIL, PUBSUB, ALERTS].contains(&name.as_str()) {
             continue;
         }
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };

@@ -4,6 +4,7 @@
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
 mod layers;
+mod pubsub;
 mod rules;
 mod tail;
 mod upkeep;
@@ -30,6 +31,8 @@ use sawlog_core::anomaly::WatchOptions;
 
 use crate::deploys_file;
 use crate::rules_files::read_text;
+use pubsub::PubsubConfig;
+
 use crate::tail::Tail;
 
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -61,6 +64,7 @@ pub(crate) struct Config {
     pub(crate) sources: SourcesConfig,
     pub(crate) syslog: SyslogConfig,
     pub(crate) tails: Vec<Tail>,
+    pub(crate) pubsub: Vec<PubsubConfig>,
     pub(crate) host_metrics: HostMetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) rules: RulesConfig,
@@ -149,6 +153,7 @@ pub(crate) struct SourcesConfig {
     pub(crate) files: SourceConfig,
     pub(crate) syslog: SourceConfig,
     pub(crate) tail: SourceConfig,
+    pub(crate) pubsub: SourceConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -222,7 +227,7 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// Key → value as text, and its origin.
     pub(crate) settings: BTreeMap<String, (String, Origin)>,
-    /// The same of the sections that have no defaults: rules, files to follow and alerts.
+    /// The same of the sections that have no defaults: rules, files to follow, subscriptions and alerts.
     pub(crate) sections: BTreeMap<String, (String, Origin)>,
 }
 
@@ -237,6 +242,7 @@ impl Config {
             Some(config) => {
                 let mut sections = reader.layered.rules.shown();
                 sections.append(&mut reader.layered.tail.shown());
+                sections.append(&mut reader.layered.pubsub.shown());
                 sections.append(&mut reader.layered.alerts.shown());
                 Ok(Loaded { config, settings: reader.layered.shown(), sections })
             }
@@ -280,7 +286,8 @@ impl Reader {
         let query = self.query();
         let (windows, rollups, sessions) = (self.windows(), self.rollups(), self.sessions());
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
-        let more_sources = (self.source("syslog"), self.source("tail"));
+        let more_sources = (self.source("syslog"), self.source("tail"), self.source("pubsub"));
+        let pubsub = self.pubsub();
         let (tails, anomalies, alerts) = (self.tails(), verdicts::anomalies(self), verdicts::alerts(self));
         let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
@@ -308,9 +315,11 @@ impl Reader {
                 files: sources.2?,
                 syslog: more_sources.0?,
                 tail: more_sources.1?,
+                pubsub: more_sources.2?,
             },
             syslog: syslog?,
             tails: tails?,
+            pubsub,
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
             log: LogConfig { level: log.0?, format: log.1? },
             rules: rules?,
@@ -453,6 +462,16 @@ impl Reader {
             message_size_max: message_size_max?,
             connections_max: connections_max?,
         })
+    }
+
+    fn pubsub(&mut self) -> Vec<PubsubConfig> {
+        let section = &self.layered.pubsub;
+        let (found, problems) = pubsub::read(&section.value);
+        let placed = problems
+            .into_iter()
+            .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
+        self.problems.extend(placed);
+        found
     }
 
     fn tails(&mut self) -> Option<Vec<Tail>> {
