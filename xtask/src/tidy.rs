@@ -15,7 +15,7 @@ const FILE_LINES_MAX: usize = 800;
 const CORE_DEPENDENCIES_MAX: usize = 12;
 
 /// Which crates of the workspace a crate may use.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("sawlog-core", &[]),
     ("sawlog-generate", &[]),
     ("sawlog-telemetry", &["sawlog-core"]),
@@ -25,12 +25,14 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("sawlog-store", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
     ("sawlog-query", &["sawlog-core", "sawlog-seams", "sawlog-store", "sawlog-telemetry"]),
     ("sawlog-jobs", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
+    ("sawlog-gcp", &["sawlog-core", "sawlog-stream", "sawlog-telemetry"]),
     ("sawlog-server", &["sawlog-core", "sawlog-seams", "sawlog-stream", "sawlog-query", "sawlog-telemetry"]),
     (
         "sawlog",
         &[
             "sawlog-core",
             "sawlog-generate",
+            "sawlog-gcp",
             "sawlog-jobs",
             "sawlog-query",
             "sawlog-seams",
