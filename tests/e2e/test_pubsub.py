@@ -2,73 +2,26 @@
 
 import gzip
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 
-import grpc
 import pytest
-from google.cloud import pubsub_v1
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from conftest import ROOT, Server, missing, wait_for
-
-PROJECT = "sawlog-test"
-TOPIC, SUBSCRIPTION = f"projects/{PROJECT}/topics/orders", f"projects/{PROJECT}/subscriptions/orders"
-
-
-@pytest.fixture(scope="session")
-def double_binary(tmp_path_factory) -> str:
-    """The double, built once."""
-    path = tmp_path_factory.mktemp("doubles") / "pubsub"
-    try:
-        subprocess.run(["go", "build", "-o", str(path), "./cmd/pubsub"], cwd=ROOT / "tests/doubles", check=True, timeout=600)
-    except FileNotFoundError:
-        missing("Go is missing, in which the doubles of Google's services are written")
-    return str(path)
-
-
-class Double:
-    """A running double with a topic and a subscription."""
-
-    def __init__(self, path: str):
-        self.process = subprocess.Popen([path], stdout=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().strip()
-        # An emulator's variable would make the clients ignore their transport.
-        os.environ.pop("PUBSUB_EMULATOR_HOST", None)
-        self.channel = grpc.insecure_channel(self.address, options=[("grpc.max_receive_message_length", -1)])
-        self.publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=self.channel))
-        self.subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=self.channel))
-        self.publisher.create_topic(name=TOPIC)
-        self.subscriber.create_subscription(name=SUBSCRIPTION, topic=TOPIC, ack_deadline_seconds=10)
-
-    def publish(self, *messages: tuple[bytes, dict[str, str]]) -> list[str]:
-        futures = [self.publisher.publish(TOPIC, data, **attributes) for data, attributes in messages]
-        return [future.result(timeout=30) for future in futures]
-
-    def left(self) -> int:
-        """Messages that nobody has acknowledged, as far as none is out."""
-        return len(self.subscriber.pull(subscription=SUBSCRIPTION, max_messages=1_000).received_messages)
-
-    def stop(self) -> None:
-        self.channel.close()
-        self.process.kill()
-        self.process.wait()
+from conftest import Server, wait_for
+from google_doubles import PubsubDouble
 
 
 @pytest.fixture
-def double(double_binary: str):
-    running = Double(double_binary)
+def double():
+    running = PubsubDouble()
     yield running
     running.stop()
 
 
 @pytest.fixture
-def config(tmp_path: Path, double: Double) -> Path:
+def config(tmp_path: Path, double: PubsubDouble) -> Path:
     path = tmp_path / "sawlog.toml"
-    path.write_text(f'[[pubsub]]\nsubscription = "{SUBSCRIPTION}"\nendpoint = "http://{double.address}"\n')
+    path.write_text(f'[[pubsub]]\nsubscription = "{double.subscription}"\nendpoint = "{double.url}"\n')
     return path
 
 
@@ -76,7 +29,7 @@ def event(number: int, **fields) -> bytes:
     return json.dumps({"message": f"order {number}", "number": number, **fields}).encode()
 
 
-def test_messages_become_rows_with_what_their_attributes_say(data: Path, double: Double, config: Path):
+def test_messages_become_rows_with_what_their_attributes_say(data: Path, double: PubsubDouble, config: Path):
     published = double.publish(
         (event(1), {"service": "shop", "team": "a"}),
         (event(2, insert_id="own"), {"event_time": "2026-11-20T00:00:00Z"}),
@@ -104,7 +57,7 @@ def test_messages_become_rows_with_what_their_attributes_say(data: Path, double:
     assert double.left() == 0, "all are acknowledged"
 
 
-def test_what_was_not_acknowledged_before_kill_9_comes_again_and_is_stored_once(data: Path, double: Double, config: Path):
+def test_what_was_not_acknowledged_before_kill_9_comes_again_and_is_stored_once(data: Path, double: PubsubDouble, config: Path):
     count = 5_000
     server = Server(data, "host-metrics.enabled=false", config=config).start()
     double.publish(*[(event(number), {}) for number in range(count // 2)])
@@ -123,14 +76,18 @@ def test_what_was_not_acknowledged_before_kill_9_comes_again_and_is_stored_once(
     wait_for(lambda: double.left() == 0, "all are acknowledged", 30)
 
 
-def test_the_service_may_go_and_come_back(data: Path, double_binary: str, double: Double, config: Path):
+def test_the_service_may_go_and_come_back(data: Path, double: PubsubDouble, config: Path):
     server = Server(data, "host-metrics.enabled=false", config=config).start()
     try:
         double.publish((event(1), {}))
         wait_for(lambda: server.value("SELECT count(*) FROM logs") == 1, "the first is there", 30)
-        double.stop()
+        double.kill()
         assert server.get("/readyz")[0] == 200, "other sources go on"
         status, answer, _ = server.post("/v1/events", b'{"message":"by http"}')
         assert status == 200, answer
+        double.start()
+        double.create()
+        double.publish((event(2), {}))
+        wait_for(lambda: server.value("SELECT count(*) FROM logs WHERE source = 'orders'") == 2, "the stream is open again", 60)
     finally:
         server.stop()

@@ -92,6 +92,18 @@ fn python_environment(environment: &Path, lock_file: &str) -> Vec<Step> {
     steps
 }
 
+/// Builds and checks the doubles of Google's services, which tests start from [`doubles_folder`].
+fn doubles_commands() -> Vec<Step> {
+    let folder = root().join("tests/doubles");
+    let output = format!("{}/", doubles_folder().display());
+    vec![Step::new(&folder, "go", &["vet", "./..."]), Step::new(&folder, "go", &["build", "-o", &output, "./cmd/..."])]
+}
+
+/// Where the doubles are built.
+fn doubles_folder() -> PathBuf {
+    target_folder().join("doubles")
+}
+
 fn end_to_end_commands() -> Vec<Step> {
     let root = root();
     let environment = root.join(".venv");
@@ -157,6 +169,7 @@ impl Run {
         let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         self.commands("clippy", vec![cargo(&clippy)]);
         self.commands("fuzz targets compile", fuzz::check());
+        self.commands("doubles of Google's services", doubles_commands());
         self.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
         self.commands("end-to-end tests", end_to_end_commands());
     }

@@ -51,10 +51,29 @@ fn major(version: &str) -> Option<u32> {
     version.trim_start_matches('v').split('.').next()?.parse().ok()
 }
 
+/// The oldest Go that builds the doubles.
+const GO_MIN: (u32, u32) = (1, 24);
+const GO_INSTALL: &str = "install it from https://go.dev/dl, or: apt-get install golang";
+
+fn go_version() -> Option<(u32, u32)> {
+    let output = Command::new("go").args(["env", "GOVERSION"]).stdin(Stdio::null()).output().ok()?;
+    two_numbers(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+/// The first two numbers of a version: 1 and 26 of `go1.26.8`.
+fn two_numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.trim_start_matches("go").split('.').map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
 /// Checks what the tests need, and installs Debian packages where that is possible.
 pub(crate) fn for_tests() -> Result<(), String> {
     if !for_demo()? || !is_there("python3") {
         return Err("install the missing programs and run again (tests also need python3 with venv)".to_owned());
+    }
+    if go_version().is_none_or(|version| version < GO_MIN) {
+        let (major, minor) = GO_MIN;
+        return Err(format!("missing: Go {major}.{minor} or newer, in which the doubles of Google's services are written: {GO_INSTALL}"));
     }
     let wanted: Vec<&str> = [("chromium", "chromium"), ("psql", "postgresql-client"), ("strace", "strace")]
         .into_iter()
@@ -87,5 +106,7 @@ mod tests {
         assert_eq!(major("v20.20.2"), Some(20));
         assert_eq!(major("9"), Some(9));
         assert_eq!(major("unknown"), None);
+        assert_eq!(two_numbers("go1.26.8"), Some((1, 26)));
+        assert_eq!(two_numbers("devel"), None);
     }
 }

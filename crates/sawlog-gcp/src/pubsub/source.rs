@@ -29,6 +29,8 @@ const BATCH_MESSAGES: usize = 5_000;
 const BATCH_AGE: Duration = Duration::from_millis(50);
 /// Batches that are stored at the same time.
 const BATCHES_AT_ONCE: usize = 4;
+/// How long the service waits for this process before it gives its messages to another one.
+const LEASE: Duration = Duration::from_secs(20);
 /// Between two tries to store a batch, or to open a stream; the latter doubles up to its limit.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -112,6 +114,7 @@ async fn stream(
         .subscribe(&options.subscription)
         .set_max_outstanding_messages(i64::from(options.messages_max))
         .set_max_outstanding_bytes(i64::try_from(options.bytes_max).unwrap_or(i64::MAX))
+        .set_max_lease_extension(LEASE)
         .build();
     let shutdown = messages.shutdown_token();
     let mut storing = JoinSet::new();

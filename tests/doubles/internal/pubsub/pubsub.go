@@ -70,7 +70,9 @@ func New() *Server {
 	server := &Server{
 		topics:        map[string]*pubsubpb.Topic{},
 		subscriptions: map[string]*subscription{},
-		now:           time.Now,
+		// Ids are unique for ever, also after this process was started again.
+		nextID: uint64(time.Now().UnixNano()),
+		now:    time.Now,
 	}
 	go func() {
 		for range time.Tick(tick) {

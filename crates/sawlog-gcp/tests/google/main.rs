@@ -1,0 +1,3 @@
+//! Seams on doubles of Google's services: the contract tests, and what only a service can do.
+
+mod double;

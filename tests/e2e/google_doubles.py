@@ -1,0 +1,76 @@
+"""Doubles of Google's services (tests/doubles), each a process of its own on a port of this machine."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import grpc
+from google.cloud import pubsub_v1
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from conftest import binary, missing
+
+PROJECT = "sawlog-test"
+
+# An emulator's variable would make Google's clients ignore the transport that they are given.
+for name in ("PUBSUB_EMULATOR_HOST", "BIGTABLE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"):
+    os.environ.pop(name, None)
+
+
+class Double:
+    """The double of a service, at an address that it keeps over restarts."""
+
+    def __init__(self, service: str, *arguments: str):
+        # Beside what cargo builds, where `make test` puts them.
+        self.program = Path(binary()).parents[1] / "doubles" / service
+        if not self.program.exists():
+            missing(f"{self.program} is missing: `make test` builds it")
+        self.arguments = arguments
+        self.address = "127.0.0.1:0"
+        self.start()
+
+    def start(self) -> None:
+        command = [str(self.program), "-listen", self.address, *self.arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+        assert self.address, f"{command} did not start"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+
+class PubsubDouble(Double):
+    """The double of Pub/Sub with a topic and a subscription, and Google's clients of it."""
+
+    topic = f"projects/{PROJECT}/topics/orders"
+    subscription = f"projects/{PROJECT}/subscriptions/orders"
+
+    def __init__(self):
+        super().__init__("pubsub")
+        self.channel = grpc.insecure_channel(self.address, options=[("grpc.max_receive_message_length", -1)])
+        self.publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=self.channel))
+        self.subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=self.channel))
+        self.create()
+
+    def create(self) -> None:
+        """Makes topic and subscription, which are in memory and go with the process."""
+        self.publisher.create_topic(name=self.topic)
+        self.subscriber.create_subscription(name=self.subscription, topic=self.topic, ack_deadline_seconds=10)
+
+    def publish(self, *messages: tuple[bytes, dict[str, str]]) -> list[str]:
+        futures = [self.publisher.publish(self.topic, data, **attributes) for data, attributes in messages]
+        return [future.result(timeout=30) for future in futures]
+
+    def left(self) -> int:
+        """Messages that nobody has acknowledged, as far as none is out."""
+        return len(self.subscriber.pull(subscription=self.subscription, max_messages=1_000).received_messages)
+
+    def stop(self) -> None:
+        self.channel.close()
+        self.kill()
