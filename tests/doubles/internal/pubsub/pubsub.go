@@ -82,7 +82,9 @@ func New() *Server {
 	return server
 }
 
-func notFound(name string) error { return status.Errorf(codes.NotFound, "Resource not found (resource=%s).", name) }
+func notFound(name string) error {
+	return status.Errorf(codes.NotFound, "Resource not found (resource=%s).", name)
+}
 
 // CreateTopic makes a topic.
 func (s *Server) CreateTopic(_ context.Context, topic *pubsubpb.Topic) (*pubsubpb.Topic, error) {
