@@ -1,6 +1,7 @@
 //! The steps of `make test`, `make test-long` and `make bench`.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -93,10 +94,30 @@ fn python_environment(environment: &Path, lock_file: &str) -> Vec<Step> {
 }
 
 /// Builds and checks the doubles of Google's services, which tests start from [`doubles_folder`].
-fn doubles_commands() -> Vec<Step> {
+fn doubles_commands() -> Result<Vec<Step>, String> {
     let folder = root().join("tests/doubles");
     let output = format!("{}/", doubles_folder().display());
-    vec![Step::new(&folder, "go", &["vet", "./..."]), Step::new(&folder, "go", &["build", "-o", &output, "./cmd/..."])]
+    write_python_double("bigquery")?;
+    Ok(vec![
+        Step::new(&folder, "go", &["vet", "./..."]),
+        Step::new(&folder, "go", &["build", "-o", &output, "./cmd/..."]),
+    ])
+}
+
+/// A program that runs a double written in Python in the environment of the tests.
+fn write_python_double(name: &str) -> Result<(), String> {
+    let (python, root) = (python_folder().join("bin/python"), root());
+    let script = root.join("tests/doubles/python").join(format!("{name}.py"));
+    let program = doubles_folder().join(name);
+    let text = format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", python.display(), script.display());
+    let written = std::fs::create_dir_all(doubles_folder()).and_then(|()| std::fs::write(&program, text));
+    let made = written.and_then(|()| std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)));
+    made.map_err(|error| format!("{} cannot be written: {error}", program.display()))
+}
+
+/// The environment of the tests.
+fn python_folder() -> PathBuf {
+    root().join(".venv")
 }
 
 /// Where the doubles are built.
@@ -106,11 +127,8 @@ fn doubles_folder() -> PathBuf {
 
 fn end_to_end_commands() -> Vec<Step> {
     let root = root();
-    let environment = root.join(".venv");
-    let python = environment.join("bin/python").display().to_string();
-    let mut steps = python_environment(&environment, "tests/e2e/requirements.txt");
-    steps.push(Step::new(&root.join("tests/e2e"), &python, &["-m", "pytest", "-q", "--color=no", "-rfE"]));
-    steps
+    let python = python_folder().join("bin/python").display().to_string();
+    vec![Step::new(&root.join("tests/e2e"), &python, &["-m", "pytest", "-q", "--color=no", "-rfE"])]
 }
 
 pub(crate) struct Step {
@@ -169,7 +187,11 @@ impl Run {
         let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         self.commands("clippy", vec![cargo(&clippy)]);
         self.commands("fuzz targets compile", fuzz::check());
-        self.commands("doubles of Google's services", doubles_commands());
+        self.commands("python environment", python_environment(&python_folder(), "tests/e2e/requirements.txt"));
+        match doubles_commands() {
+            Ok(steps) => self.commands("doubles of Google's services", steps),
+            Err(error) => self.step("doubles of Google's services", || Err(error)),
+        }
         self.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
         self.commands("end-to-end tests", end_to_end_commands());
     }

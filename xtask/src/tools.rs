@@ -73,7 +73,9 @@ pub(crate) fn for_tests() -> Result<(), String> {
     }
     if go_version().is_none_or(|version| version < GO_MIN) {
         let (major, minor) = GO_MIN;
-        return Err(format!("missing: Go {major}.{minor} or newer, in which the doubles of Google's services are written: {GO_INSTALL}"));
+        return Err(format!(
+            "missing: Go {major}.{minor} or newer, in which the doubles of Google's services are written: {GO_INSTALL}"
+        ));
     }
     let wanted: Vec<&str> = [("chromium", "chromium"), ("psql", "postgresql-client"), ("strace", "strace")]
         .into_iter()

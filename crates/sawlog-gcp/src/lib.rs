@@ -4,6 +4,7 @@
 //! records (`sawlog-core`) or when something is stored (`sawlog-stream`).
 
 mod access;
+pub mod bigquery;
 pub mod pubsub;
 
 pub use access::{Access, AccessError};

@@ -26,6 +26,8 @@ pub struct TableSpec {
     pub name: &'static str,
     /// Columns.
     pub schema: SchemaRef,
+    /// Column of the time that rows are of: of the event, the window, the session; never null.
+    pub time: &'static str,
     /// Column by whose values the table is partitioned, if it is.
     pub partition: Option<&'static str>,
     /// Sort order inside a file.
@@ -50,6 +52,7 @@ impl TableSpec {
         specs.push(Self {
             name: LEDGER_TABLE,
             schema: schema::ledger_schema(),
+            time: "receive_minute",
             partition: None,
             clustering: &["receive_minute", "source"],
             bloom: &[],
@@ -57,6 +60,7 @@ impl TableSpec {
         specs.extend(Rollup::ALL.into_iter().map(|rollup| Self {
             name: rollup.pane_table(),
             schema: rollup::pane_schema(rollup),
+            time: "window_start",
             partition: Some(schema::PARTITION_COLUMN),
             clustering: rollup.clustering(),
             bloom: &[],
@@ -64,6 +68,7 @@ impl TableSpec {
         specs.push(Self {
             name: session::PANE_TABLE,
             schema: session::session_schema(),
+            time: "session_start",
             partition: Some(schema::PARTITION_COLUMN),
             clustering: session::CLUSTERING,
             bloom: &["user_id", "session_key"],
@@ -71,6 +76,7 @@ impl TableSpec {
         specs.push(Self {
             name: ANOMALY_TABLE,
             schema: anomaly::anomaly_schema(),
+            time: "window_start",
             partition: Some(schema::PARTITION_COLUMN),
             clustering: &["signal", "service", "window_start"],
             bloom: &[],
@@ -78,6 +84,7 @@ impl TableSpec {
         specs.push(Self {
             name: ALERT_TABLE,
             schema: alert::alert_schema(),
+            time: "at",
             partition: Some(schema::PARTITION_COLUMN),
             clustering: &["rule", "at"],
             bloom: &[],
@@ -89,6 +96,7 @@ impl TableSpec {
         Self {
             name: table.name(),
             schema: table.schema(),
+            time: if table == Table::DeadLetters { "receive_time" } else { "event_time" },
             partition: Some(schema::PARTITION_COLUMN),
             clustering: table.clustering(),
             bloom: table.bloom_columns(),

@@ -3,6 +3,7 @@
 //! For: one place where a metric's name, unit and labels are fixed. Not for: events that users send. Names follow
 //! Prometheus: subsystem, what, base unit, `total` for counters. Label values come from bounded sets.
 
+mod cloud;
 mod logging;
 mod metrics;
 mod upkeep;

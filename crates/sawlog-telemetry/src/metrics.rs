@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sawlog_core::ledger::{Counts, Outcome};
 
+use crate::cloud::{CloudMetrics, RowLabels};
 use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,6 +101,7 @@ pub struct Metrics {
     rules_reloads: Family<ReloadLabels, Counter>,
     enrichment: Family<EnrichmentLabels, Counter>,
     upkeep: UpkeepMetrics,
+    cloud: CloudMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -142,6 +144,7 @@ impl Default for Metrics {
             rules_reloads: Family::default(),
             enrichment: Family::default(),
             upkeep: UpkeepMetrics::default(),
+            cloud: CloudMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
@@ -162,6 +165,7 @@ impl Default for Metrics {
         let enrichment = metrics.enrichment.clone();
         registry.register("enrichment", "Users looked up, by table and by whether it has them", enrichment);
         metrics.upkeep.register(registry);
+        metrics.cloud.register(registry);
         let hot = metrics.memory_bytes.clone();
         registry.register("hot_bytes", "Memory of what is not in files yet, and of what alert rules keep", hot);
         registry.register("dedup_ids", "Ids in the store within the dedup window", metrics.dedup_ids.clone());
@@ -231,6 +235,13 @@ impl Metrics {
                 let labels = RecordLabels { source: source.to_owned(), outcome: outcome.name() };
                 self.records.get_or_create(&labels).inc_by(records);
             }
+        }
+    }
+
+    /// Counts rows of an append to BigQuery: appended ones, and those that it refused.
+    pub fn add_bigquery_rows(&self, table: &'static str, appended: u64, refused: u64) {
+        for (outcome, rows) in [("appended", appended), ("refused", refused)] {
+            self.cloud.bigquery_rows.get_or_create(&RowLabels { table, outcome }).inc_by(rows);
         }
     }
 

@@ -7,28 +7,24 @@ use std::process::{Child, Command, Stdio};
 /// A running double; it ends with this value.
 pub(crate) struct Double {
     process: Child,
-    /// `HOST:PORT` where it listens.
-    pub(crate) address: String,
+    /// `HOST:PORT` where it listens; more than one for a service with several.
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Double {
-    /// Starts the double of a service: the program of that name of `make test`'s folder of doubles.
-    pub(crate) fn start(service: &str, arguments: &[&str]) -> Self {
+    /// Starts the double of a service that listens on so many addresses: the program of that name of `make test`'s folder of
+    /// doubles.
+    pub(crate) fn start(service: &str, arguments: &[&str], addresses: usize) -> Self {
         let program = folder().join(service);
         let mut command = Command::new(&program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        // The double may end with its input, which is this process's end of a pipe: a static value is never dropped.
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| {
             panic!("{} cannot be started ({error}); `make test` builds it, and so does `go build -o {}/ ./cmd/...` in tests/doubles", program.display(), folder().display())
         });
-        let mut address = String::new();
-        let output = process.stdout.take().expect("piped");
-        BufReader::new(output).read_line(&mut address).expect("its address");
-        Self { process, address: address.trim().to_owned() }
-    }
-
-    /// Its URL.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let output = BufReader::new(process.stdout.take().expect("piped"));
+        let addresses = output.lines().take(addresses).map(|line| line.expect("an address")).collect();
+        Self { process, addresses }
     }
 }
 

@@ -1,3 +1,4 @@
 //! Seams on doubles of Google's services: the contract tests, and what only a service can do.
 
+mod bigquery;
 mod double;

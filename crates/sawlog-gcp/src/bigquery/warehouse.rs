@@ -1,0 +1,301 @@
+//! A warehouse whose rows are in BigQuery and, as far as they are recent, in the worker's own tables.
+//!
+//! For: the order of the two. BigQuery comes first: when an append returns, the rows are in both, and until then the event
+//! log has them. Not for: how rows get there ([`super::writer`]).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::cast::AsArray;
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use arrow_select::take::take_record_batch;
+use async_trait::async_trait;
+use google_cloud_bigquery::client::Write;
+use sawlog_core::schema::Table;
+use sawlog_seams::warehouse::{StoredTable, TableSpec, Warehouse, WarehouseError};
+use sawlog_seams::{Disk, Position};
+use sawlog_telemetry::Metrics;
+use tokio::sync::Mutex;
+
+use super::client::{BigQueryClient, QueryError};
+use super::positions::{Positions, PositionsError};
+use super::writer::{Append, Refused, Service, TableWriter, WriteError};
+use super::{BigQueryOptions, Statement, schema, views};
+
+/// Bytes of a refused row that are kept.
+const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// Tables of a dataset before those of the worker.
+pub struct BigQueryWarehouse {
+    local: Arc<dyn Warehouse>,
+    options: BigQueryOptions,
+    positions: Positions,
+    metrics: Arc<Metrics>,
+    /// Reached at the first append, so that a worker starts while BigQuery is away.
+    service: Mutex<Option<Arc<Service>>>,
+    writers: HashMap<&'static str, Mutex<TableWriter>>,
+}
+
+impl BigQueryWarehouse {
+    /// A warehouse over the worker's tables. How far the dataset is, is noted in `folder`.
+    ///
+    /// # Errors
+    /// When the note cannot be read or is of another dataset.
+    pub fn open(
+        options: BigQueryOptions,
+        local: Arc<dyn Warehouse>,
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, PositionsError> {
+        let positions = Positions::open(disk, folder, &format!("{}.{}", options.project, options.dataset))?;
+        let writers =
+            TableSpec::all().into_iter().map(|spec| (spec.name, Mutex::new(TableWriter::new(spec)))).collect();
+        Ok(Self { local, options, positions, metrics, service: Mutex::default(), writers })
+    }
+
+    /// The clients, with tables and views as this version has them.
+    async fn service(&self) -> Result<Arc<Service>, QueryError> {
+        let mut service = self.service.lock().await;
+        if let Some(service) = &*service {
+            return Ok(Arc::clone(service));
+        }
+        let client = BigQueryClient::new(&self.options).await?;
+        prepare(&client, &self.options).await?;
+        let mut builder = Write::builder();
+        if let Some(endpoint) = &self.options.storage.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some(credentials) = self.options.storage.credentials() {
+            builder = builder.with_credentials(credentials);
+        }
+        let write = builder.build().await.map_err(|error| QueryError::Client(error.to_string()))?;
+        let made = Arc::new(Service { options: self.options.clone(), write: Arc::new(write), client });
+        *service = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    async fn append_there(&self, table: &str, rows: &[RecordBatch], position: Position) -> Result<(), WarehouseError> {
+        let failed = |problem: String| WarehouseError::Backend { table: table.to_owned(), action: "written", problem };
+        let Some(writer) = self.writers.get(table) else {
+            return Err(WarehouseError::UnknownTable { table: table.to_owned() });
+        };
+        let service = self.service().await.map_err(|error| failed(error.to_string()))?;
+        let mut writer = writer.lock().await;
+        let encoded = writer.encoder.rows(rows, &self.options.writer, position);
+        let encoded = encoded.map_err(|error| failed(error.to_string()))?;
+        let append = Append { rows: &encoded, position };
+        let refused = writer.append(&service, &self.positions, &append).await;
+        let refused = refused.map_err(|error| failed(error.to_string()))?;
+        let spec = writer.spec.clone();
+        drop(writer);
+        self.metrics.add_bigquery_rows(spec.name, (encoded.num_rows() - refused.len()) as u64, refused.len() as u64);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let problem = refused.first().map(|first| first.problem.clone()).unwrap_or_default();
+        tracing::warn!(table, rows = refused.len(), problem, "BigQuery refused rows, which are kept as dead letters");
+        let letters = dead_letters(&spec, &encoded, &refused).map_err(|error| failed(error.to_string()))?;
+        self.append_letters(&service, letters, position).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Appends dead letters of an append by the default stream: they belong to another table than the flush is about.
+    async fn append_letters(
+        &self,
+        service: &Service,
+        letters: RecordBatch,
+        position: Position,
+    ) -> Result<(), WriteError> {
+        let spec = TableSpec::all().into_iter().find(|spec| spec.name == Table::DeadLetters.name());
+        let spec = spec.ok_or_else(|| WriteError::Service("there is no table for dead letters".to_owned()))?;
+        let mut writer = TableWriter::new(spec);
+        let rows = writer.encoder.rows(&[letters], &self.options.writer, position)?;
+        writer.append_by_default_stream(service, &rows).await
+    }
+}
+
+/// Makes what the dataset lacks.
+async fn prepare(client: &BigQueryClient, options: &BigQueryOptions) -> Result<(), QueryError> {
+    let refused = |error: schema::DdlError| QueryError::Client(error.to_string());
+    client.run(&schema::dataset(options)).await?;
+    let columns = columns_of(client, options).await?;
+    for spec in TableSpec::all() {
+        let statement = match columns.get(&schema::rows_table(spec.name)) {
+            None => Some(schema::table(options, &spec).map_err(refused)?),
+            Some(existing) => schema::missing_columns(options, &spec, existing).map_err(refused)?,
+        };
+        if let Some(statement) = statement {
+            tracing::info!(makes = statement.makes, "making what the dataset lacks");
+            client.run(&statement).await?;
+        }
+    }
+    for statement in views::all(options) {
+        client.run(&statement).await?;
+    }
+    for statement in views::materialized(options) {
+        // They make queries cheaper and change no answer.
+        if let Err(error) = client.run(&statement).await {
+            tracing::warn!(makes = statement.makes, %error, "queries go on without a materialized view");
+        }
+    }
+    Ok(())
+}
+
+/// Names of the columns of each table of the dataset.
+async fn columns_of(
+    client: &BigQueryClient,
+    options: &BigQueryOptions,
+) -> Result<HashMap<String, Vec<String>>, QueryError> {
+    let sql = format!(
+        "SELECT table_name, column_name FROM `{}.{}`.INFORMATION_SCHEMA.COLUMNS",
+        options.project, options.dataset
+    );
+    let mut columns: HashMap<String, Vec<String>> = HashMap::new();
+    for row in client.rows(&sql, "listing columns", 2).await? {
+        if let [table, column] = &row[..]
+            && let (Some(table), Some(column)) = (table.as_str(), column.as_str())
+        {
+            columns.entry(table.to_owned()).or_default().push(column.to_owned());
+        }
+    }
+    Ok(columns)
+}
+
+/// All statements that make the dataset, for showing them.
+///
+/// # Errors
+/// When a column has a type that BigQuery lacks.
+pub fn statements(options: &BigQueryOptions) -> Result<Vec<Statement>, schema::DdlError> {
+    let mut all = vec![schema::dataset(options)];
+    for spec in TableSpec::all() {
+        all.push(schema::table(options, &spec)?);
+    }
+    all.extend(views::all(options));
+    all.extend(views::materialized(options));
+    Ok(all)
+}
+
+#[async_trait]
+impl Warehouse for BigQueryWarehouse {
+    async fn append(&self, table: &str, rows: Vec<RecordBatch>, position: Position) -> Result<(), WarehouseError> {
+        if rows.iter().any(|batch| batch.num_rows() > 0)
+            && position > self.local.committed(table)
+            && position > self.positions.committed(table)
+        {
+            self.append_there(table, &rows, position).await?;
+        }
+        self.local.append(table, rows, position).await
+    }
+
+    fn committed(&self, table: &str) -> Position {
+        self.local.committed(table)
+    }
+
+    fn stored(&self, table: &str) -> Result<Arc<StoredTable>, WarehouseError> {
+        self.local.stored(table)
+    }
+}
+
+/// Dead letters for rows that the service refused, with the row as JSON.
+fn dead_letters(spec: &TableSpec, rows: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch, ArrowError> {
+    let places =
+        UInt32Array::from_iter_values(refused.iter().map(|refused| u32::try_from(refused.row).unwrap_or(u32::MAX)));
+    let rows = take_record_batch(rows, &places)?;
+    let times: Vec<i64> = rows
+        .column_by_name("receive_time")
+        .or_else(|| rows.column_by_name(spec.time))
+        .map(|column| column.as_primitive::<TimestampMicrosecondType>().values().to_vec())
+        .unwrap_or_default();
+    let letters = Table::DeadLetters.schema();
+    let count = rows.num_rows();
+    let texts = |value: &dyn Fn(usize) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values((0..count).map(value)))
+    };
+    let payloads = as_json(&rows)?;
+    let columns = letters.fields().iter().map(|field| -> ArrayRef {
+        match (field.name().as_str(), field.data_type()) {
+            ("stage", _) => texts(&|_| "bigquery".to_owned()),
+            ("reason", _) => texts(&|_| "row_refused".to_owned()),
+            ("error", _) => texts(&|row| format!("table {}: {}", spec.name, refused[row].problem)),
+            ("remedy", _) => {
+                texts(&|_| "the row is whole in the lake, in what batch_id and record_index name".to_owned())
+            }
+            ("payload", _) => Arc::new(BinaryArray::from_iter_values(&payloads)),
+            ("receive_time", _) => Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC")),
+            ("event_date", _) => {
+                let days = times.iter().map(|time| i32::try_from(time.div_euclid(DAY_MICROS)).unwrap_or(0));
+                Arc::new(Date32Array::from_iter_values(days))
+            }
+            (name, data_type) => match (rows.column_by_name(name), data_type) {
+                (Some(column), DataType::Int32) => Arc::new(Int32Array::from_iter(
+                    column
+                        .as_primitive::<arrow::datatypes::Int64Type>()
+                        .iter()
+                        .map(|value| value.and_then(|value| i32::try_from(value).ok())),
+                )),
+                (Some(column), data_type) if column.data_type() == data_type => Arc::clone(column),
+                (_, DataType::Utf8) if !field.is_nullable() => texts(&|_| spec.name.to_owned()),
+                (_, DataType::Int32) if !field.is_nullable() => Arc::new(Int32Array::from(vec![0; count])),
+                (_, DataType::Int64) if !field.is_nullable() => Arc::new(Int64Array::from(vec![0; count])),
+                (_, data_type) => new_null_array(data_type, count),
+            },
+        }
+    });
+    RecordBatch::try_new(Arc::clone(&letters), columns.collect())
+}
+
+/// Each row as a JSON object, cut where it is large.
+fn as_json(rows: &RecordBatch) -> Result<Vec<Vec<u8>>, ArrowError> {
+    let utc_by_offset = |column: &ArrayRef| match column.data_type() {
+        // Names of time zones need a table that is not built in here.
+        DataType::Timestamp(..) => {
+            Arc::new(column.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("+00:00")) as ArrayRef
+        }
+        _ => Arc::clone(column),
+    };
+    let schema = rows.schema();
+    let named = schema.fields().iter().zip(rows.columns()).map(|(field, column)| (field.name(), utc_by_offset(column)));
+    let rows = RecordBatch::try_from_iter(named)?;
+    let one = |row| {
+        let mut json = Vec::new();
+        let mut writer = arrow::json::LineDelimitedWriter::new(&mut json);
+        writer.write(&rows.slice(row, 1))?;
+        writer.finish()?;
+        json.truncate(PAYLOAD_BYTES_MAX);
+        Ok(json)
+    };
+    (0..rows.num_rows()).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sawlog_seams::contract::warehouse::rows;
+
+    use super::super::rows::Encoder;
+    use super::*;
+
+    #[test]
+    fn a_refused_row_of_any_table_becomes_a_dead_letter_with_its_content() {
+        for spec in TableSpec::all() {
+            let values = [("first".to_owned(), 20_000), ("second".to_owned(), 20_001)];
+            let encoder = Encoder::new(spec.clone());
+            let encoded = encoder.rows(&[rows(spec.name, &values)], "w", Position(7)).expect("rows");
+            let refused = [Refused { row: 1, problem: "out of range".to_owned() }];
+            let letters = dead_letters(&spec, &encoded, &refused).expect("a dead letter");
+            let payload = letters.column_by_name("payload").expect("a column").as_binary::<i32>().value(0);
+            let payload: serde_json::Value = serde_json::from_slice(payload).expect("JSON");
+            assert_eq!(payload["flush_row"], 1, "{}", spec.name);
+            let error = letters.column_by_name("error").expect("a column").as_string::<i32>().value(0);
+            assert_eq!(error, format!("table {}: out of range", spec.name));
+            let day = letters.column_by_name("event_date").expect("a column");
+            assert_eq!(day.as_primitive::<arrow::datatypes::Date32Type>().value(0), 20_001);
+        }
+    }
+}
