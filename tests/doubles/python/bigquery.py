@@ -1,8 +1,9 @@
 """The double of BigQuery: bqemulator, made to start without the Internet and to take what Google's Rust client sends.
 
 Prints the address of its REST API and of its Storage API on two lines. `-listen HOST:PORT` and `-storage HOST:PORT` set
-them, `-root FOLDER` is where `gs://bucket/key` is read as a file, `-data FOLDER` keeps tables over restarts. With
-`-with-input` it ends when its standard input does, and so with the process that started it.
+them, `-root FOLDER` is where `gs://bucket/key` is read as a file, `-data FOLDER` keeps tables over restarts,
+`-faults FILE` has a fault on each line (`next_fault`). With `-with-input` it ends when its standard input does, and so with
+the process that started it.
 """
 
 import argparse
@@ -11,11 +12,21 @@ import os
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
+import pyarrow.ipc
 from bqemulator.cli import main
 from bqemulator.grpc_api import write_servicer
 from bqemulator.storage import engine
 from google.cloud.bigquery_storage_v1 import types
+from google.rpc import status_pb2
+
+
+def serve_many_streams() -> None:
+    """Gives the Storage API a thread for each stream that is open: its default of a few would keep the next one waiting."""
+    make = grpc.aio.server
+    grpc.aio.server = lambda *given, **options: make(*given, **{"migration_thread_pool": ThreadPoolExecutor(256), **options})
 
 
 def start_without_downloads() -> None:
@@ -25,29 +36,64 @@ def start_without_downloads() -> None:
             found._load_spatial = lambda self: None
 
 
-def accept_streams_named_once() -> None:
-    """Lets requests after a connection's first leave the stream out, as the service does."""
+def answer_as_the_service(faults: str | None) -> None:
+    """Takes each request of a connection as the service does, or fails as `next_fault` says."""
     for found in list(vars(write_servicer).values()):
         if isinstance(found, type) and "_handle_append_rows" in found.__dict__:
-            found._handle_append_rows = with_stream_names(found._handle_append_rows)
+            found._handle_append_rows = one_by_one(found._handle_append_rows, faults)
 
 
-def with_stream_names(handle):
-    def handle_named(self, requests, context):
-        return handle(self, named(requests), context)
+def one_by_one(handle, faults: str | None):
+    def handle_one_by_one(self, requests, context):
+        first = None
+        for serialized in requests:
+            request = types.AppendRowsRequest.deserialize(serialized)
+            # The service remembers stream and schema of a connection.
+            first = first or request
+            request.write_stream = request.write_stream or first.write_stream
+            request.arrow_rows.writer_schema = first.arrow_rows.writer_schema
+            fault = next_fault(faults)
+            if fault == "unavailable":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "a fault that the test asked for")
+            if refused := refused_rows(request):
+                yield types.AppendRowsResponse.serialize(refused)
+                continue
+            for answer in handle(self, iter([types.AppendRowsRequest.serialize(request)]), context):
+                if fault == "lost":
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "the answer is lost, as the test asked for")
+                yield answer
 
-    return handle_named
+    return handle_one_by_one
 
 
-def named(requests):
-    stream = ""
-    for serialized in requests:
-        request = types.AppendRowsRequest.deserialize(serialized)
-        if not request.write_stream:
-            request.write_stream = stream
-            serialized = types.AppendRowsRequest.serialize(request)
-        stream = request.write_stream
-        yield serialized
+def refused_rows(request) -> types.AppendRowsResponse | None:
+    """Refuses the events whose `source` is `refuse`, and with them all of the request, as the service does."""
+    rows = request.arrow_rows
+    with pyarrow.ipc.open_stream(bytes(rows.writer_schema.serialized_schema) + bytes(rows.rows.serialized_record_batch)) as found:
+        table = found.read_all()
+    sources = table.column("source").to_pylist() if {"source", "event_time"} <= set(table.column_names) else []
+    errors = [
+        types.RowError(index=index, code=types.RowError.RowErrorCode.FIELDS_ERROR, message="a value is out of range")
+        for index, source in enumerate(sources)
+        if source == "refuse"
+    ]
+    status = status_pb2.Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message="rows have errors")
+    return types.AppendRowsResponse(row_errors=errors, error=status) if errors else None
+
+
+FAULTS = threading.Lock()
+
+
+def next_fault(path: str | None) -> str:
+    """Takes the first line of a file off it: `unavailable` before anything is done, `lost` after it."""
+    if not path or not os.path.exists(path):
+        return ""
+    with FAULTS, open(path, "r+") as file:
+        first, *rest = file.read().split("\n")
+        file.seek(0)
+        file.truncate()
+        file.write("\n".join(rest))
+    return first
 
 
 def free_port(host: str) -> int:
@@ -72,6 +118,7 @@ if __name__ == "__main__":
     parser.add_argument("-storage", type=address, default="127.0.0.1:0")
     parser.add_argument("-root")
     parser.add_argument("-data")
+    parser.add_argument("-faults")
     parser.add_argument("-with-input", action="store_true")
     options = parser.parse_args()
     (host, port), (storage_host, storage_port) = options.listen, options.storage
@@ -80,7 +127,8 @@ if __name__ == "__main__":
     # It warns of each clause that its DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     start_without_downloads()
-    accept_streams_named_once()
+    serve_many_streams()
+    answer_as_the_service(options.faults)
     if options.root:
         os.environ["BQEMU_GCS_LOCAL_ROOT"] = options.root
     kept = ["--persistent", "--data-dir", options.data] if options.data else ["--ephemeral"]

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub use client::{BigQueryClient, QueryError};
 pub use positions::PositionsError;
 pub use schema::{DdlError, Statement};
-pub use warehouse::{BigQueryWarehouse, statements};
+pub use warehouse::{BigQueryWarehouse, prepare, statements};
 
 use crate::access::Access;
 

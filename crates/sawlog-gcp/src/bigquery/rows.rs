@@ -21,7 +21,7 @@ use sawlog_core::schema::Table;
 use sawlog_seams::Position;
 use sawlog_seams::warehouse::TableSpec;
 
-use super::schema::FLUSH_COLUMNS;
+use super::schema::{FLUSH_COLUMNS, is_json};
 
 /// Most bytes of the rows of a request; the service takes 10 MB of all of it.
 pub(super) const REQUEST_BYTES_MAX: usize = 9_000_000;
@@ -41,7 +41,7 @@ impl Encoder {
             .fields()
             .iter()
             .map(|field| match field.data_type() {
-                DataType::Map(..) => Field::new(field.name(), DataType::Utf8, true),
+                other if is_json(other) => Field::new(field.name(), DataType::Utf8, true),
                 DataType::Int32 => Field::new(field.name(), DataType::Int64, field.is_nullable()),
                 other => Field::new(field.name(), other.clone(), field.is_nullable()),
             })
@@ -123,7 +123,8 @@ fn sorted(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 
 fn as_bigquery(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match column.data_type() {
-        DataType::Map(..) => Ok(as_json(column.as_map())),
+        DataType::Map(..) => Ok(as_objects(column.as_map())),
+        nested if is_json(nested) => as_json(column),
         DataType::Int32 => Ok(Arc::new(Int64Array::from_iter(
             column.as_primitive::<arrow::datatypes::Int32Type>().iter().map(|value| value.map(i64::from)),
         ))),
@@ -141,8 +142,24 @@ fn as_bigquery(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     }
 }
 
+/// Each value as JSON, by Arrow's names of its fields.
+fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    const NAME: &str = "value";
+    let mut lines = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut lines);
+    writer.write(&RecordBatch::try_from_iter([(NAME, Arc::clone(column))])?)?;
+    writer.finish()?;
+    let mut values = StringBuilder::new();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let object: serde_json::Value =
+            serde_json::from_slice(line).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+        values.append_option(object.get(NAME).map(serde_json::Value::to_string));
+    }
+    Ok(Arc::new(values.finish()))
+}
+
 /// Each map as a JSON object, its keys sorted.
-fn as_json(maps: &MapArray) -> ArrayRef {
+fn as_objects(maps: &MapArray) -> ArrayRef {
     let (keys, values) = (maps.keys().as_string::<i32>(), maps.values().as_string::<i32>());
     let mut objects = StringBuilder::new();
     for row in 0..maps.len() {

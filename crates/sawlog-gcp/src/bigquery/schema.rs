@@ -5,13 +5,14 @@
 //! ([`super::views`]). Not for: running statements.
 //!
 //! Rules: partitions are by the column that queries filter by (`event_time`, not `event_date`), so that every query that
-//! runs on the embedded tables prunes here as well. Attribute maps are `JSON`.
+//! runs on the embedded tables prunes here as well. Attribute maps and lists of structures are `JSON`.
 
 use std::fmt::Write as _;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use sawlog_core::schema::Table;
 use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{BigQueryOptions, Partition};
 
@@ -76,6 +77,35 @@ pub(super) fn dataset(options: &BigQueryOptions) -> Statement {
         makes: format!("dataset {}", options.dataset),
         sql: format!("CREATE SCHEMA IF NOT EXISTS {name} OPTIONS({options_of})"),
     }
+}
+
+/// Table that notes what was made of the dataset.
+pub(super) const NOTE_TABLE: &str = "sawlog_schema";
+
+/// The table of notes.
+pub(super) fn note_table(options: &BigQueryOptions) -> Statement {
+    let name = quoted(options, NOTE_TABLE);
+    let columns = "fingerprint STRING NOT NULL, noted_at TIMESTAMP NOT NULL";
+    let description = text("Versions of tables and views, the newest last");
+    let sql = format!("CREATE TABLE IF NOT EXISTS {name} ({columns}) OPTIONS(description={description})");
+    Statement { makes: format!("table {NOTE_TABLE}"), sql }
+}
+
+/// Notes that the dataset has what statements with a fingerprint make.
+pub(super) fn note(options: &BigQueryOptions, fingerprint: &str) -> Statement {
+    let (name, value) = (quoted(options, NOTE_TABLE), text(fingerprint));
+    let sql = format!("INSERT INTO {name} (fingerprint, noted_at) VALUES ({value}, CURRENT_TIMESTAMP())");
+    Statement { makes: "note of the dataset's version".to_owned(), sql }
+}
+
+/// What tells one set of statements from another.
+pub(super) fn fingerprint(statements: &[Statement]) -> String {
+    let mut hash = Xxh3::new();
+    for statement in statements {
+        hash.update(statement.sql.as_bytes());
+        hash.update(&[0]);
+    }
+    format!("{:032x}", hash.digest128())
 }
 
 /// A table, if it is not there.
@@ -158,6 +188,15 @@ fn not_null(field: &Field) -> &'static str {
     if field.is_nullable() || is_always_there { "" } else { " NOT NULL" }
 }
 
+/// Whether a column is JSON: maps, and lists of structures.
+pub(super) fn is_json(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(..) | DataType::Struct(_) => true,
+        DataType::List(element) => is_json(element.data_type()),
+        _ => false,
+    }
+}
+
 /// The type of a column.
 pub(super) fn type_of(field: &Field) -> Result<String, DdlError> {
     let unknown = || DdlError { column: field.name().clone(), data_type: field.data_type().clone() };
@@ -169,13 +208,8 @@ pub(super) fn type_of(field: &Field) -> Result<String, DdlError> {
         DataType::Binary => "BYTES",
         DataType::Date32 => "DATE",
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "TIMESTAMP",
-        DataType::Map(..) => "JSON",
+        nested if is_json(nested) => "JSON",
         DataType::List(element) => return Ok(format!("ARRAY<{}>", type_of(element)?)),
-        DataType::Struct(fields) => {
-            let parts: Result<Vec<_>, DdlError> =
-                fields.iter().map(|field| Ok(format!("`{}` {}", field.name(), type_of(field)?))).collect();
-            return Ok(format!("STRUCT<{}>", parts?.join(", ")));
-        }
         _ => return Err(unknown()),
     };
     Ok(name.to_owned())

@@ -18,20 +18,22 @@ use super::{BigQueryOptions, Delivery};
 /// How far a materialized view may be behind, minutes: what it lacks is read from the table until then.
 const REFRESH_MINUTES: u32 = 5;
 
-/// All views, in an order in which each finds what it reads.
-pub(super) fn all(options: &BigQueryOptions) -> Vec<Statement> {
-    let mut views: Vec<Statement> = TableSpec::all().iter().map(|spec| table_view(options, spec)).collect();
-    for rollup in Rollup::ALL {
-        views.push(latest_panes(options, rollup));
-        views.extend(Width::ALL.map(|width| rollup_view(options, rollup, width)));
-    }
-    views.push(sessions(options));
+/// All views, in groups: those of a group read only what earlier groups make.
+pub(super) fn all(options: &BigQueryOptions) -> Vec<Vec<Statement>> {
+    let tables = TableSpec::all().iter().map(|spec| table_view(options, spec)).collect();
     let is_error = "severity_class = 'error'";
-    views.push(view(options, "logs_error", &format!("SELECT * FROM {} WHERE {is_error}", quoted(options, "logs"))));
-    views.push(view(options, "logs_info", &format!("SELECT * FROM {} WHERE NOT {is_error}", quoted(options, "logs"))));
-    let anomalies = format!("SELECT * FROM {} WHERE is_anomaly", quoted(options, ANOMALY_TABLE));
-    views.push(view(options, "anomalies", &anomalies));
-    views
+    let some_of = |name: &str, table: &str, condition: &str| {
+        view(options, name, &format!("SELECT * FROM {} WHERE {condition}", quoted(options, table)))
+    };
+    let mut of_tables = vec![
+        sessions(options),
+        some_of("logs_error", "logs", is_error),
+        some_of("logs_info", "logs", &format!("NOT {is_error}")),
+        some_of("anomalies", ANOMALY_TABLE, "is_anomaly"),
+    ];
+    of_tables.extend(Rollup::ALL.map(|rollup| latest_panes(options, rollup)));
+    let widths = Rollup::ALL.into_iter().flat_map(|rollup| Width::ALL.map(|width| rollup_view(options, rollup, width)));
+    vec![tables, of_tables, widths.collect()]
 }
 
 fn view(options: &BigQueryOptions, name: &str, select: &str) -> Statement {
@@ -142,7 +144,7 @@ mod tests {
     fn sql_of(options: &BigQueryOptions, name: &str) -> String {
         let wanted = format!("view {name}");
         let mut found =
-            all(options).into_iter().chain(materialized(options)).filter(|one| one.makes.ends_with(&wanted));
+            all(options).into_iter().flatten().chain(materialized(options)).filter(|one| one.makes.ends_with(&wanted));
         let found = found.next().unwrap_or_else(|| panic!("no {wanted}"));
         found.sql
     }

@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
 use google_cloud_bigquery::client::Write;
 use sawlog_core::schema::Table;
 use sawlog_seams::warehouse::{StoredTable, TableSpec, Warehouse, WarehouseError};
@@ -30,6 +31,8 @@ use super::{BigQueryOptions, Statement, schema, views};
 
 /// Bytes of a refused row that are kept.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Statements that run at the same time.
+const STATEMENTS_AT_ONCE: usize = 8;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Tables of a dataset before those of the worker.
@@ -121,23 +124,32 @@ impl BigQueryWarehouse {
     }
 }
 
-/// Makes what the dataset lacks.
-async fn prepare(client: &BigQueryClient, options: &BigQueryOptions) -> Result<(), QueryError> {
+/// Makes what the dataset lacks: itself, tables, columns and views. What was made is noted in it, so that a restart asks one
+/// question.
+///
+/// # Errors
+/// When BigQuery cannot be reached or refuses a statement; the error names what it was to make.
+pub async fn prepare(client: &BigQueryClient, options: &BigQueryOptions) -> Result<(), QueryError> {
     let refused = |error: schema::DdlError| QueryError::Client(error.to_string());
+    let fingerprint = schema::fingerprint(&statements(options).map_err(refused)?);
+    // A dataset that is not there has no note; any other problem is one for the next statement too.
+    if newest_note(client, options).await.is_ok_and(|note| note.as_ref() == Some(&fingerprint)) {
+        return Ok(());
+    }
+    tracing::info!(dataset = options.dataset, "making what the dataset lacks");
     client.run(&schema::dataset(options)).await?;
     let columns = columns_of(client, options).await?;
+    let mut tables = vec![schema::note_table(options)];
     for spec in TableSpec::all() {
         let statement = match columns.get(&schema::rows_table(spec.name)) {
             None => Some(schema::table(options, &spec).map_err(refused)?),
             Some(existing) => schema::missing_columns(options, &spec, existing).map_err(refused)?,
         };
-        if let Some(statement) = statement {
-            tracing::info!(makes = statement.makes, "making what the dataset lacks");
-            client.run(&statement).await?;
-        }
+        tables.extend(statement);
     }
-    for statement in views::all(options) {
-        client.run(&statement).await?;
+    run_all(client, &tables).await?;
+    for group in views::all(options) {
+        run_all(client, &group).await?;
     }
     for statement in views::materialized(options) {
         // They make queries cheaper and change no answer.
@@ -145,7 +157,23 @@ async fn prepare(client: &BigQueryClient, options: &BigQueryOptions) -> Result<(
             tracing::warn!(makes = statement.makes, %error, "queries go on without a materialized view");
         }
     }
-    Ok(())
+    client.run(&schema::note(options, &fingerprint)).await
+}
+
+/// Runs statements that do not depend on each other.
+async fn run_all(client: &BigQueryClient, statements: &[Statement]) -> Result<(), QueryError> {
+    let running = statements.iter().cloned().map(|statement| {
+        let client = client.clone();
+        async move { client.run(&statement).await }
+    });
+    futures::stream::iter(running).buffer_unordered(STATEMENTS_AT_ONCE).try_collect().await
+}
+
+async fn newest_note(client: &BigQueryClient, options: &BigQueryOptions) -> Result<Option<String>, QueryError> {
+    let notes = schema::quoted(options, schema::NOTE_TABLE);
+    let sql = format!("SELECT fingerprint FROM {notes} ORDER BY noted_at DESC LIMIT 1");
+    let rows = client.rows(&sql, "looking for the version of the dataset", 1).await?;
+    Ok(rows.first().and_then(|row| row.first()?.as_str().map(str::to_owned)))
 }
 
 /// Names of the columns of each table of the dataset.
@@ -154,7 +182,7 @@ async fn columns_of(
     options: &BigQueryOptions,
 ) -> Result<HashMap<String, Vec<String>>, QueryError> {
     let sql = format!(
-        "SELECT table_name, column_name FROM `{}.{}`.INFORMATION_SCHEMA.COLUMNS",
+        "SELECT table_name, column_name FROM `{}.{}`.INFORMATION_SCHEMA.COLUMNS WHERE ENDS_WITH(table_name, '_rows')",
         options.project, options.dataset
     );
     let mut columns: HashMap<String, Vec<String>> = HashMap::new();
@@ -177,7 +205,7 @@ pub fn statements(options: &BigQueryOptions) -> Result<Vec<Statement>, schema::D
     for spec in TableSpec::all() {
         all.push(schema::table(options, &spec)?);
     }
-    all.extend(views::all(options));
+    all.extend(views::all(options).into_iter().flatten());
     all.extend(views::materialized(options));
     Ok(all)
 }

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::client::BigQueryClient;
 use super::positions::{Pending, Positions, TablePosition};
-use super::rows::Encoder;
+use super::rows::{Encoder, REQUEST_BYTES_MAX};
 use super::schema::{quoted, rows_table, text};
 use super::{BigQueryOptions, Delivery};
 
@@ -205,9 +205,10 @@ impl TableWriter {
             let places: Vec<usize> = (start..start + count).collect();
             match self.send(&rows.slice(start, count), 0, &places).await? {
                 Answer::Appended | Answer::WasThere => {}
+                // The rows are in the lake and in the worker's own tables: a flush does not wait for what is about them.
                 Answer::Refused(refused) => {
                     let problem = refused.first().map(|refused| refused.problem.clone()).unwrap_or_default();
-                    return Err(WriteError::Service(format!("dead letters were refused: {problem}")));
+                    tracing::error!(problem, rows = count, "BigQuery refused dead letters about rows that it refused");
                 }
                 Answer::StreamEnded(problem) => return Err(WriteError::Service(problem)),
             }
@@ -263,7 +264,14 @@ impl TableWriter {
     /// Sends one request. `places` are the places of its rows in the append.
     async fn send(&self, rows: &RecordBatch, offset: u64, places: &[usize]) -> Result<Answer, WriteError> {
         use google_cloud_bigquery::error::AppendError;
-        let message = ArrowRecordBatch::new().set_serialized_record_batch(self.encoder.message(rows)?);
+        let message = self.encoder.message(rows)?;
+        if message.len() > REQUEST_BYTES_MAX
+            && let [row] = places
+        {
+            let problem = format!("it has {} bytes, more than a request may have", message.len());
+            return Ok(Answer::Refused(vec![Refused { row: *row, problem }]));
+        }
+        let message = ArrowRecordBatch::new().set_serialized_record_batch(message);
         let sent = match &self.writer {
             Some(Writer::Committed(writer)) => {
                 let offset = i64::try_from(offset).unwrap_or(i64::MAX);
@@ -299,10 +307,6 @@ impl TableWriter {
                         Ok(Answer::StreamEnded(problem))
                     }
                     Some(Code::InvalidArgument) if is_gone(&problem) => Ok(Answer::StreamEnded(problem)),
-                    // One row that alone is larger than a request may be.
-                    Some(Code::InvalidArgument) if places.len() == 1 && !is_about_schema(&problem) => {
-                        Ok(Answer::Refused(vec![Refused { row: places[0], problem }]))
-                    }
                     _ => Err(WriteError::Service(problem)),
                 }
             }
@@ -313,14 +317,7 @@ impl TableWriter {
 
 fn is_gone(problem: &str) -> bool {
     let problem = problem.to_ascii_lowercase();
-    ["stream not found", "stream_not_found", "finalized", "stream_finalized", "invalid_stream_state"]
-        .iter()
-        .any(|words| problem.contains(words))
-}
-
-/// A table that just got a column refuses it for some minutes.
-fn is_about_schema(problem: &str) -> bool {
-    problem.to_ascii_lowercase().contains("schema")
+    ["not found", "not_found", "finalized", "invalid_stream_state"].iter().any(|words| problem.contains(words))
 }
 
 /// What the writers of all tables share.
