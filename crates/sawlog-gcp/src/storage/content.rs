@@ -27,7 +27,8 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) async fn new(bytes: Bytes) -> Result<Self, Failure> {
-        let random = || getrandom::u64().map_err(|error| Failure::Final(format!("there are no random numbers: {error}")));
+        let random =
+            || getrandom::u64().map_err(|error| Failure::Final(format!("there are no random numbers: {error}")));
         let put_id = format!("{:016x}{:016x}", random()?, random()?);
         let crc32c = checksum(bytes.clone()).await?;
         Ok(Self { bytes, crc32c, put_id })

@@ -65,7 +65,9 @@ fn with_remedy(refusal: &Refusal) -> String {
     let remedy = match refusal {
         Refusal::Answer { status, code, .. } => match *status {
             StatusCode::FORBIDDEN => format!("grant this worker's service account {ROLE} on the bucket"),
-            StatusCode::UNAUTHORIZED => "the credentials have run out or are of no service account: renew them".to_owned(),
+            StatusCode::UNAUTHORIZED => {
+                "the credentials have run out or are of no service account: renew them".to_owned()
+            }
             StatusCode::NOT_FOUND if code == "NoSuchBucket" => "make the bucket, or correct its name".to_owned(),
             _ => return refusal.to_string(),
         },

@@ -17,7 +17,9 @@ use http::Extensions;
 use object_store::client::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use sawlog_seams::lake::{Lake, LakeError, Put};
 
 use super::content::{Content, read};
@@ -95,7 +97,11 @@ pub struct GcsLake {
 
 impl fmt::Debug for GcsLake {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("GcsLake").field("bucket", &self.bucket).field("prefix", &self.prefix).finish_non_exhaustive()
+        formatter
+            .debug_struct("GcsLake")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -270,5 +276,71 @@ impl Lake for GcsLake {
     async fn delete(&self, key: &str) -> Result<(), LakeError> {
         let removed = async { self.remove(&self.path_of_object(key)?).await };
         removed.await.map_err(|failure| self.explain(key, failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines { one_try: Duration::from_secs(5), call: Duration::from_secs(5) };
+
+    /// The lake over object_store's own store in memory, by which its rules are checked apart from the protocol.
+    struct Fixture(Arc<InMemory>);
+
+    impl sawlog_seams::contract::lake::Fixture for Fixture {
+        fn open(&self) -> Arc<dyn Lake> {
+            Arc::new(lake(&self.0, "logs/prod"))
+        }
+    }
+
+    fn lake(store: &Arc<InMemory>, prefix: &str) -> GcsLake {
+        let store = Arc::clone(store) as Arc<dyn ObjectStore>;
+        GcsLake::over(Arc::clone(&store), store, DEADLINES, "lake".to_owned(), prefix.to_owned()).expect("names")
+    }
+
+    sawlog_seams::lake_contract!(Fixture(Arc::default()));
+
+    #[tokio::test]
+    async fn lakes_of_one_bucket_do_not_see_each_other() {
+        let store = Arc::default();
+        let (one, other, all) = (lake(&store, "a"), lake(&store, "ab/"), lake(&store, ""));
+        one.put("raw/1", Bytes::from_static(b"x")).await.expect("stored");
+        other.put("raw/2", Bytes::from_static(b"x")).await.expect("stored");
+        assert_eq!(one.list("").await.expect("keys"), ["raw/1"]);
+        assert_eq!(other.list("raw").await.expect("keys"), ["raw/2"]);
+        assert_eq!(all.list("").await.expect("keys"), ["a/raw/1", "ab/raw/2"]);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_leaves_the_folder_or_is_for_uploads_is_refused() {
+        let lake = lake(&Arc::default(), "logs");
+        for key in ["", "../outside", "a/../../outside", "a//b", "/a", "a/", "_uploads/x"] {
+            for failed in
+                [lake.put(key, Bytes::new()).await.map(drop), lake.get(key).await.map(drop), lake.delete(key).await]
+            {
+                assert!(matches!(&failed, Err(LakeError::Backend { .. })), "{key:?}: {failed:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn names_that_cannot_be_are_refused_with_a_remedy() {
+        let open = |bucket: &str, prefix: &str| {
+            GcsLake::open(GcsLakeOptions {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+                access: Access::new(Some("http://127.0.0.1:1".to_owned())).expect("a URL"),
+                try_deadline: Duration::from_secs(1),
+                call_deadline: Duration::from_secs(1),
+            })
+        };
+        for (bucket, prefix) in [("", ""), ("gs://logs", ""), ("logs/prod", ""), ("logs", "a//b"), ("logs", "../a")] {
+            let problem = open(bucket, prefix).expect_err("a wrong name").to_string();
+            assert!(problem.contains("as in"), "{problem}");
+        }
+        open("logs", "prod/eu/").expect("a slash at the end is none of the name");
     }
 }

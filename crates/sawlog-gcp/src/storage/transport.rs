@@ -150,6 +150,8 @@ impl Refusal {
     /// Whether the same request may succeed later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
+            // The content was damaged on the way.
+            Self::Answer { code, .. } if code == "BadDigest" => true,
             Self::Answer { status, .. } => match *status {
                 StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => true,
                 StatusCode::NOT_IMPLEMENTED => false,

@@ -45,12 +45,14 @@ impl GcsLake {
 
     /// Uploads to the temporary name. What counts is that the whole object is there then, not what the calls said.
     async fn upload(&self, temporary: &Path, content: &Content) -> Result<(), Failure> {
-        let sent = within(self.deadlines.call + transfer(content.bytes.len()), self.send_parts(temporary, content)).await;
-        let found =
-            self.deadlines.until_done(|| Stored::head(self.store.as_ref(), temporary, &self.deadlines)).await;
+        let sent =
+            within(self.deadlines.call + transfer(content.bytes.len()), self.send_parts(temporary, content)).await;
+        let found = self.deadlines.until_done(|| Stored::head(self.store.as_ref(), temporary, &self.deadlines)).await;
         match (found, sent) {
             (Ok(found), _) if found.may_be(content) => Ok(()),
-            (Ok(_), _) => Err(Failure::Temporary("its content was damaged on the way: the checksum is another one".to_owned())),
+            (Ok(_), _) => {
+                Err(Failure::Temporary("its content was damaged on the way: the checksum is another one".to_owned()))
+            }
             (Err(Failure::NotFound), Err(failure)) => Err(failure),
             (Err(Failure::NotFound), Ok(())) => Err(Failure::Temporary("the finished upload is not there".to_owned())),
             (Err(failure), _) => Err(failure),

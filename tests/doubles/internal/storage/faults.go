@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net"
@@ -20,7 +21,7 @@ type fault struct {
 	Count  int    // how many calls
 	Skip   int    // how many calls are let through before
 	When   string // "before" the call is done (as if it never came), or "after"
-	Action string // "status", "hang", "reset" (the connection), "truncate" (the answer's body), "delay"
+	Action string // "status", "hang", "reset" (the connection), "truncate" (the answer), "corrupt" (the request, or the answer after), "delay"
 	Status int    // for "status"
 	Millis int    // for "delay"
 }
@@ -102,6 +103,12 @@ func (faults *faults) around(writer http.ResponseWriter, request *http.Request, 
 		call(writer, request)
 		return
 	}
+	if due.Action == "corrupt" && due.When == "before" {
+		content, _ := io.ReadAll(request.Body)
+		request.Body = io.NopCloser(bytes.NewReader(flipped(content)))
+		call(writer, request)
+		return
+	}
 	answer := httptest.NewRecorder()
 	if due.When == "after" || due.Action == "truncate" {
 		call(answer, request)
@@ -115,12 +122,16 @@ func (faults *faults) around(writer http.ResponseWriter, request *http.Request, 
 		} else {
 			writeJSONError(writer, failed)
 		}
-	case "truncate":
+	case "truncate", "corrupt":
 		for name, values := range answer.Header() {
 			writer.Header()[name] = values
 		}
 		writer.Header().Set("content-length", strconv.Itoa(answer.Body.Len()))
 		writer.WriteHeader(answer.Code)
+		if due.Action == "corrupt" {
+			_, _ = writer.Write(flipped(answer.Body.Bytes()))
+			return
+		}
 		_, _ = writer.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
 		_ = http.NewResponseController(writer).Flush()
 		reset(writer)
@@ -133,6 +144,14 @@ func (faults *faults) around(writer http.ResponseWriter, request *http.Request, 
 	default:
 		reset(writer)
 	}
+}
+
+// flipped is content with one bit changed.
+func flipped(content []byte) []byte {
+	if len(content) > 0 {
+		content[len(content)/2] ^= 1
+	}
+	return content
 }
 
 // reset ends the connection as a network does that lost it.

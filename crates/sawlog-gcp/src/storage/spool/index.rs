@@ -124,9 +124,8 @@ impl Index {
     /// Keys below a folder (whole path parts; empty for all).
     pub(super) fn keys_below(&self, prefix: &str) -> Vec<String> {
         let folder = prefix.trim_end_matches('/');
-        let is_below = |key: &&String| {
-            folder.is_empty() || key.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-        };
+        let is_below =
+            |key: &&String| folder.is_empty() || key.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         self.by_key.keys().filter(is_below).cloned().collect()
     }
 

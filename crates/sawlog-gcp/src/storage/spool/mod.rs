@@ -171,7 +171,13 @@ impl Shared {
     }
 
     /// Writes to the spool, while the caller keeps the key.
-    async fn spool(self: Arc<Self>, key: String, bytes: Bytes, reason: String, _guard: KeyGuard) -> Result<Put, LakeError> {
+    async fn spool(
+        self: Arc<Self>,
+        key: String,
+        bytes: Bytes,
+        reason: String,
+        _guard: KeyGuard,
+    ) -> Result<Put, LakeError> {
         let (bytes_max, now) = (self.options.bytes_max, self.clock.now_micros());
         let reserved = self.index().reserve(&key, bytes.len() as u64, bytes_max, now);
         let Some(entry) = reserved else {
@@ -266,7 +272,9 @@ fn rename(error: LakeError, key: &str) -> LakeError {
     let key = key.to_owned();
     match error {
         LakeError::DiskFull { .. } => LakeError::DiskFull { key },
-        LakeError::Unavailable { problem, .. } => LakeError::Unavailable { key, problem: format!("the spool: {problem}") },
+        LakeError::Unavailable { problem, .. } => {
+            LakeError::Unavailable { key, problem: format!("the spool: {problem}") }
+        }
         LakeError::Backend { problem, .. } => LakeError::Backend { key, problem: format!("the spool: {problem}") },
         error @ (LakeError::Conflict { .. } | LakeError::NotFound { .. }) => {
             LakeError::Backend { key, problem: format!("the spool: {error}") }
