@@ -178,7 +178,7 @@ impl Index {
     }
 
     pub(super) fn stats(&self, now: i64, is_remote_away: bool) -> SpoolStats {
-        let oldest = self.waiting.values().map(|waiting| waiting.entry.spooled_at).min();
+        let oldest = self.waiting.values().next().map(|waiting| waiting.entry.spooled_at);
         SpoolStats {
             objects: self.waiting.len(),
             bytes: self.bytes,
