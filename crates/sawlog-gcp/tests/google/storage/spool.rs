@@ -1,8 +1,9 @@
 //! The spool before a lake that comes and goes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use sawlog_gcp::storage::{OpenSpoolError, SpoolOptions, SpooledLake};
 use sawlog_seams::lake::{Lake, LakeError, MemoryLake, Put};
@@ -34,10 +35,13 @@ impl Fixture {
     }
 
     async fn with(&self, options: SpoolOptions) -> SpooledLake {
+        self.over(Arc::clone(&self.local) as Arc<dyn Lake>, options).await
+    }
+
+    async fn over(&self, local: Arc<dyn Lake>, options: SpoolOptions) -> SpooledLake {
         let mut remote = self.service.options();
         remote.call_deadline = Duration::from_millis(200);
         let remote = sawlog_gcp::storage::GcsLake::open(remote).expect("a lake");
-        let local = Arc::clone(&self.local) as Arc<dyn Lake>;
         SpooledLake::open(Arc::new(remote), local, options, Arc::new(SystemClock::new())).await.expect("a spool")
     }
 
@@ -268,6 +272,72 @@ async fn a_folder_of_something_else_is_no_spool() {
     assert!(matches!(&refused, Err(OpenSpoolError::Foreign { key }) if key == "raw/a.parquet"), "{refused:?}");
 }
 
+/// A disk on which calls of one kind fail.
+#[derive(Default)]
+struct FaultyDisk {
+    lake: Arc<MemoryLake>,
+    failing: Mutex<&'static str>,
+}
+
+impl FaultyDisk {
+    fn fail(&self, call: &'static str) {
+        *self.failing.lock().expect("no panic") = call;
+    }
+
+    fn check(&self, call: &str, key: &str) -> Result<(), LakeError> {
+        match *self.failing.lock().expect("no panic") {
+            failing if failing == call => Err(LakeError::DiskFull { key: key.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Lake for FaultyDisk {
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<Put, LakeError> {
+        self.check("put", key)?;
+        self.lake.put(key, bytes).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, LakeError> {
+        self.check("get", key)?;
+        self.lake.get(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, LakeError> {
+        self.lake.list(prefix).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), LakeError> {
+        self.check("delete", key)?;
+        self.lake.delete(key).await
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_costs_no_object_and_no_room() {
+    let (mut fixture, disk) = (Fixture::new(), Arc::new(FaultyDisk::default()));
+    let spool = fixture.over(Arc::clone(&disk) as Arc<dyn Lake>, OPTIONS).await;
+    fixture.service.kill();
+    disk.fail("put");
+    let failed = spool.put("raw/a", content(1)).await;
+    assert!(matches!(&failed, Err(LakeError::DiskFull { key }) if key == "raw/a"), "{failed:?}");
+    assert_eq!((spool.stats().objects, spool.stats().bytes), (0, 0));
+    disk.fail("");
+    spool.put("raw/a", content(1)).await.expect("spooled");
+    disk.fail("delete");
+    fixture.service.restart();
+    // The service says that it has it, once and again.
+    while fixture.service.calls("put") < 2 {
+        assert_eq!((spool.stats().objects, spool.stats().bytes), (1, 9), "it stays until it can be removed");
+        sleep(Duration::from_millis(5)).await;
+    }
+    disk.fail("");
+    empties(&spool).await;
+    assert_eq!(fixture.service.lake().get("raw/a").await.expect("content"), content(1));
+    assert!(disk.lake.list("").await.expect("keys").is_empty());
+}
+
 /// Puts from several tasks, some of them dropped half-way, while the service dies, comes back, loses answers and refuses
 /// for a while, and the worker restarts in between. At the end each object is there with its own content.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,6 +348,7 @@ async fn nothing_is_lost_or_changed_whatever_happens() {
     for round in 0..12 {
         let spool = Arc::new(fixture.open().await);
         match rng.below(5) {
+            _ if fixture.service.double.is_none() => {}
             0 => fixture.service.kill(),
             1 => fixture.service.fault(r#"{"When":"after","Action":"reset","Skip":3,"Count":10}"#),
             2 => fixture.service.fault(r#"{"Kind":"put","Action":"status","Status":503,"Count":40}"#),
