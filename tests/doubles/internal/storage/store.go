@@ -256,6 +256,7 @@ func (store *Store) Put(bucket, key string, staged *Staged, settings Settings, c
 		return nil, err
 	}
 	if err := os.Rename(staged.path, path); err != nil {
+		os.Remove(store.metadataPath(bucket, key))
 		return nil, invalid("this double keeps objects as files, and '" + key + "' is a folder of others")
 	}
 	return &object, nil

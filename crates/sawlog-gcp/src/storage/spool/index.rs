@@ -1,8 +1,9 @@
 //! What is in the spool, by age and by key.
 //!
 //! For: the names of spooled objects in the local lake, which say all there is to know, the quota, and the order in which
-//! they leave. Not for: their content. Names: `pending/SEQUENCE-MICROS-BYTES/KEY`, with the sequence number in 20 digits
-//! and the time of spooling in microseconds since the Unix epoch; `conflicting/…` the same for those set aside.
+//! they leave. Not for: their content. Names: `pending/FOLDERS/SEQUENCE-MICROS-BYTES-NAME` for the key `FOLDERS/NAME`, with
+//! the sequence number in 20 digits and the time of spooling in microseconds since the Unix epoch; `conflicting/…` the same
+//! for those set aside. Objects share the folders of their keys, since an emptied spool of files keeps its folders.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -36,19 +37,26 @@ impl Entry {
     }
 
     fn local_key(&self, folder: &str) -> String {
-        format!("{folder}/{:020}-{}-{}/{}", self.sequence, self.spooled_at, self.bytes, self.key)
+        let (folders, name) = split_name(&self.key);
+        format!("{folder}/{folders}{:020}-{}-{}-{name}", self.sequence, self.spooled_at, self.bytes)
     }
 
     /// The folder and the entry that a key in the local lake names.
     fn parse(local_key: &str) -> Option<(&str, Self)> {
-        let mut parts = local_key.splitn(3, '/');
-        let (folder, name, key) = (parts.next()?, parts.next()?, parts.next()?);
-        let mut numbers = name.splitn(3, '-');
-        let sequence = numbers.next()?.parse().ok()?;
-        let spooled_at = numbers.next()?.parse().ok()?;
-        let bytes = numbers.next()?.parse().ok()?;
-        Some((folder, Self { sequence, spooled_at, bytes, key: key.to_owned() }))
+        let (folder, rest) = local_key.split_once('/')?;
+        let (folders, name) = split_name(rest);
+        let mut parts = name.splitn(4, '-');
+        let sequence = parts.next()?.parse().ok()?;
+        let spooled_at = parts.next()?.parse().ok()?;
+        let bytes = parts.next()?.parse().ok()?;
+        let key = format!("{folders}{}", parts.next()?);
+        Some((folder, Self { sequence, spooled_at, bytes, key }))
     }
+}
+
+/// The folders of a key, with their last slash, and the rest.
+fn split_name(key: &str) -> (&str, &str) {
+    key.split_at(key.rfind('/').map_or(0, |slash| slash + 1))
 }
 
 /// An entry that waits.
@@ -97,7 +105,8 @@ impl Index {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.bytes += bytes;
-        Some(Entry { sequence, spooled_at: now, bytes, key: key.to_owned() })
+        // A sign would not fit into the name; a clock that is before 1970 is wrong anyway.
+        Some(Entry { sequence, spooled_at: now.max(0), bytes, key: key.to_owned() })
     }
 
     /// Gives room back that was reserved.
@@ -197,10 +206,10 @@ mod tests {
     fn names_say_all_there_is_to_know() {
         let mut index = Index::default();
         let entry = index.reserve("raw/a=1/b-c.parquet", 7, 10, 1_000_000).expect("room");
-        assert_eq!(entry.pending_key(), "pending/00000000000000000000-1000000-7/raw/a=1/b-c.parquet");
+        assert_eq!(entry.pending_key(), "pending/raw/a=1/00000000000000000000-1000000-7-b-c.parquet");
         assert!(index.reserve("raw/other", 4, 10, 0).is_none(), "over the quota");
         index.add(entry.clone());
-        let again = Index::read(&[entry.pending_key(), "conflicting/00000000000000000004-5-2/raw/x".to_owned()]);
+        let again = Index::read(&[entry.pending_key(), "conflicting/00000000000000000004-5-2-x".to_owned()]);
         let mut again = again.expect("an index");
         assert_eq!(again.find(&entry.key), Some(entry));
         let stats = again.stats(3_000_000, false);
@@ -211,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_name_of_something_else_is_an_error() {
-        for key in ["raw/a.parquet", "other/00000000000000000000-1-7/raw/a", "pending/x-1-7/raw/a", "pending/1-1"] {
+        for key in ["raw/a.parquet", "other/raw/00000000000000000000-1-7-a", "pending/raw/x-1-7-a", "pending/1-1", "a"]
+        {
             assert_eq!(Index::read(&[key.to_owned()]).expect_err("foreign"), key);
         }
     }

@@ -196,7 +196,7 @@ async fn content_that_the_service_has_otherwise_is_set_aside_and_never_lost() {
     assert_eq!(spool.get("raw/a").await.expect("content"), content(1), "what was there first");
     assert_eq!(spool.get("raw/b").await.expect("content"), content(3), "the others go on");
     let kept = fixture.local_keys().await;
-    assert!(kept.len() == 1 && kept[0].starts_with("conflicting/") && kept[0].ends_with("/raw/a"), "{kept:?}");
+    assert!(kept.len() == 1 && kept[0].starts_with("conflicting/raw/") && kept[0].ends_with("-a"), "{kept:?}");
     assert_eq!(fixture.local.get(&kept[0]).await.expect("content"), content(2));
     drop(spool);
     assert_eq!(fixture.open().await.stats().conflicting, 1, "known after a restart");
