@@ -219,14 +219,36 @@ impl GcsLake {
         self.deadlines.one_try(content.bytes.len(), self.store.put_opts(path, payload, options)).await.map(drop)
     }
 
-    /// All objects below a folder, asked for once.
+    /// All objects below a folder, in the order of their names. What has arrived is not asked for again, and the deadline
+    /// starts anew with it: a long list may outlast many failures.
     pub(super) async fn objects(&self, folder: &Path) -> Result<Vec<ObjectMeta>, Failure> {
-        let mut listed = self.store.list(Some(folder));
-        let mut objects = Vec::new();
-        while let Some(object) = self.deadlines.one_try(0, async { listed.next().await.transpose() }).await? {
-            objects.push(object);
+        let mut objects: Vec<ObjectMeta> = Vec::new();
+        loop {
+            let after = objects.last().map(|object| object.location.clone());
+            let arriving = || self.arriving(folder, after.as_ref());
+            let (arrived, is_end) = self.deadlines.until_done(arriving).await?;
+            objects.extend(arrived);
+            if is_end {
+                return Ok(objects);
+            }
         }
-        Ok(objects)
+    }
+
+    /// The objects after a name up to the first failure, and whether there was none.
+    async fn arriving(&self, folder: &Path, after: Option<&Path>) -> Result<(Vec<ObjectMeta>, bool), Failure> {
+        let mut listed = match after {
+            Some(after) => self.store.list_with_offset(Some(folder), after),
+            None => self.store.list(Some(folder)),
+        };
+        let mut objects = Vec::new();
+        loop {
+            match self.deadlines.one_try(0, async { listed.next().await.transpose() }).await {
+                Ok(Some(object)) => objects.push(object),
+                Ok(None) => return Ok((objects, true)),
+                Err(Failure::Temporary(_)) if !objects.is_empty() => return Ok((objects, false)),
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
     async fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
@@ -236,7 +258,7 @@ impl GcsLake {
             ("", own) => parse_key(own).map_err(Failure::Final)?,
             (prefix, _) => self.path_of(prefix)?,
         };
-        let objects = self.deadlines.until_done(|| self.objects(&folder)).await?;
+        let objects = self.objects(&folder).await?;
         let own = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
         let keys = objects.iter().filter_map(|object| object.location.as_ref().strip_prefix(&own));
         let mut keys: Vec<String> =

@@ -109,7 +109,7 @@ impl GcsLake {
         let explain = |failure: Failure| self.explain(UPLOADS, failure);
         let folder = self.path_of(UPLOADS).map_err(explain)?;
         let before = now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
-        let objects = self.deadlines.until_done(|| self.objects(&folder)).await.map_err(explain)?;
+        let objects = self.objects(&folder).await.map_err(explain)?;
         let old = objects.into_iter().filter(|object| object.last_modified.timestamp_micros() < before);
         let mut removed = 0;
         for object in old {
