@@ -1,11 +1,14 @@
 """Doubles of Google's services (tests/doubles), each a process of its own on a port of this machine."""
 
+import json
 import os
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import grpc
-from google.cloud import pubsub_v1
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import pubsub_v1, storage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
@@ -73,4 +76,34 @@ class PubsubDouble(Double):
 
     def stop(self) -> None:
         self.channel.close()
+        self.kill()
+
+
+class StorageDouble(Double):
+    """The double of Cloud Storage with a bucket, and Google's client of it. Objects are files: `root`/`bucket`/key."""
+
+    bucket = "lake"
+
+    def __init__(self, root: Path):
+        super().__init__("storage", "-root", str(root), "-bucket", self.bucket)
+        options = {"api_endpoint": self.url}
+        self.client = storage.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
+
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """Contents by name, as Google's client reads them; it compares checksums."""
+        return {blob.name: blob.download_as_bytes() for blob in self.client.list_blobs(self.bucket, prefix=prefix)}
+
+    def fault(self, **fault) -> None:
+        """Lets calls fail; internal/storage/faults.go of the doubles says how."""
+        self.control("POST", json.dumps(fault).encode())
+
+    def heal(self) -> None:
+        self.control("DELETE", b"")
+
+    def control(self, method: str, body: bytes) -> None:
+        request = urllib.request.Request(f"{self.url}/control/faults", body, method=method)
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def stop(self) -> None:
+        self.client.close()
         self.kill()

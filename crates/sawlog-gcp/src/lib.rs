@@ -6,5 +6,6 @@
 mod access;
 pub mod bigquery;
 pub mod pubsub;
+pub mod storage;
 
 pub use access::{Access, AccessError};

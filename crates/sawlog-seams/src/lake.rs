@@ -38,6 +38,15 @@ pub enum LakeError {
         /// The key.
         key: String,
     },
+    /// The back end is away or overloaded, or a spool before it is full: the same call may succeed later. A put may have
+    /// been done all the same.
+    #[error("object {key:?} cannot be reached for now: {problem}")]
+    Unavailable {
+        /// The key.
+        key: String,
+        /// What the back end said, or what is full.
+        problem: String,
+    },
     /// The back end failed.
     #[error("object {key:?} cannot be reached: {problem}")]
     Backend {

@@ -2,3 +2,4 @@
 
 mod bigquery;
 mod double;
+mod storage;
