@@ -9,4 +9,4 @@ mod metrics;
 mod upkeep;
 
 pub use logging::{LogFormat, init_logging};
-pub use metrics::{Metrics, SyslogRefusal};
+pub use metrics::{LogEntryOutcome, Metrics, SyslogRefusal};

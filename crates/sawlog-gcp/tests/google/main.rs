@@ -2,3 +2,5 @@
 
 mod bigquery;
 mod double;
+mod logging;
+mod world;
