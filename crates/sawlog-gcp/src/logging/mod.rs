@@ -11,6 +11,7 @@ mod pace;
 mod pages;
 mod progress;
 
+pub mod sink;
 mod tail;
 mod tail_state;
 

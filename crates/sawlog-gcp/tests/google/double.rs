@@ -40,6 +40,11 @@ impl Double {
         self.request("GET", path, "")
     }
 
+    /// Deletes what a path stands for.
+    pub(crate) fn delete(&self, path: &str) {
+        self.request("DELETE", path, "");
+    }
+
     fn request(&self, method: &str, path: &str, body: &str) -> Value {
         let mut stream = TcpStream::connect(&self.address).expect("the double listens");
         // HTTP/1.0: the answer is in one piece and ends with the connection.

@@ -1,6 +1,7 @@
 //! Cloud Logging: entries that are listed and tailed, and those that Sawlog writes.
 
 mod backfill;
+mod sink;
 mod tail;
 
 use std::num::NonZeroU32;
