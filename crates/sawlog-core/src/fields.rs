@@ -431,15 +431,17 @@ fn place(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64
     match (fit, found) {
         (Fit::NotTaken, _) => keep(record, payload, one.scope, field),
         // The labels of a monitored resource name it together.
-        (Fit::Taken, Some(found)) if one.scope == Some(Container::Resource) => {
-            if log_entry::resource_label(record.bytes(payload, field.key)) == Some(found) {
-                record.add_resource(payload, field.key, field.value);
-            }
+        (Fit::Taken, Some(_)) if one.scope == Some(Container::Resource) && is_resource_label(record, payload, field) => {
+            record.add_resource(payload, field.key, field.value);
         }
         (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
         _ => {}
     }
     fit
+}
+
+fn is_resource_label(record: &Record, payload: &[u8], field: Field) -> bool {
+    log_entry::resource_label(record.bytes(payload, field.key)).is_some()
 }
 
 /// Whether the record has what a field of [`Rank::Dependent`] needs beside it.

@@ -97,7 +97,7 @@ pub async fn backfill(
     let progress = file.load(Progress::new(&options.query, range, state.clock.now_micros()))?;
     let client = connect(&options.query.access).await.map_err(BackfillError::Client)?;
     let mut run = Run { client, query: options.query, state, file, progress, stopped };
-    match run.to_the_end().await {
+    match run.finish().await {
         Ok(()) => {
             run.progress.is_done = true;
             run.file.save(&run.progress)?;
@@ -130,7 +130,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(&mut self) -> Result<(), Interrupted> {
+    async fn finish(&mut self) -> Result<(), Interrupted> {
         if self.progress.is_done {
             return Ok(());
         }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::Counts;
 use sawlog_core::rules::Rules;
 use sawlog_seams::lake::MemoryLake;
@@ -15,7 +17,9 @@ use sawlog_seams::serving::MemoryServing;
 use sawlog_seams::view::ViewSource;
 use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse};
 use sawlog_seams::{Disk, MemoryEventLog, SimDisk, SystemClock};
-use sawlog_stream::{JudgeOptions, MemoryRulesArchive, Pipeline, PipelineOptions, Stores, StreamOptions};
+use sawlog_stream::{
+    AckLevel, JudgeOptions, MemoryRulesArchive, Pipeline, PipelineOptions, Stores, StreamOptions, Submission,
+};
 
 /// What outlives a process.
 pub(crate) struct World {
@@ -65,6 +69,21 @@ impl World {
         };
         Arc::new(Pipeline::open(options(), stores, rules).await.expect("the pipeline opens").0)
     }
+}
+
+/// Stores an event of now, without a message, so that dedup remembers no ids of long ago.
+pub(crate) async fn store_one_of_now(pipeline: &Pipeline) {
+    let submission = Submission {
+        source: "now".to_owned(),
+        file: None,
+        format: Format::Json,
+        is_declared: true,
+        age: AgeLimits::default(),
+        body: Bytes::from_static(b"{\"insert_id\":\"now\"}"),
+        idempotency_key: None,
+        ack: AckLevel::Disk,
+    };
+    pipeline.submit(submission).await.expect("taken");
 }
 
 /// Folder of all files.

@@ -1,16 +1,17 @@
 //! Loading a range of time: pages, faults, restarts.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sawlog_core::ledger::Counts;
-use sawlog_gcp::logging::{BackfillError, BackfillOptions, BackfillReport, backfill};
-use sawlog_seams::SeededRng;
+use sawlog_gcp::logging::{BackfillError, BackfillOptions, BackfillReport, LoggingState, backfill};
+use sawlog_seams::disk::sim::Fault;
+use sawlog_seams::{Disk, SeededRng, SimDisk};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{LoggingDouble, entry, now, state};
-use crate::world::{World, folder, ledger, texts};
+use crate::world::{World, folder, ledger, store_one_of_now, texts};
 
 const COUNT: usize = 5_000;
 const DAY: i64 = 86_400_000_000;
@@ -81,6 +82,7 @@ async fn a_back_fill_that_is_killed_again_and_again_stores_each_entry_once() {
     let mut kills = 0;
     loop {
         let pipeline = world.open().await;
+        store_one_of_now(&pipeline).await;
         let run = tokio::spawn(backfill(options.clone(), state(&world, &pipeline, QUICK), never()));
         let limit = Duration::from_millis(20 + rng.below(60));
         match tokio::time::timeout(limit, async {
@@ -106,6 +108,41 @@ async fn a_back_fill_that_is_killed_again_and_again_stores_each_entry_once() {
         world = world.after_kill();
     }
     assert!(kills > 2, "it was killed {kills} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_at_any_call_of_the_disk_is_gone_on_with_exactly() {
+    let double = LoggingDouble::start();
+    let start = now() - 30 * DAY;
+    let entries = 60;
+    double.write("orders", &history(start)[..entries]);
+    let mut options = options(&double, start);
+    options.query.page_entries = 25;
+    let mut failed_calls = 0;
+    for n in 1.. {
+        let world = World::new();
+        let pipeline = world.open().await;
+        store_one_of_now(&pipeline).await;
+        let disk = SimDisk::new(n);
+        disk.create_dir_all(&folder()).expect("a folder");
+        disk.fail_nth_call(n, Fault::Io);
+        let first = LoggingState { disk: Arc::new(disk.clone()), ..state(&world, &pipeline, QUICK) };
+        let first = backfill(options.clone(), first, never()).await;
+        // The next process finds what was synced, and the entries that were stored but not noted.
+        let (world, disk) = (world.after_kill(), disk.crash(n));
+        let pipeline = world.open().await;
+        let second = LoggingState { disk: Arc::new(disk), ..state(&world, &pipeline, QUICK) };
+        let second = backfill(options.clone(), second, never()).await.expect("the disk is well again");
+        let found = texts(&pipeline, "message");
+        assert!(found.len() == entries && found.values().all(|count| *count == 1), "call {n}: {found:?}");
+        assert_eq!((second.is_done, second.counts.closes()), (true, true));
+        match first {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, BackfillError::Progress(_)), "call {n}: {error}"),
+        }
+        failed_calls = n;
+    }
+    assert!(failed_calls > 20, "{failed_calls} calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]
