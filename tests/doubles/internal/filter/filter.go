@@ -309,9 +309,17 @@ func compareText(found any, wanted string) (int, bool) {
 	return strings.Compare(strings.ToLower(text), strings.ToLower(wanted)), true
 }
 
-// Time compares times in RFC 3339.
+// Time compares times in RFC 3339, also with an offset without a colon as Google's Python client writes it.
 func Time(found any, wanted string) (int, bool) {
-	a, errA := time.Parse(time.RFC3339Nano, fmt.Sprint(found))
-	b, errB := time.Parse(time.RFC3339Nano, wanted)
+	a, errA := parseTime(fmt.Sprint(found))
+	b, errB := parseTime(wanted)
 	return a.Compare(b), errA == nil && errB == nil
+}
+
+func parseTime(text string) (time.Time, error) {
+	parsed, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		parsed, err = time.Parse("2006-01-02T15:04:05.999999999-0700", text)
+	}
+	return parsed, err
 }
