@@ -25,7 +25,7 @@ use super::client::{LoggingQuery, LoggingState, connect};
 use super::entry::{self, Nanos, Ready, nanos};
 use super::pace::Waits;
 use super::pages::{PageError, Pages, Range};
-use super::tail_state::{Marks, TailFile};
+use super::tail_state::{Gap, Marks, TailFile};
 
 /// Between two tries to store a body.
 const RETRY: Duration = Duration::from_millis(250);
@@ -114,8 +114,8 @@ struct Lost {
 /// What a list is for.
 #[derive(Clone, Debug)]
 enum Fill {
-    /// All entries of a range, the gap that begins at `gap`.
-    Gap { gap: Nanos, range: Range },
+    /// All entries of a range, for a gap.
+    Gap { gap: Gap, range: Range },
     /// Entries by their ids.
     Ids { range: Range, ids: Vec<String> },
 }
@@ -133,7 +133,7 @@ struct Stream<'a> {
     lost_at: Instant,
     /// The first times of lists by ids that run.
     asked: Vec<Nanos>,
-    fills: JoinSet<(Fill, Result<(), PageError>)>,
+    fills: JoinSet<(Fill, Result<usize, PageError>)>,
     is_filling_gap: bool,
     save_at: Instant,
 }
@@ -178,7 +178,10 @@ impl<'a> Stream<'a> {
             let lost_at = (!self.lost.is_empty()).then_some(self.lost_at);
             let next = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
-                () = sleep_until(idle_at) => return Err("it showed nothing for too long".into()),
+                () = sleep_until(idle_at) => {
+                    tracing::debug!(source = self.options.query.source, "the tail shows nothing; another one is opened");
+                    return Ok(());
+                }
                 next = entries.next() => next.ok_or("the service closed it")??,
                 Some(done) = self.fills.join_next() => {
                     self.filled(done?);
@@ -265,7 +268,7 @@ impl<'a> Stream<'a> {
         let Some(gap) = self.marks.gap() else { return };
         let until = nanos(self.state.clock.now_micros());
         let earliest = until.saturating_sub(nanos_of(self.options.gap_max));
-        let from = gap.saturating_sub(nanos_of(self.options.overlap));
+        let from = gap.from.saturating_sub(nanos_of(self.options.overlap));
         if from < earliest {
             let [since, until] = [from, earliest].map(entry::to_rfc3339);
             let source = &self.options.query.source;
@@ -301,7 +304,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Takes note of a list that has ended.
-    fn filled(&mut self, (fill, result): (Fill, Result<(), PageError>)) {
+    fn filled(&mut self, (fill, result): (Fill, Result<usize, PageError>)) {
         match &fill {
             Fill::Gap { .. } => self.is_filling_gap = false,
             Fill::Ids { range, .. } => {
@@ -310,8 +313,10 @@ impl<'a> Stream<'a> {
             }
         }
         match (&fill, result) {
-            (Fill::Gap { gap, range }, Ok(())) => self.marks.close_gap(*gap, range.until),
-            (Fill::Ids { .. }, Ok(())) => {}
+            (Fill::Gap { gap, range }, Ok(_)) => self.marks.close_gap(*gap, range.until),
+            // The others are not to be listed yet.
+            (Fill::Ids { range, ids }, Ok(found)) if found < ids.len() => self.lack_since(range.from),
+            (Fill::Ids { .. }, Ok(_)) => {}
             (Fill::Ids { range, .. }, Err(PageError::Stopped)) => self.marks.open_gap(range.from),
             (Fill::Gap { .. }, Err(PageError::Stopped)) => {}
             (Fill::Gap { .. }, Err(error)) => {
@@ -330,25 +335,27 @@ fn nanos_of(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
-/// Stores what a list gives.
+/// Stores what a list gives; how many entries that was.
 async fn list(
     client: &LoggingServiceV2,
     options: &TailOptions,
     state: &LoggingState,
     fill: &Fill,
     stopped: &mut watch::Receiver<bool>,
-) -> Result<(), PageError> {
+) -> Result<usize, PageError> {
     let (range, more) = match fill {
         Fill::Gap { range, .. } => (*range, String::new()),
         Fill::Ids { range, ids } => (*range, any_id(ids)),
     };
     let mut pages = Pages::new(client, &options.query, state, range, &more);
+    let mut found = 0;
     while let Some(entries) = pages.next(stopped).await? {
         if !store(options, state, &entries, stopped).await {
             return Err(PageError::Stopped);
         }
+        found += entries.len();
     }
-    Ok(())
+    Ok(found)
 }
 
 /// A condition that one of the ids fulfils.

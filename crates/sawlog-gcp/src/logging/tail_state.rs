@@ -62,20 +62,30 @@ impl TailFile {
 /// What a tail has and what it lacks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Marks {
-    /// All entries before it came, but for the gaps.
+    /// All entries before it came, but for the gap.
     seen: Nanos,
-    /// From when on entries may lack that a list is to give; `None` for no gap.
-    gap: Option<Nanos>,
+    /// From when on entries may lack that a list is to give.
+    gap: Option<Gap>,
+    /// How often a gap was opened.
+    opened: u64,
+}
+
+/// A time from which on entries may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) from: Nanos,
+    /// Which opening it is: one that is opened again while a list runs needs another list.
+    opened: u64,
 }
 
 impl Marks {
     pub(super) fn new(seen: Nanos) -> Self {
-        Self { seen, gap: None }
+        Self { seen, gap: None, opened: 0 }
     }
 
     /// Before which every entry is there.
     pub(super) fn complete_until(&self) -> Nanos {
-        self.gap.map_or(self.seen, |from| from.min(self.seen))
+        self.gap.map_or(self.seen, |gap| gap.from.min(self.seen))
     }
 
     /// An entry of that time is stored.
@@ -85,19 +95,20 @@ impl Marks {
 
     /// Entries may lack since a time.
     pub(super) fn open_gap(&mut self, from: Nanos) {
-        self.gap = Some(self.gap.map_or(from, |gap| gap.min(from)));
+        self.opened += 1;
+        let from = self.gap.map_or(from, |gap| gap.from.min(from));
+        self.gap = Some(Gap { from, opened: self.opened });
     }
 
-    /// From when on a list must ask, if it must.
-    pub(super) fn gap(&self) -> Option<Nanos> {
+    /// What a list must ask for, if it must.
+    pub(super) fn gap(&self) -> Option<Gap> {
         self.gap
     }
 
-    /// A list up to `until` has begun when the gap began at `from`; is the gap filled with it?
-    pub(super) fn close_gap(&mut self, from: Nanos, until: Nanos) {
+    /// A list for the gap has given all entries before `until`.
+    pub(super) fn close_gap(&mut self, gap: Gap, until: Nanos) {
         self.see(until);
-        // A gap that was opened meanwhile stays.
-        if self.gap == Some(from) {
+        if self.gap == Some(gap) {
             self.gap = None;
         }
     }
@@ -117,18 +128,24 @@ mod tests {
         marks.open_gap(15);
         marks.open_gap(18);
         marks.see(40);
-        assert_eq!((marks.complete_until(), marks.gap()), (15, Some(15)));
-        marks.close_gap(15, 30);
+        assert_eq!(marks.complete_until(), 15);
+        let gap = marks.gap().expect("a gap");
+        marks.close_gap(gap, 30);
         assert_eq!((marks.complete_until(), marks.gap()), (40, None));
     }
 
     #[test]
-    fn a_gap_that_grows_while_it_is_filled_is_filled_again() {
+    fn a_gap_that_is_opened_while_it_is_filled_is_filled_again() {
         let mut marks = Marks::new(10);
         marks.open_gap(10);
-        marks.open_gap(5);
-        marks.close_gap(10, 30);
-        assert_eq!((marks.complete_until(), marks.gap()), (5, Some(5)));
+        let listed = marks.gap().expect("a gap");
+        // What was left out now is later than what the list gives.
+        marks.open_gap(marks.complete_until());
+        marks.close_gap(listed, 30);
+        let gap = marks.gap().expect("it is still there");
+        assert_eq!((marks.complete_until(), gap.from), (10, 10));
+        marks.close_gap(gap, 40);
+        assert_eq!(marks.complete_until(), 40);
     }
 
     #[test]

@@ -55,6 +55,8 @@ type Server struct {
 	// Most reads of a minute; 0 for no limit. And when they were.
 	readsPerMinute int
 	reads          []time.Time
+	// How long a list does not show an entry yet.
+	listDelay time.Duration
 }
 
 type entry struct {
@@ -73,6 +75,13 @@ func (s *Server) SetReadsPerMinute(reads int) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.readsPerMinute, s.reads = reads, nil
+}
+
+// SetListDelay makes lists show entries only so long after they were written, as the service's index may.
+func (s *Server) SetListDelay(delay time.Duration) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.listDelay = delay
 }
 
 // Suppress tells running tails that they lack entries.
@@ -270,7 +279,11 @@ func (s *Server) ListLogEntries(_ context.Context, request *loggingpb.ListLogEnt
 		return nil, err
 	}
 	var found []*entry
+	shown := time.Now().Add(-s.listDelay)
 	for _, one := range s.entries {
+		if one.message.ReceiveTimestamp.AsTime().After(shown) {
+			continue
+		}
 		if (from == nil || from.before(one, isDescending)) && wanted(one.fields) {
 			found = append(found, one)
 		}

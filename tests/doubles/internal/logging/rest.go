@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	"cloud.google.com/go/logging/apiv2/loggingpb"
 	"google.golang.org/grpc/codes"
@@ -42,11 +43,13 @@ func call[Q, A proto.Message](plan *faults.Plan, ctx context.Context, name strin
 	return faults.Do(plan, ctx, name, func() (proto.Message, error) { return do(ctx, request) })
 }
 
-// Control takes the wishes of tests: {"reads_per_minute": 60}, {"suppressed": 5, "reason": 1}.
+// Control takes the wishes of tests: {"reads_per_minute": 60}, {"suppressed": 5, "reason": 1},
+// {"list_delay_ms": 500}.
 func Control(server *Server) http.Handler {
 	return http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		var wish struct {
 			ReadsPerMinute *int `json:"reads_per_minute"`
+			ListDelayMs    *int `json:"list_delay_ms"`
 			Suppressed     int32
 			Reason         int32
 		}
@@ -56,6 +59,9 @@ func Control(server *Server) http.Handler {
 		}
 		if wish.ReadsPerMinute != nil {
 			server.SetReadsPerMinute(*wish.ReadsPerMinute)
+		}
+		if wish.ListDelayMs != nil {
+			server.SetListDelay(time.Duration(*wish.ListDelayMs) * time.Millisecond)
 		}
 		if wish.Suppressed > 0 {
 			server.Suppress(loggingpb.TailLogEntriesResponse_SuppressionInfo_Reason(wish.Reason), wish.Suppressed)

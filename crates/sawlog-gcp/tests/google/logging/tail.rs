@@ -112,6 +112,37 @@ async fn what_a_stream_left_out_is_counted_and_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_leaves_out_while_a_gap_is_listed_is_listed_after_it() {
+    let double = LoggingDouble::start();
+    let world = World::new();
+    let pipeline = world.open().await;
+    double.fail(json!({"call": "ListLogEntries", "delay_ms": 600}));
+    let running = Running::start(&world, &pipeline, options(&double));
+    wait_for("the first list has begun", || double.calls("ListLogEntries") == 1).await;
+    double.control(json!({"suppressed": 1, "reason": 2}));
+    wait_for("another one follows", || double.calls("ListLogEntries") == 2).await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_cannot_be_asked_for_yet_are_asked_for_again() {
+    let double = LoggingDouble::start();
+    let world = World::new();
+    let pipeline = world.open().await;
+    let running = Running::start(&world, &pipeline, options(&double));
+    wait_for("the gap of the beginning is filled", || double.calls("ListLogEntries") == 1).await;
+    // The list is behind the stream, and shows nothing at first.
+    double.control(json!({"list_delay_ms": 800}));
+    let mut audit = entry(0, now());
+    audit.as_object_mut().expect("fields").remove("jsonPayload");
+    audit["protoPayload"] = json!({"@type": "type.googleapis.com/google.cloud.audit.AuditLog", "methodName": "late"});
+    double.write("cloudaudit.googleapis.com%2Factivity", &[audit]);
+    wait_for("it came", || texts(&pipeline, "event_name").len() == 1).await;
+    assert!(double.calls("ListLogEntries") >= 3, "by its id, and again");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn payloads_that_a_stream_does_not_carry_are_asked_for() {
     let double = LoggingDouble::start();
     let world = World::new();
