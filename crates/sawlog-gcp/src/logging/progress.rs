@@ -219,6 +219,21 @@ mod tests {
     }
 
     #[test]
+    fn files_of_version_1_are_read() {
+        let query =
+            LoggingQuery { filter: "severity>=WARNING".to_owned(), ..LoggingQuery::new("projects/shop-17", "logging") };
+        let range = Range { from: 1_794_700_800_000_000_000, until: 1_794_787_200_000_000_000 };
+        let disk = Arc::new(SimDisk::new(1));
+        disk.plant(Path::new("/d/f"), include_bytes!("../../../../tests/formats/logging-backfill-v1.json"));
+        let found = ProgressFile::new(disk, Path::new("/d/f")).load(Progress::new(&query, range, 0)).expect("read");
+        let pending = found.pending.as_ref().expect("a body");
+        assert_eq!((pending.key.as_str(), pending.places.len()), ("logging-1795489200000000-2", 2));
+        assert_eq!(found.rest().from, 1_794_700_805_000_000_000);
+        assert!(found.has(&place(1_794_700_805_000_000_000, "projects/shop-17/logs/orders/a7")));
+        assert_eq!((found.counts().received, found.counts().dead_lettered, found.is_done), (3, 1, false));
+    }
+
+    #[test]
     fn a_file_is_read_back_and_one_of_another_query_refused() {
         let (disk, path) = (Arc::new(SimDisk::new(1)), Path::new("/d/backfill.json"));
         disk.create_dir_all(Path::new("/d")).expect("a folder");

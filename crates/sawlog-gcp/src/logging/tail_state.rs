@@ -149,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn files_of_version_1_are_read() {
+        let disk = Arc::new(SimDisk::new(1));
+        disk.plant(Path::new("/d/f"), include_bytes!("../../../../tests/formats/logging-tail-v1.json"));
+        assert_eq!(TailFile::new(disk, Path::new("/d/f")).load(), Some(1_794_700_805_000_000_000));
+    }
+
+    #[test]
     fn the_file_is_read_back() {
         let disk = Arc::new(SimDisk::new(1));
         disk.create_dir_all(Path::new("/d")).expect("a folder");
