@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sawlog_core::ledger::{Counts, Outcome};
 
-use crate::cloud::{CloudMetrics, RowLabels};
+use crate::cloud::{CloudMetrics, LogEntryLabels, LogEntryOutcome, RowLabels, SuppressedLabels};
 use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,28 +36,6 @@ pub enum SyslogRefusal {
 struct SyslogLabels {
     source: &'static str,
     reason: SyslogRefusal,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SuppressedLabels {
-    source: String,
-    reason: String,
-}
-
-/// What became of an entry for Cloud Logging.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum LogEntryOutcome {
-    /// The service has it.
-    Written,
-    /// No room in the queue.
-    Dropped,
-    /// The service refuses it.
-    Refused,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LogEntryLabels {
-    outcome: LogEntryOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -98,8 +76,6 @@ pub struct Metrics {
     records: Family<RecordLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     syslog_refusals: Family<SyslogLabels, Counter>,
-    suppressed: Family<SuppressedLabels, Counter>,
-    log_entries: Family<LogEntryLabels, Counter>,
     acknowledge_seconds: Histogram,
     query_seconds: Histogram,
     wal_records: Counter<u64, AtomicU64>,
@@ -143,8 +119,6 @@ impl Default for Metrics {
             records: Family::default(),
             requests: Family::default(),
             syslog_refusals: Family::default(),
-            suppressed: Family::default(),
-            log_entries: Family::default(),
             acknowledge_seconds: latency(),
             query_seconds: latency(),
             wal_records: Counter::default(),
@@ -177,10 +151,6 @@ impl Default for Metrics {
         registry.register("http_requests", "HTTP requests by route and status", metrics.requests.clone());
         let refusals = metrics.syslog_refusals.clone();
         registry.register("syslog_refused", "Syslog messages and connections that were not taken, by reason", refusals);
-        let suppressed = metrics.suppressed.clone();
-        registry.register("logging_suppressed", "Entries that a tail of Cloud Logging left out, by reason", suppressed);
-        let entries = metrics.log_entries.clone();
-        registry.register("logging_entries", "Entries of the own log for Cloud Logging, by outcome", entries);
         let acknowledge = metrics.acknowledge_seconds.clone();
         registry.register("ingest_acknowledge_seconds", "Time from a whole body to its acknowledgement", acknowledge);
         registry.register("query_seconds", "Run time of queries", metrics.query_seconds.clone());
@@ -288,12 +258,12 @@ impl Metrics {
     /// Counts entries that a tail of Cloud Logging left out; reasons are those of its protocol.
     pub fn add_suppressed(&self, source: &str, reason: &str, entries: u64) {
         let labels = SuppressedLabels { source: source.to_owned(), reason: reason.to_owned() };
-        self.suppressed.get_or_create(&labels).inc_by(entries);
+        self.cloud.logging_suppressed.get_or_create(&labels).inc_by(entries);
     }
 
     /// Counts entries of the own log for Cloud Logging.
     pub fn add_log_entries(&self, outcome: LogEntryOutcome, entries: u64) {
-        self.log_entries.get_or_create(&LogEntryLabels { outcome }).inc_by(entries);
+        self.cloud.logging_entries.get_or_create(&LogEntryLabels { outcome: outcome.name() }).inc_by(entries);
     }
 
     /// Notes how long an acknowledgement took, seconds.

@@ -5,24 +5,19 @@
 //! some minutes ago.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use bytes::Bytes;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_logging_v2::model::LogEntry;
-use sawlog_core::batch::{AgeLimits, Format};
+use sawlog_core::batch::AgeLimits;
 use sawlog_core::ledger::Counts;
-use sawlog_stream::{AckLevel, Submission, SubmitError};
+use sawlog_stream::SubmitError;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
 use super::client::{LoggingQuery, LoggingState, connect};
 use super::entry::{self, Ready, nanos};
 use super::pages::{PageError, Pages, Range};
 use super::progress::{Pending, Progress, ProgressError, ProgressFile};
-
-/// Between two tries to store a body.
-const RETRY: Duration = Duration::from_millis(250);
+use super::submit::{Body, Unstored, submit};
 
 /// Settings of a back-fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,41 +203,16 @@ impl Run {
 
     /// Submits the pending body, however often that takes, and notes that it is stored.
     async fn store(&mut self, pending: Pending, entries: &[Ready], is_next: bool) -> Result<(), Interrupted> {
-        let submission = Submission {
-            source: self.query.source.clone(),
-            file: None,
-            format: Format::Json,
-            is_declared: true,
-            age: AgeLimits::any_past(),
-            body: Bytes::from(entry::body(entries)),
-            idempotency_key: Some(pending.key),
-            ack: AckLevel::Disk,
-        };
-        let mut was_logged = false;
         // Entries that the service has deleted since are no body.
-        let counts = loop {
-            if entries.is_empty() {
-                break Counts::default();
-            }
-            let started = Instant::now();
-            let error = match self.state.pipeline.submit(submission.clone()).await {
-                Ok(receipt) => {
-                    self.state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-                    self.state.metrics.add_records(&self.query.source, &receipt.counts);
-                    break receipt.counts;
-                }
-                Err(error) => error,
-            };
-            if error.is_final() {
-                return Err(Interrupted::Failed(BackfillError::Store(error)));
-            }
-            if !std::mem::replace(&mut was_logged, true) {
-                tracing::warn!(%error, source = self.query.source, "entries wait until they can be stored");
-            }
-            tokio::select! {
-                _ = self.stopped.wait_for(|stopped| *stopped) => return Err(Interrupted::Stopped),
-                () = sleep(RETRY) => {}
-            }
+        let counts = if entries.is_empty() {
+            Counts::default()
+        } else {
+            let (source, age) = (&self.query.source, AgeLimits::any_past());
+            let body = Body { source, age, entries, idempotency_key: Some(pending.key) };
+            submit(body, &self.state, &mut self.stopped).await.map_err(|unstored| match unstored {
+                Unstored::Stopped => Interrupted::Stopped,
+                Unstored::Refused(error) => Interrupted::Failed(BackfillError::Store(error)),
+            })?
         };
         self.progress.commit(&counts, is_next);
         Ok(self.file.save(&self.progress)?)

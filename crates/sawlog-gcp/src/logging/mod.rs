@@ -12,6 +12,7 @@ mod pages;
 mod progress;
 
 pub mod sink;
+mod submit;
 mod tail;
 mod tail_state;
 

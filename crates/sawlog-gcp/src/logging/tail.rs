@@ -11,12 +11,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_logging_v2::model::{LogEntry, TailLogEntriesRequest, TailLogEntriesResponse};
-use sawlog_core::batch::{AgeLimits, Format};
+use sawlog_core::batch::AgeLimits;
 use sawlog_core::ledger::Counts;
-use sawlog_stream::{AckLevel, Submission};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -25,10 +23,9 @@ use super::client::{LoggingQuery, LoggingState, connect};
 use super::entry::{self, Nanos, Ready, nanos};
 use super::pace::Waits;
 use super::pages::{PageError, Pages, Range};
+use super::submit::{Body, Unstored, submit};
 use super::tail_state::{Gap, Marks, TailFile};
 
-/// Between two tries to store a body.
-const RETRY: Duration = Duration::from_millis(250);
 /// A stream that ran so long was a good one: waits begin anew.
 const GOOD_AGE: Duration = Duration::from_secs(60);
 /// Entries without their payload that one request asks for; an id has up to 150 bytes, a filter up to 20,000.
@@ -381,38 +378,14 @@ async fn store(
             None
         }
     });
-    for body in entry::bodies(ready.collect()) {
-        let submission = Submission {
-            source: source.clone(),
-            file: None,
-            format: Format::Json,
-            is_declared: true,
-            age: options.age,
-            body: Bytes::from(entry::body(&body)),
-            idempotency_key: None,
-            ack: AckLevel::Disk,
-        };
-        let mut was_logged = false;
-        loop {
-            let started = Instant::now();
-            let error = match state.pipeline.submit(submission.clone()).await {
-                Ok(receipt) => {
-                    state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-                    state.metrics.add_records(source, &receipt.counts);
-                    break;
-                }
-                Err(error) => error,
-            };
-            if error.is_final() {
+    for entries in entry::bodies(ready.collect()) {
+        let body = Body { source, age: options.age, entries: &entries, idempotency_key: None };
+        match submit(body, state, stopped).await {
+            Ok(_) => {}
+            Err(Unstored::Stopped) => return false,
+            Err(Unstored::Refused(error)) => {
                 tracing::error!(%error, source, "entries cannot be stored");
                 return false;
-            }
-            if !std::mem::replace(&mut was_logged, true) {
-                tracing::warn!(%error, source, "entries wait until they can be stored");
-            }
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return false,
-                () = sleep(RETRY) => {}
             }
         }
     }

@@ -30,6 +30,11 @@ impl Double {
         Self { process, addresses }
     }
 
+    /// URL of its first address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addresses[0])
+    }
+
     /// Posts JSON as a test may; the answer's JSON, or null where there is none.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.request("POST", path, &body.to_string())
@@ -46,7 +51,7 @@ impl Double {
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> Value {
-        let mut stream = TcpStream::connect(&self.address).expect("the double listens");
+        let mut stream = TcpStream::connect(&self.addresses[0]).expect("the double listens");
         // HTTP/1.0: the answer is in one piece and ends with the connection.
         let head = format!("{method} {path} HTTP/1.0\r\nHost: double\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).expect("sent");

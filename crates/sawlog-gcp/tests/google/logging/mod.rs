@@ -25,7 +25,7 @@ struct LoggingDouble(Double);
 
 impl LoggingDouble {
     fn start() -> Self {
-        Self(Double::start("logging", &[]))
+        Self(Double::start("logging", &[], 1))
     }
 
     fn access(&self) -> Access {

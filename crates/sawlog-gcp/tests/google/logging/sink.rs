@@ -97,7 +97,7 @@ async fn what_is_logged_is_read_back_once_each_whatever_fails() {
         sink.clock.advance(Duration::from_micros(1));
         sink.log(number);
     }
-    wait_for("all are written", || sink.counted("Written") == 200).await;
+    wait_for("all are written", || sink.counted("written") == 200).await;
     let found = double.list(LOG);
     assert_eq!(numbers(&found), (0..200).collect::<Vec<_>>());
     let first = &found[0];
@@ -119,13 +119,13 @@ async fn what_the_service_refuses_is_counted_and_holds_nothing_up() {
     sink.log(1); // two days ahead
     sink.clock.set_micros(now());
     sink.log(2);
-    wait_for("the batch is done", || sink.counted("Written") == 2).await;
-    assert_eq!((sink.counted("Refused"), numbers(&double.list(LOG))), (1, vec![0, 2]));
+    wait_for("the batch is done", || sink.counted("written") == 2).await;
+    assert_eq!((sink.counted("refused"), numbers(&double.list(LOG))), (1, vec![0, 2]));
     double.fail(json!({"call": "WriteLogEntries", "status": "INVALID_ARGUMENT"}));
     sink.log(3);
-    wait_for("the write is given up", || sink.counted("Refused") == 2).await;
+    wait_for("the write is given up", || sink.counted("refused") == 2).await;
     sink.log(4);
-    wait_for("the next one is written", || sink.counted("Written") == 3).await;
+    wait_for("the next one is written", || sink.counted("written") == 3).await;
     sink.end().await;
 }
 
@@ -140,11 +140,11 @@ async fn a_service_that_is_away_makes_nobody_wait_and_what_is_dropped_is_told() 
     }
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     double.0.delete("/_faults");
-    wait_for("what waited is written", || sink.counted("Written") >= 100).await;
-    wait_for("the rest is counted", || sink.counted("Dropped") > 9_000).await;
+    wait_for("what waited is written", || sink.counted("written") >= 100).await;
+    wait_for("the rest is counted", || sink.counted("dropped") > 9_000).await;
     let told = |entry: &Value| entry["jsonPayload"]["dropped"].as_f64().unwrap_or_default() as u64;
-    wait_for("the log says so", || double.list(LOG).iter().map(told).sum::<u64>() == sink.counted("Dropped")).await;
-    let all = || numbers(&double.list(LOG)).len() as u64 + sink.counted("Dropped");
+    wait_for("the log says so", || double.list(LOG).iter().map(told).sum::<u64>() == sink.counted("dropped")).await;
+    let all = || numbers(&double.list(LOG)).len() as u64 + sink.counted("dropped");
     wait_for("each was written or dropped", || all() == 10_000).await;
     sink.end().await;
 }
