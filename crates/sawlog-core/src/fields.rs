@@ -431,7 +431,9 @@ fn place(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64
     match (fit, found) {
         (Fit::NotTaken, _) => keep(record, payload, one.scope, field),
         // The labels of a monitored resource name it together.
-        (Fit::Taken, Some(_)) if one.scope == Some(Container::Resource) && is_resource_label(record, payload, field) => {
+        (Fit::Taken, Some(_))
+            if one.scope == Some(Container::Resource) && is_resource_label(record, payload, field) =>
+        {
             record.add_resource(payload, field.key, field.value);
         }
         (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
