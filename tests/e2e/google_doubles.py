@@ -3,12 +3,17 @@
 import json
 import os
 import subprocess
-import urllib.request
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import grpc
 from google.auth.credentials import AnonymousCredentials
+from google.cloud import logging as cloud_logging
 from google.cloud import pubsub_v1, storage
+from google.cloud.logging_v2._gapic import _LoggingAPI
+from google.cloud.logging_v2.entries import LogEntry
+from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
+from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
@@ -101,9 +106,41 @@ class StorageDouble(Double):
         self.control("DELETE", b"")
 
     def control(self, method: str, body: bytes) -> None:
-        request = urllib.request.Request(f"{self.url}/control/faults", body, method=method)
-        urllib.request.urlopen(request, timeout=10).close()
+        request = Request(f"{self.url}/control/faults", body, method=method)
+        urlopen(request, timeout=10).close()
 
     def stop(self) -> None:
         self.client.close()
+        self.kill()
+
+
+class LoggingDouble(Double):
+    """The double of Cloud Logging and Cloud Monitoring, and Google's client of the former."""
+
+    def __init__(self):
+        super().__init__("logging")
+        self.channel = grpc.insecure_channel(self.address)
+        self.client = cloud_logging.Client(project=PROJECT, credentials=AnonymousCredentials())
+        # The client has no option for a channel without TLS.
+        transport = LoggingServiceV2GrpcTransport(channel=self.channel)
+        self.client._logging_api = _LoggingAPI(LoggingServiceV2Client(transport=transport), self.client)
+
+    def entries(self, filter: str = "") -> list[LogEntry]:
+        """The entries that pass a filter of the last day, oldest first."""
+        return list(self.client.list_entries(filter_=filter or None, order_by=cloud_logging.ASCENDING, page_size=1_000))
+
+    def write(self, log: str, *payloads: dict, **fields) -> None:
+        """Writes entries of a log as another program would."""
+        batch = self.client.logger(log).batch()
+        for payload in payloads:
+            batch.log_struct(payload, **fields)
+        batch.commit()
+
+    def fail(self, call: str, **fault) -> None:
+        """Makes calls go wrong: tests/doubles/internal/faults has the fields."""
+        request = Request(f"{self.url}/_faults", data=json.dumps({"call": call, **fault}).encode(), method="POST")
+        urlopen(request, timeout=10).close()
+
+    def stop(self) -> None:
+        self.channel.close()
         self.kill()

@@ -100,6 +100,7 @@ fn doubles_commands() -> Result<Vec<Step>, String> {
     write_python_double("bigquery")?;
     Ok(vec![
         Step::new(&folder, "go", &["vet", "./..."]),
+        Step::new(&folder, "go", &["test", "./..."]),
         Step::new(&folder, "go", &["build", "-o", &output, "./cmd/..."]),
     ])
 }

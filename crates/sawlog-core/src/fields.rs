@@ -6,6 +6,7 @@
 //! field fills a slot follows from names and values ([`Rank`]); order decides only between fields of one rank.
 
 use crate::defect::{Defect, Reason};
+use crate::log_entry::{self, AuditField};
 use crate::record::{AttributeType, Float, Int, Record, Span, Text, Time, Value};
 use crate::severity;
 use crate::time::{self, ExactTime};
@@ -38,6 +39,8 @@ pub(crate) enum Target {
     Kind,
     /// The type of a metric; of other records an attribute.
     MetricType,
+    /// Whether the trace is sampled.
+    TraceSampled,
 }
 
 impl Target {
@@ -131,6 +134,7 @@ pub(crate) fn target(key: &[u8]) -> Option<Target> {
         b"trace_id" | b"traceId" | b"trace.id" | b"traceID" | b"trace" => Target::Text(Text::TraceId),
         b"span_id" | b"spanId" | b"span.id" | b"spanID" => Target::Text(Text::SpanId),
         b"trace_flags" | b"traceFlags" => Target::Int(Int::TraceFlags),
+        b"traceSampled" => Target::TraceSampled,
         // Not event_id, which names a kind of event (4624: a logon on Windows): taking it would remove rows as repeats.
         b"insert_id" | b"insertId" | b"event.id" | b"log.record.uid" => Target::Text(Text::InsertId),
         b"user_id" | b"userId" | b"user.id" | b"uid" | b"enduser.id" | b"distinct_id" => Target::Text(Text::UserId),
@@ -291,7 +295,8 @@ enum Rank {
     WeakBody,
     /// In labels or the resource.
     Label,
-    /// The name means this only beside other fields, which must be in place before.
+    /// The name means this only beside other fields, which must be in place before: a user's segment beside a user, a field
+    /// of an audit log beside the type of its payload.
     Dependent,
 }
 
@@ -330,11 +335,21 @@ pub(crate) fn assign(record: &mut Record, payload: &[u8], scope: Option<Containe
     let key = record.bytes(payload, field.key);
     let is_outside = matches!(scope, Some(Container::Labels | Container::Resource));
     let found = target(key).filter(|found| !is_outside || found.holds_in_labels());
+    let found = found.or_else(|| match (scope, log_entry::audit_field(key)) {
+        (Some(Container::Resource), _) => log_entry::resource_label(key),
+        (None, Some(AuditField::Column(column))) => Some(column),
+        _ => None,
+    });
     let is_weak = found.is_some_and(|found| is_weak(found, key));
     let rank = match (scope, found) {
         (_, Some(_)) if key == SEGMENT => Some(Rank::Dependent),
+        (None, _) if log_entry::audit_field(key).is_some() => Some(Rank::Dependent),
         (None, None) => {
-            record.traits.has_log_name |= key == b"logName";
+            let is_log_name = key == log_entry::LOG_NAME;
+            let is_audit_log =
+                key == log_entry::PAYLOAD_TYPE && record.bytes(payload, value.text) == log_entry::AUDIT_LOG;
+            record.traits.has_log_name |= is_log_name;
+            record.traits.is_audit_log |= is_audit_log;
             return keep(record, payload, scope, field);
         }
         // An attribute of the resource is one wherever it stands.
@@ -368,6 +383,10 @@ pub(crate) fn finish(record: &mut Record, payload: &[u8], receive_time: i64) -> 
         record.postponed = postponed;
         placed?;
     }
+    if record.traits.is_audit_log && record.claimed_kind.is_none() {
+        // Who did what is no activity of a visitor.
+        record.claimed_kind = Some(KIND_SLOT_LOG);
+    }
     if record.traits.has_gelf_message && record.traits.has_gelf_version {
         finish_gelf(record, payload);
     }
@@ -399,15 +418,41 @@ fn place_all(
 /// Fills the field's slot or makes it an attribute, unless its value is doubtful.
 fn place(record: &mut Record, payload: &[u8], one: &Postponed, receive_time: i64) -> Fit {
     let field = one.field;
-    let names_visitor = record.text(Text::UserId).or(record.text(Text::SessionId)).is_some();
-    let found = one.found.filter(|_| one.rank != Rank::Dependent || names_visitor);
+    if one.rank == Rank::Dependent
+        && record.traits.is_audit_log
+        && let Some(AuditField::Attribute(name)) = log_entry::audit_field(record.bytes(payload, field.key))
+    {
+        let key = record.keep(name);
+        record.add_attribute(payload, key, field.value);
+        return Fit::Taken;
+    }
+    let found = one.found.filter(|_| one.rank != Rank::Dependent || has_what_it_needs(record, payload, field));
     let fit = found.map_or(Fit::NotTaken, |found| fill(record, payload, found, field.value, receive_time));
     match (fit, found) {
         (Fit::NotTaken, _) => keep(record, payload, one.scope, field),
+        // The labels of a monitored resource name it together.
+        (Fit::Taken, Some(_))
+            if one.scope == Some(Container::Resource) && is_resource_label(record, payload, field) =>
+        {
+            record.add_resource(payload, field.key, field.value);
+        }
         (Fit::Taken, Some(found)) => keep_what_is_lost(record, payload, found, field),
         _ => {}
     }
     fit
+}
+
+fn is_resource_label(record: &Record, payload: &[u8], field: Field) -> bool {
+    log_entry::resource_label(record.bytes(payload, field.key)).is_some()
+}
+
+/// Whether the record has what a field of [`Rank::Dependent`] needs beside it.
+fn has_what_it_needs(record: &Record, payload: &[u8], field: Field) -> bool {
+    if record.bytes(payload, field.key) == SEGMENT {
+        record.text(Text::UserId).or(record.text(Text::SessionId)).is_some()
+    } else {
+        record.traits.is_audit_log
+    }
 }
 
 /// Fills a slot that is still free with a value that is hard to believe. A time that cannot be read is a defect: the
@@ -563,7 +608,7 @@ fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receiv
     }
     let is_scalar = matches!(value.kind, AttributeType::Text | AttributeType::Integer | AttributeType::Float);
     if !is_scalar {
-        return Fit::when(fill_from_other(record, found, value));
+        return Fit::when(fill_from_other(record, payload, found, value));
     }
     let bytes = record.bytes(payload, value.text);
     Fit::when(match found {
@@ -586,6 +631,7 @@ fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receiv
             let is_type = matches!(bytes, b"gauge" | b"sum" | b"counter");
             is_type && fill_text(record, payload, Text::MetricType, value)
         }
+        Target::TraceSampled => false,
         Target::Kind => {
             let kind = match bytes {
                 b"log" => Some(KIND_SLOT_LOG),
@@ -601,8 +647,12 @@ fn fill(record: &mut Record, payload: &[u8], found: Target, value: Value, receiv
     })
 }
 
-/// Booleans and JSON fit only the message, which may be of any type.
-fn fill_from_other(record: &mut Record, found: Target, value: Value) -> bool {
+/// Booleans and JSON fit only the message, which may be of any type, and a truth value the flags of a trace.
+fn fill_from_other(record: &mut Record, payload: &[u8], found: Target, value: Value) -> bool {
+    if found == Target::TraceSampled && value.kind == AttributeType::Bool {
+        let is_sampled = record.bytes(payload, value.text) == b"true";
+        return set_if_free(record, Int::TraceFlags, Some(i64::from(is_sampled)));
+    }
     let fits = found == Target::Text(Text::Message) && record.text(Text::Message).is_none();
     if fits {
         record.set_text(Text::Message, value.text);

@@ -40,6 +40,7 @@ pub mod hyperloglog;
 pub mod lateness;
 pub mod ledger;
 pub mod limits;
+pub mod log_entry;
 mod otlp_json;
 mod otlp_metric;
 mod otlp_split;

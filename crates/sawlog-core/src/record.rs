@@ -200,6 +200,8 @@ pub(crate) struct Traits {
     pub(crate) has_gelf_version: bool,
     /// It has the name of a log, as Google's LogEntry has.
     pub(crate) has_log_name: bool,
+    /// Its payload is an audit log of Google's.
+    pub(crate) is_audit_log: bool,
     /// The severity number was read from the severity's text.
     pub(crate) is_severity_derived: bool,
     /// The route was made from the path.

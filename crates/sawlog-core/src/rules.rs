@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::{Format, RawBatch};
 use crate::enrich::{is_missing, route_template};
+use crate::log_entry;
 use crate::record::{AttributeType, Float, Int, Record, Text, Value};
 use crate::redact::{self, Redaction};
 use crate::schema::{Source, Table};
@@ -25,6 +26,9 @@ use crate::value;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct RulesConfig {
+    /// Whether entries of Cloud Logging that Sawlog itself wrote are kept. By default they are dropped and counted as filtered:
+    /// each of them would make another one.
+    pub keep_own_logs: bool,
     /// Records to drop. A record is dropped when all conditions of one filter hold.
     pub filter: Vec<FilterConfig>,
     /// Text to make unreadable.
@@ -168,6 +172,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Rules {
     version: i64,
+    keeps_own_logs: bool,
     filters: Vec<Filter>,
     at_receive: Vec<Redaction>,
     at_transform: Vec<Redaction>,
@@ -277,6 +282,7 @@ impl Rules {
         }
         Ok(Self {
             version: (xxh3_64(identity.as_bytes()) >> 16) as i64,
+            keeps_own_logs: config.keep_own_logs,
             filters,
             at_receive,
             at_transform,
@@ -358,8 +364,11 @@ impl Rules {
         }
     }
 
-    /// Whether a filter drops the record.
+    /// Whether a filter drops the record, or it is an own one.
     pub(crate) fn drops(&self, batch: &RawBatch<'_>, payload: &[u8], record: &Record) -> bool {
+        if !self.keeps_own_logs && log_entry::is_own(payload, record) {
+            return true;
+        }
         let holds = |(field, test): &(FieldRef, Test)| test.holds(field, batch, payload, record);
         self.filters.iter().any(|filter| filter.conditions.iter().all(holds))
     }

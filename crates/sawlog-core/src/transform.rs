@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::batch::{self, Format, RawBatch, RecordSpan, SplitError};
 use crate::defect::{Defect, Reason};
@@ -16,6 +16,7 @@ use crate::enrich::Enricher;
 use crate::fields;
 use crate::ledger::{self, Counts};
 use crate::limits::PROBLEMS_MAX;
+use crate::log_entry;
 use crate::parse_access::parse_access;
 use crate::parse_json::parse_json;
 use crate::parse_logfmt::{looks_like_logfmt, parse_logfmt};
@@ -57,7 +58,8 @@ pub struct RowId {
     pub row: usize,
     /// Record that it was made from, index in the batch.
     pub record_index: usize,
-    /// Hash of source, table and `insert_id`: two senders that count from 1 do not meet as long as their sources differ.
+    /// Hash of source, table and `insert_id`: two senders that count from 1 do not meet as long as their sources differ. Of a
+    /// LogEntry the log's name too, within which its id is unique.
     pub id: u128,
     /// Event time, UTC microseconds.
     pub event_time: i64,
@@ -291,7 +293,11 @@ impl Run<'_> {
 
     fn identity(&self, payload: &[u8], table: Table) -> Option<u128> {
         let insert_id = self.record.text_bytes(payload, Text::InsertId)?;
-        Some(xxh3_128_with_seed(insert_id, self.source_seed) ^ table as u128)
+        let seed = match log_entry::log_name(payload, &self.record) {
+            Some(log) => xxh3_64_with_seed(log, self.source_seed),
+            None => self.source_seed,
+        };
+        Some(xxh3_128_with_seed(insert_id, seed) ^ table as u128)
     }
 
     fn dead_letter(&mut self, payload: &[u8], index: usize, defect: Defect) {

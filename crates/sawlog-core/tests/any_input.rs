@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use sawlog_core::batch::Format;
 
 /// Records that reach deep into each parser.
-const SAMPLES: [&[u8]; 9] = [
+const SAMPLES: [&[u8]; 10] = [
     br#"{"ts":"2026-11-24T02:59:00.123456789Z","level":"warn","message":"took 107ms","service":"a","http":{"path":"/users/17?x=1","status":503,"duration":"1.5 s"},"labels":{"a":[1,{"b":null}],"c":"\u00e9\ud83d\ude00\n"},"insert_id":"i1","n":-1.5e-3}"#,
+    br#"{"protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","methodName":"m","status":{"code":7,"message":"no"},"authenticationInfo":{"principalEmail":"a@b.c"}},"labels":{"a":"b"},"logName":"projects/p/logs/x","severity":500,"traceSampled":true,"resource":{"type":"t","labels":{"location":"eu"}},"insertId":"i","timestamp":"2026-11-24T02:59:00Z"}"#,
     br#"{"metric":"cpu.load","value":0.5,"unit":"1","type":"gauge","host":"h1","ts":1795489140}"#,
     br#"{"event":"page_view","user_id":"u1","session_id":"s1","path":"/cart","ts":1795489140123}"#,
     br#"203.0.113.9 - bob [24/Nov/2026:02:59:00 +0100] "GET /a%20b?q=\"1\" HTTP/1.1" 404 - "https://example.com/" "Mozilla/5.0 (X11; Linux x86_64) Firefox/126.0""#,

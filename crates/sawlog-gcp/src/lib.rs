@@ -5,6 +5,7 @@
 
 mod access;
 pub mod bigquery;
+pub mod logging;
 pub mod pubsub;
 pub mod storage;
 

@@ -8,5 +8,6 @@ mod logging;
 mod metrics;
 mod upkeep;
 
+pub use cloud::LogEntryOutcome;
 pub use logging::{LogFormat, init_logging};
 pub use metrics::{Metrics, SyslogRefusal};

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sawlog_core::ledger::{Counts, Outcome};
 
-use crate::cloud::{CloudMetrics, RowLabels};
+use crate::cloud::{CloudMetrics, LogEntryLabels, LogEntryOutcome, RowLabels, SuppressedLabels};
 use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -253,6 +253,17 @@ impl Metrics {
     /// Counts a syslog message or connection that was not taken.
     pub fn add_syslog_refusal(&self, source: &'static str, reason: SyslogRefusal) {
         self.syslog_refusals.get_or_create(&SyslogLabels { source, reason }).inc();
+    }
+
+    /// Counts entries that a tail of Cloud Logging left out; reasons are those of its protocol.
+    pub fn add_suppressed(&self, source: &str, reason: &str, entries: u64) {
+        let labels = SuppressedLabels { source: source.to_owned(), reason: reason.to_owned() };
+        self.cloud.logging_suppressed.get_or_create(&labels).inc_by(entries);
+    }
+
+    /// Counts entries of the own log for Cloud Logging.
+    pub fn add_log_entries(&self, outcome: LogEntryOutcome, entries: u64) {
+        self.cloud.logging_entries.get_or_create(&LogEntryLabels { outcome: outcome.name() }).inc_by(entries);
     }
 
     /// Notes how long an acknowledgement took, seconds.

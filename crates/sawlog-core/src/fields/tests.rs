@@ -240,7 +240,7 @@ const LOG_ENTRY: &str = r#"{
 }"#;
 
 /// What becomes of it.
-const LOG_ENTRY_ROW: [&str; 59] = [
+const LOG_ENTRY_ROW: [&str; 60] = [
     "logs",
     "event_time=2026-11-24T02:00:00.123456Z",
     "event_time_nanos=789",
@@ -249,9 +249,11 @@ const LOG_ENTRY_ROW: [&str; 59] = [
     "severity_number=17",
     "severity_text=ERROR",
     "environment=staging",
+    "region=europe-west1",
     "message=payment failed",
     "trace_id=4bf92f3577b34da6a3ce929d0e0e4736",
     "span_id=00f067aa0ba902b7",
+    "trace_flags=1",
     "http_method=GET",
     "http_path=/cart/17",
     "http_route=/cart/{id}",
@@ -286,7 +288,6 @@ const LOG_ENTRY_ROW: [&str; 59] = [
     "@split.totalSplits=i:2",
     "@split.uid=s:s1",
     "@trace=s:projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736",
-    "@traceSampled=b:true",
     "@logName#2=s:mine",
     "@severity=s:DEBUG",
     "@team=s:pay",
@@ -297,9 +298,9 @@ const LOG_ENTRY_ROW: [&str; 59] = [
     "@labels.team=s:infra",
     "@labels.k8s-pod/app=s:cart",
     "@url.full=s:https://shop.example/cart/17?x=1",
-    "^labels.location=s:europe-west1",
     "^labels.project_id=s:p",
     "^type=s:cloud_run_revision",
+    "^labels.location=s:europe-west1",
 ];
 
 #[test]
@@ -340,12 +341,114 @@ fn other_payloads_of_a_log_entry_are_kept_too() {
         r#"{"logName":"l","textPayload":"hello","severity":200}"#,
         "logs severity_number=9 severity_text=200 message=hello @logName=s:l",
     );
-    check(
-        r#"{"logName":"l","protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","methodName":"m","status":{"code":7}},"severity":"DEFAULT"}"#,
-        "logs severity_text=DEFAULT @logName=s:l @protoPayload.@type=s:type.googleapis.com/google.cloud.audit.AuditLog @protoPayload.methodName=s:m @protoPayload.status.code=i:7",
-    );
     check(r#"{"logName":"l","trace":"projects/p/traces/short"}"#, "logs @logName=s:l @trace=s:projects/p/traces/short");
     check(r#"{"trace":"4BF92F3577B34DA6A3CE929D0E0E4736"}"#, "logs trace_id=4bf92f3577b34da6a3ce929d0e0e4736");
+}
+
+/// An audit log as `entries.list` gives it, without what only differs in its names.
+const AUDIT_LOG: &str = r#"{"insertId":"a1","logName":"projects/p/logs/cloudaudit.googleapis.com%2Factivity",
+    "protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog",
+        "authenticationInfo":{"principalEmail":"ann@example.com"},
+        "authorizationInfo":[{"granted":false,"permission":"storage.buckets.delete"}],
+        "methodName":"storage.buckets.delete",
+        "requestMetadata":{"callerIp":"203.0.113.9","callerSuppliedUserAgent":"curl/8.5.0"},
+        "resourceName":"projects/_/buckets/b","serviceName":"storage.googleapis.com",
+        "status":{"code":7,"message":"permission denied"}},
+    "resource":{"labels":{"bucket_name":"b","location":"eu"},"type":"gcs_bucket"},
+    "severity":"ERROR","timestamp":"2026-11-24T02:00:00Z"}"#;
+
+#[test]
+fn an_audit_log_fills_the_columns_of_who_did_what_and_how_it_ended() {
+    let one_line: String = AUDIT_LOG.lines().map(str::trim).collect();
+    let row = "logs event_time=2026-11-24T02:00:00Z severity_number=17 severity_text=ERROR service=storage.googleapis.com \
+        region=eu message=permission denied event_name=storage.buckets.delete user_id=ann@example.com \
+        client_address=203.0.113.9 client_address_class=public user_agent=curl/8.5.0 user_agent_family=curl insert_id=a1 \
+        @logName=s:projects/p/logs/cloudaudit.googleapis.com%2Factivity \
+        @protoPayload.@type=s:type.googleapis.com/google.cloud.audit.AuditLog \
+        @protoPayload.authorizationInfo=j:[{\"granted\":false,\"permission\":\"storage.buckets.delete\"}] \
+        @cloud.resource_id=s:projects/_/buckets/b @rpc.grpc.status_code=i:7 \
+        ^labels.bucket_name=s:b ^type=s:gcs_bucket ^labels.location=s:eu";
+    check(&one_line, row);
+    // The type of a payload is known at its end, wherever it stands.
+    let parts = |row: &str| row.split(' ').map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(parts(&shown::rows(Format::Json, &reversed(&one_line))), parts(row));
+}
+
+#[test]
+fn an_audit_log_is_a_log_even_without_severity_and_message() {
+    check(
+        r#"{"logName":"l","protoPayload":{"methodName":"m","authenticationInfo":{"principalEmail":"a@b.c"},"@type":"type.googleapis.com/google.cloud.audit.AuditLog"}}"#,
+        "logs event_name=m user_id=a@b.c @logName=s:l @protoPayload.@type=s:type.googleapis.com/google.cloud.audit.AuditLog",
+    );
+}
+
+#[test]
+fn a_payload_of_another_type_stays_as_it_is() {
+    check(
+        r#"{"logName":"l","protoPayload":{"@type":"type.googleapis.com/google.appengine.logging.v1.RequestLog","methodName":"m","serviceName":"s","status":{"code":7},"resourceName":"r"}}"#,
+        "logs @logName=s:l @protoPayload.@type=s:type.googleapis.com/google.appengine.logging.v1.RequestLog @protoPayload.methodName=s:m @protoPayload.serviceName=s:s @protoPayload.status.code=i:7 @protoPayload.resourceName=s:r",
+    );
+}
+
+#[test]
+fn severities_and_sizes_of_a_log_entry_are_names_numbers_and_texts() {
+    for (name, number, severity) in [
+        ("DEBUG", 100, "5"),
+        ("INFO", 200, "9"),
+        ("NOTICE", 300, "10"),
+        ("WARNING", 400, "13"),
+        ("ERROR", 500, "17"),
+        ("CRITICAL", 600, "18"),
+        ("ALERT", 700, "19"),
+        ("EMERGENCY", 800, "21"),
+    ] {
+        let with = |severity: &str| format!(r#"{{"logName":"l","severity":{severity}}}"#);
+        let row = |text: &str| format!("logs severity_number={severity} severity_text={text} @logName=s:l");
+        check(&with(&format!("\"{name}\"")), &row(name));
+        check(&with(&number.to_string()), &row(&number.to_string()));
+    }
+    check(r#"{"logName":"l","severity":"DEFAULT"}"#, "logs severity_text=DEFAULT @logName=s:l");
+    check(
+        r#"{"logName":"l","httpRequest":{"latency":"1.5s","requestSize":"9","responseSize":10,"status":200}}"#,
+        "logs severity_number=9 severity_text=INFO http_status=200 duration_us=1500000 request_bytes=9 response_bytes=10 @logName=s:l",
+    );
+    check(r#"{"logName":"l","traceSampled":false}"#, "logs trace_flags=0 @logName=s:l");
+    check(r#"{"logName":"l","traceSampled":"often"}"#, "logs @logName=s:l @traceSampled=s:often");
+}
+
+#[test]
+fn a_log_entry_with_a_time_that_is_none_is_a_dead_letter_that_names_the_field() {
+    check(
+        r#"{"logName":"l","timestamp":"yesterday"}"#,
+        "dead_letters stage=standardize reason=time_unreadable field=timestamp error=the time is in no known form: yesterday (at byte 27) byte_offset=27",
+    );
+    check(
+        r#"{"logName":"l","httpRequest":{"latency":"fast","responseSize":"big"}}"#,
+        "logs @logName=s:l @httpRequest.latency=s:fast @httpRequest.responseSize=s:big",
+    );
+}
+
+#[test]
+fn an_id_of_a_log_entry_counts_within_its_log() {
+    let counts = |body: &str| {
+        let batch = shown::batch(Format::Json, "test", body);
+        crate::transform::transform(&batch, &crate::rules::Rules::none()).expect("lines").counts
+    };
+    let entry = |log: &str| format!(r#"{{"insertId":"1","logName":"projects/p/logs/{log}","textPayload":"{log}"}}"#);
+    let found = counts(&[entry("a"), entry("b"), entry("a")].join("\n"));
+    assert_eq!((found.stored, found.duplicate), (2, 1));
+}
+
+#[test]
+fn labels_of_a_monitored_resource_name_service_version_and_region_and_stay_together() {
+    check(
+        r#"{"logName":"l","resource":{"type":"cloud_run_revision","labels":{"service_name":"shop","revision_name":"shop-7","location":"eu"}}}"#,
+        "logs service=shop service_version=shop-7 region=eu @logName=s:l ^type=s:cloud_run_revision ^labels.service_name=s:shop ^labels.revision_name=s:shop-7 ^labels.location=s:eu",
+    );
+    check(
+        r#"{"logName":"l","jsonPayload":{"service":"own"},"resource":{"labels":{"container_name":"c"}}}"#,
+        "logs service=own @logName=s:l ^labels.container_name=s:c",
+    );
 }
 
 #[test]

@@ -24,6 +24,35 @@ fn all_mistakes_are_reported_at_once() {
 }
 
 #[test]
+fn what_sawlog_itself_wrote_to_cloud_logging_is_dropped_unless_rules_keep_it() {
+    let own = [
+        r#"{"logName":"projects/p/logs/sawlog","textPayload":"flushed"}"#,
+        r#"{"labels":{"sawlog_instance":"i1"},"logName":"projects/p/logs/other","textPayload":"flushed"}"#,
+    ];
+    let others = [
+        r#"{"logName":"projects/p/logs/my-sawlog","textPayload":"m"}"#,
+        r#"{"logName":"sawlog","message":"m"}"#,
+        r#"{"labels":{"instance":"i1"},"logName":"projects/p/logs/other","textPayload":"m"}"#,
+        r#"{"labels":{"sawlog_instance":"i1"},"message":"no LogEntry"}"#,
+    ];
+    let body = own.iter().chain(&others).copied().collect::<Vec<_>>().join("\n");
+    let counts = |rules: &str, format, body: &[u8]| {
+        let raw = RawBatch { body, ..batch(format, "logging", "") };
+        transform(&raw, &shown::rules(rules)).expect("a batch").counts
+    };
+    let found = counts("{}", Format::Json, body.as_bytes());
+    assert_eq!((found.filtered, found.stored), (own.len() as u64, others.len() as u64));
+    assert!(found.closes());
+    assert_eq!(counts(r#"{"keep-own-logs":true}"#, Format::Json, body.as_bytes()).filtered, 0);
+    // The same entries come by Pub/Sub when a Log Router sends them there.
+    let publish_time = shown::RECEIVED;
+    let messages =
+        own.iter().map(|data| crate::pubsub::Message { data: data.as_bytes(), publish_time, ..Default::default() });
+    let found = counts("{}", Format::Pubsub, &crate::pubsub::body_of_messages(messages));
+    assert_eq!((found.filtered, found.stored), (own.len() as u64, 0));
+}
+
+#[test]
 fn a_lookup_row_with_too_few_fields_is_a_mistake_with_its_place() {
     let config: RulesConfig =
         serde_json::from_str(r#"{"lookup":[{"name":"user","file":"users.csv","key":"id","field":"user_id"}]}"#)

@@ -2,4 +2,6 @@
 
 mod bigquery;
 mod double;
+mod logging;
 mod storage;
+mod world;

@@ -55,6 +55,7 @@ fn complete() -> RulesConfig {
         },
         users: vec![UsersConfig { name: text(), file: text() }],
         lookup: vec![LookupConfig { name: text(), file: text(), key: text(), field: text() }],
+        keep_own_logs: true,
     }
 }
 

@@ -26,5 +26,5 @@ func main() {
 	pubsubpb.RegisterPublisherServer(server, double)
 	pubsubpb.RegisterSubscriberServer(server, double)
 	fmt.Println(listener.Addr())
-	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double)))
+	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double), nil))
 }

@@ -5,6 +5,7 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"sawlog.test/doubles/internal/faults"
 )
 
 // Handler answers one JSON call: the verb, the resource name after the version, and the body.
@@ -33,6 +36,9 @@ var names = map[codes.Code]struct {
 	codes.ResourceExhausted:  {429, "RESOURCE_EXHAUSTED"},
 	codes.Unimplemented:      {501, "UNIMPLEMENTED"},
 	codes.Unavailable:        {503, "UNAVAILABLE"},
+	codes.DeadlineExceeded:   {504, "DEADLINE_EXCEEDED"},
+	codes.Aborted:            {409, "ABORTED"},
+	codes.Internal:           {500, "INTERNAL"},
 }
 
 // Unmarshal reads a JSON body into a message; an empty body is an empty message.
@@ -46,19 +52,32 @@ func Unmarshal(body []byte, message proto.Message) error {
 	return nil
 }
 
-// Serve serves gRPC and JSON on one listener until it fails.
-func Serve(listener net.Listener, server *grpc.Server, handler Handler) error {
+// versions is what may stand before the name of a resource.
+var versions = []string{"/v1/", "/v2/", "/v3/"}
+
+// Serve serves gRPC and JSON on one listener until it fails; and what tests ask of the double, by its path.
+func Serve(listener net.Listener, server *grpc.Server, handler Handler, controls map[string]http.Handler) error {
 	routes := http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
 		if request.ProtoMajor == 2 && strings.HasPrefix(request.Header.Get("content-type"), "application/grpc") {
 			server.ServeHTTP(writer, request)
+			return
+		}
+		if control := controls[request.URL.Path]; control != nil {
+			control.ServeHTTP(writer, request)
 			return
 		}
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
 			return // the client has gone
 		}
-		name := strings.TrimPrefix(request.URL.Path, "/v1/")
+		name := request.URL.Path
+		for _, version := range versions {
+			name = strings.TrimPrefix(name, version)
+		}
 		message, err := handler(request, name, body)
+		if errors.Is(err, faults.ErrReset) {
+			panic(http.ErrAbortHandler) // cuts the connection
+		}
 		writer.Header().Set("content-type", "application/json")
 		if err != nil {
 			writeError(writer, err)
@@ -82,8 +101,14 @@ func writeError(writer http.ResponseWriter, err error) {
 	if !known {
 		found.http, found.name = 500, "INTERNAL"
 	}
+	details := []json.RawMessage{}
+	for _, detail := range status.Convert(err).Proto().GetDetails() {
+		if text, err := protojson.Marshal(detail); err == nil {
+			details = append(details, text)
+		}
+	}
 	writer.WriteHeader(found.http)
-	_ = json.NewEncoder(writer).Encode(map[string]any{
-		"error": map[string]any{"code": found.http, "message": status.Convert(err).Message(), "status": found.name},
-	})
+	_ = json.NewEncoder(writer).Encode(map[string]any{"error": map[string]any{
+		"code": found.http, "message": status.Convert(err).Message(), "status": found.name, "details": details,
+	}})
 }
