@@ -33,6 +33,7 @@ pub mod dedup;
 pub mod defect;
 pub mod deploys;
 mod enrich;
+pub mod family;
 mod fields;
 pub mod fixed_sum;
 mod glob;
