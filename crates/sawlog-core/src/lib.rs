@@ -28,6 +28,7 @@
 pub mod alert;
 pub mod anomaly;
 pub mod batch;
+pub mod bigtable;
 pub mod csv;
 pub mod dedup;
 pub mod defect;
