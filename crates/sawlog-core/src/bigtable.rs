@@ -10,6 +10,18 @@ use crate::family::Family;
 use crate::rollup::{PaneCell, Rollup, Width};
 use crate::{rowkey, timeline};
 
+/// Column with a cell's value, the bytes of the embedded store.
+pub const VALUE_COLUMN: &[u8] = b"v";
+/// Column with the log position that wrote the value of the same time, 8 bytes, big endian. Values without one, of other
+/// writers, count at once; others count when the position row has come so far.
+pub const POSITION_COLUMN: &[u8] = b"p";
+/// Column that marks the value of the same time, which is empty, as a deletion.
+pub const DELETED_COLUMN: &[u8] = b"d";
+/// Row of the served table that tells how far the worker has come. No key of a cell begins like it.
+pub const POSITION_ROW: &[u8] = b"!position";
+/// Column family of [`POSITION_ROW`].
+pub const META_FAMILY: &str = "meta";
+
 /// A table of the serving store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BigtableTable {

@@ -4,7 +4,12 @@
 //! records (`sawlog-core`) or when something is stored (`sawlog-stream`).
 
 mod access;
+mod background;
 pub mod bigquery;
+pub mod bigtable;
+pub mod call;
+mod grpc;
 pub mod pubsub;
 
 pub use access::{Access, AccessError};
+pub use grpc::GrpcError;

@@ -1,4 +1,5 @@
 //! Seams on doubles of Google's services: the contract tests, and what only a service can do.
 
 mod bigquery;
+mod bigtable;
 mod double;
