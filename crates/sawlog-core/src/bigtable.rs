@@ -4,6 +4,9 @@
 //! reasons: docs/formats/bigtable.md. Invariants: row keys of a family are in the order of its keys, or in that order
 //! within each salt; of two values of a cell the later one has the later time, never the same.
 
+#[cfg(test)]
+mod spread;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::family::Family;

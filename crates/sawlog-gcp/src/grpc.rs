@@ -160,6 +160,10 @@ impl CallError for Status {
         code_name(self.code())
     }
 
+    fn problem(&self) -> String {
+        self.message().to_owned()
+    }
+
     fn is_retryable(&self) -> bool {
         is_passing(self.code())
     }

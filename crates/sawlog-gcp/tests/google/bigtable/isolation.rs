@@ -10,9 +10,7 @@ const FAMILIES: [Family; 3] = [Family::Session, Family::Rollup1m, Family::EventI
 fn a_reader_keeps_seeing_its_position_while_flushes_end_and_is_told_when_it_is_too_old() {
     let world = World::new();
     let store = world.open();
-    for family in FAMILIES {
-        apply(&store, vec![set(family, "a", "1"), set(family, "b", "1")], 10 + family as u64);
-    }
+    apply(&store, FAMILIES.map(|family| [set(family, "a", "1"), set(family, "b", "1")]).concat(), 10);
     let reader = world.reader();
     for family in FAMILIES {
         assert_eq!(cells(&reader, family), ["a=1", "b=1"]);

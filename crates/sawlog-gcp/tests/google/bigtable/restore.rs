@@ -97,7 +97,7 @@ fn a_copy_that_was_not_finished_is_made_anew() {
     let expected = all(world.open().snapshot().as_ref());
     world.lose_disk();
     // Reading breaks off for good, after the restoring has begun.
-    world.fail(r#"{"method":"ReadRows","skip":1,"times":1,"when":"amid","answers":5,"code":"PERMISSION_DENIED"}"#);
+    world.fail(r#"{"method":"ReadRows","skip":1,"times":1,"when":"amid","answers":2,"code":"PERMISSION_DENIED"}"#);
     let disk = Arc::clone(&world.disk.lock().expect("no panic"));
     let opened = BigtableServing::open(world.connect(), Arc::clone(&disk) as Arc<dyn ServingStore>);
     assert!(opened.is_err());

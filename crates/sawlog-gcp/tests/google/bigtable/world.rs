@@ -15,7 +15,7 @@ use sawlog_seams::serving::{Cell, Family, MemoryServing, Mutation, ServingSnapsh
 use crate::double::Double;
 
 pub(super) struct World {
-    double: Double,
+    _double: Double,
     control: String,
     pub(super) options: BigtableOptions,
     /// The worker's disk.
@@ -35,7 +35,7 @@ impl World {
             total_max: Duration::from_secs(5),
             ..RetryPolicy::default()
         };
-        let world = Self { double, control, options, disk: Mutex::default() };
+        let world = Self { _double: double, control, options, disk: Mutex::default() };
         world.connect().ensure_tables().expect("tables");
         world
     }
@@ -65,9 +65,10 @@ impl World {
         assert_eq!(self.http("POST", "/faults", fault).0, 200, "{fault}");
     }
 
-    /// How many calls of each kind there were.
-    pub(super) fn calls(&self) -> BTreeMap<String, u64> {
-        serde_json::from_str(&self.http("GET", "/calls", "").1).expect("counts")
+    /// How many calls of a kind there were.
+    pub(super) fn calls(&self, method: &str) -> u64 {
+        let calls: BTreeMap<String, u64> = serde_json::from_str(&self.http("GET", "/calls", "").1).expect("counts");
+        calls.get(method).copied().unwrap_or(0)
     }
 
     fn http(&self, method: &str, path: &str, body: &str) -> (u16, String) {
@@ -78,10 +79,6 @@ impl World {
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         (head[9..12].parse().expect("a status"), body.to_owned())
-    }
-
-    pub(super) fn address(&self) -> &str {
-        &self.double.addresses[0]
     }
 }
 
