@@ -25,7 +25,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("sawlog-store", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
     ("sawlog-query", &["sawlog-core", "sawlog-seams", "sawlog-store", "sawlog-telemetry"]),
     ("sawlog-jobs", &["sawlog-core", "sawlog-seams", "sawlog-telemetry"]),
-    ("sawlog-gcp", &["sawlog-core", "sawlog-stream", "sawlog-telemetry"]),
+    ("sawlog-gcp", &["sawlog-core", "sawlog-seams", "sawlog-stream", "sawlog-telemetry"]),
     ("sawlog-server", &["sawlog-core", "sawlog-seams", "sawlog-stream", "sawlog-query", "sawlog-telemetry"]),
     (
         "sawlog",
