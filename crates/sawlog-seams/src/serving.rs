@@ -1,7 +1,7 @@
 //! Cells by row key, for reads in milliseconds.
 //!
-//! For: rollups, sessions, timelines and dedup ids, in row keys that serve Bigtable unchanged. Not for: scans
-//! over events ([`crate::warehouse`]). Keys and cell layouts are made in `sawlog_core::rowkey`.
+//! For: rollups, sessions, timelines and dedup ids. Not for: scans over events ([`crate::warehouse`]). Keys are made in
+//! `sawlog_core::rowkey`.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
