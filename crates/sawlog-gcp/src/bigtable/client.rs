@@ -45,7 +45,7 @@ pub(super) struct Client {
     pub(super) options: BigtableOptions,
     pub(super) caller: Caller,
     /// Bounds the requests that write.
-    pub(super) writing: Semaphore,
+    pub(super) writing: Arc<Semaphore>,
     data: Grpc,
     admin: Grpc,
     features: MetadataValue<Ascii>,
@@ -67,7 +67,7 @@ impl Bigtable {
         let features = URL_SAFE.encode(features.encode_to_vec());
         let client = Client {
             caller: Caller::new("Bigtable", options.retry.clone()),
-            writing: Semaphore::new(options.requests_max),
+            writing: Arc::new(Semaphore::new(options.requests_max)),
             features: features.parse().expect("base64 is ASCII"),
             options,
             data,

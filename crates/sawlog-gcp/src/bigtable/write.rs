@@ -24,17 +24,17 @@ struct Part {
 }
 
 impl Client {
-    /// Writes rows; all are written when it returns. Without an error at least.
+    /// Writes rows. Without an error all are written.
     pub(super) async fn mutate(self: &Arc<Self>, changes: Vec<RowChange>) -> Result<(), BigtableError> {
         let mut requests = JoinSet::new();
         // Dropping the set at the first error gives the other requests up.
         for part in self.parts(changes) {
-            let permit = self.writing.acquire().await.expect("it is never closed");
-            permit.forget();
+            let permit = Arc::clone(&self.writing).acquire_owned().await.expect("it is never closed");
             let client = Arc::clone(self);
             requests.spawn(async move {
                 let written = client.mutate_part(part).await;
-                client.writing.add_permits(1);
+                // A request that is given up gives its permit back too.
+                drop(permit);
                 written
             });
             while let Some(ended) = requests.try_join_next() {

@@ -126,6 +126,18 @@ fn a_large_flush_goes_in_many_requests_at_once() {
 }
 
 #[test]
+fn requests_that_are_given_up_leave_room_for_others() {
+    let mut world = World::new();
+    (world.options.request_mutations_max, world.options.requests_max) = (3, 4);
+    let store = world.open();
+    for _ in 0..5 {
+        world.fail(r#"{"method":"MutateRows","times":1,"when":"before","code":"PERMISSION_DENIED"}"#);
+        store.apply(numbered(50), Position(10)).expect_err("refused");
+    }
+    apply(&store, numbered(50), 10);
+}
+
+#[test]
 fn tables_that_are_missing_are_an_error_that_says_so() {
     let mut world = World::new();
     world.options.table = "other".to_owned();
