@@ -14,6 +14,8 @@ from google.cloud.logging_v2._gapic import _LoggingAPI
 from google.cloud.logging_v2.entries import LogEntry
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
+from google.cloud import bigtable, pubsub_v1
+from google.cloud.bigtable.row_filters import FamilyNameRegexFilter
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
@@ -144,3 +146,39 @@ class LoggingDouble(Double):
     def stop(self) -> None:
         self.channel.close()
         self.kill()
+
+
+class BigtableDouble(Double):
+    """The double of Bigtable, and Google's client of it. Its tables are in memory and go with the process."""
+
+    instance = "instance"
+    table = "sawlog"
+
+    def __init__(self):
+        super().__init__("bigtable")
+
+    def start(self) -> None:
+        super().start()
+        self.control = self.process.stdout.readline().strip()
+        # Google's client of the data has no other way to an address without TLS, and sends metrics to the Internet without it.
+        os.environ["BIGTABLE_EMULATOR_HOST"] = self.address
+        self.client = bigtable.Client(project=PROJECT, credentials=AnonymousCredentials())
+
+    def kill(self) -> None:
+        os.environ.pop("BIGTABLE_EMULATOR_HOST", None)
+        super().kill()
+
+    def cells(self, family: str) -> dict[bytes, bytes]:
+        """Served cells of a family by row key, as docs/formats/bigtable.md says that they are read."""
+        table = self.client.instance(self.instance).table(self.table)
+        progress = table.read_row(b"!position")
+        position = int.from_bytes(progress.cells["meta"][b"position"][0].value) if progress else 0
+        found = {}
+        for row in table.read_rows(filter_=FamilyNameRegexFilter(family)):
+            columns = row.cells[family]
+            written = {cell.timestamp_micros: int.from_bytes(cell.value) for cell in columns.get(b"p", [])}
+            deleted = {cell.timestamp_micros for cell in columns.get(b"d", [])}
+            counting = [cell for cell in columns[b"v"] if written.get(cell.timestamp_micros, 0) <= position]
+            if counting and counting[0].timestamp_micros not in deleted:  # newest first
+                found[row.row_key] = counting[0].value
+        return found

@@ -28,11 +28,13 @@
 pub mod alert;
 pub mod anomaly;
 pub mod batch;
+pub mod bigtable;
 pub mod csv;
 pub mod dedup;
 pub mod defect;
 pub mod deploys;
 mod enrich;
+pub mod family;
 mod fields;
 pub mod fixed_sum;
 mod glob;

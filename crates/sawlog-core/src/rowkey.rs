@@ -1,8 +1,8 @@
-//! Row keys of the serving store, the same embedded and in Bigtable.
+//! Row keys of the serving store.
 //!
 //! For: keys that put an identifier first and reversed time last, so that the newest cell of a series is its first.
-//! Not for: cell values ([`crate::rollup`], [`crate::session`]). Layout: kind (one byte: what the cell is about), salt (0
-//! until a prefix turns out hot), the parts of the identifier each ended by 0x00, then the time in whole seconds, biased
+//! Not for: cell values ([`crate::rollup`], [`crate::session`]), or where cells lie in Bigtable ([`crate::bigtable`]). Layout:
+//! kind (one byte: what the cell is about), 0, the parts of the identifier each ended by 0x00, then the time in whole seconds, biased
 //! by 2⁶³ and inverted, big endian. An absent part is empty. Bytes 0x00 and 0x01 inside a part are written 0x01 0x01 and
 //! 0x01 0x02, which keeps byte order equal to text order. A part of more than [`PART_BYTES_MAX`] bytes is cut and told from
 //! others by a hash ([`bounded`]): stores bound keys (64 KiB embedded, 4 KiB in Bigtable).
@@ -43,7 +43,7 @@ pub fn encode(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>], time: i64) {
     append_time(out, time);
 }
 
-/// Appends the front of a key: kind, salt and parts.
+/// Appends the front of a key: kind, 0 and parts.
 pub(crate) fn append_parts(out: &mut Vec<u8>, kind: u8, parts: &[Option<&str>]) {
     out.extend_from_slice(&[kind, 0]);
     for part in parts {

@@ -4,9 +4,14 @@
 //! records (`sawlog-core`) or when something is stored (`sawlog-stream`).
 
 mod access;
+mod background;
 pub mod bigquery;
+pub mod bigtable;
+pub mod call;
+mod grpc;
 pub mod logging;
 pub mod pubsub;
 pub mod storage;
 
 pub use access::{Access, AccessError};
+pub use grpc::GrpcError;

@@ -1,95 +1,15 @@
 //! Cells by row key, for reads in milliseconds.
 //!
-//! For: rollups, sessions, timelines and dedup ids, in row keys that serve Bigtable unchanged. Not for: scans
-//! over events ([`crate::warehouse`]). Keys and cell layouts are made in `sawlog_core::rowkey`.
+//! For: rollups, sessions, timelines and dedup ids. Not for: scans over events ([`crate::warehouse`]). Keys are made in
+//! `sawlog_core::rowkey`.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sawlog_core::rollup::Width;
+pub use sawlog_core::family::Family;
 
 use crate::event_log::Position;
-
-/// A column family: one purpose, one retention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// Rollup cells of ten seconds. Each width has a retention of its own.
-    Rollup10s,
-    /// Rollup cells of a minute.
-    Rollup1m,
-    /// Rollup cells of an hour.
-    Rollup1h,
-    /// Windows that are not complete yet, by their end.
-    Deadline,
-    /// Chains of events by user: sessions that are open or may still change.
-    Session,
-    /// Users by the watermark at which there may be something to do about their chains.
-    SessionDue,
-    /// What each user did, in chunks.
-    Timeline,
-    /// Last values of each user.
-    Profile,
-    /// State of the detectors of anomalies.
-    Watch,
-    /// State of the alert rules.
-    Alert,
-    /// State of the stream that no key has: watermarks, admitted series.
-    StreamState,
-    /// Event ids that were stored, for dedup.
-    EventId,
-    /// Idempotency keys of batches.
-    BatchKey,
-}
-
-impl Family {
-    /// All families.
-    pub const ALL: [Self; 13] = [
-        Self::Rollup10s,
-        Self::Rollup1m,
-        Self::Rollup1h,
-        Self::Deadline,
-        Self::Session,
-        Self::SessionDue,
-        Self::Timeline,
-        Self::Profile,
-        Self::Watch,
-        Self::Alert,
-        Self::StreamState,
-        Self::EventId,
-        Self::BatchKey,
-    ];
-
-    /// The family of rollup cells of a width.
-    #[must_use]
-    pub const fn of_width(width: Width) -> Self {
-        match width {
-            Width::TenSeconds => Self::Rollup10s,
-            Width::Minute => Self::Rollup1m,
-            Width::Hour => Self::Rollup1h,
-        }
-    }
-
-    /// Name of the family in the store.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rollup10s => "rollup_10s",
-            Self::Rollup1m => "rollup_1m",
-            Self::Rollup1h => "rollup_1h",
-            Self::Deadline => "deadline",
-            Self::Session => "session",
-            Self::SessionDue => "session_due",
-            Self::Timeline => "timeline",
-            Self::Profile => "profile",
-            Self::Watch => "watch",
-            Self::Alert => "alert",
-            Self::StreamState => "stream_state",
-            Self::EventId => "event_id",
-            Self::BatchKey => "batch_key",
-        }
-    }
-}
 
 /// A change of one cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,10 +91,8 @@ pub trait ServingStore: Send + Sync {
     fn applied(&self) -> Position;
     /// The cells as of now.
     fn snapshot(&self) -> Arc<dyn ServingSnapshot>;
-    /// Removes cells whatever their position, for retention; `applied` stays. Cells that are not there are no error.
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError>;
-    /// Removes those of the cells whose value is still the given one; no `apply` comes between looking and removing.
-    /// `applied` stays.
+    /// Removes those of the cells whose value is still the given one, for retention; no `apply` comes between looking and
+    /// removing. `applied` stays. Cells that are not there are no error.
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError>;
     /// Sets a cell whatever its position, for what retention notes before it deletes. `applied` stays.
     fn note(&self, family: Family, cell: Cell) -> Result<(), ServingError>;
@@ -215,16 +133,6 @@ impl ServingStore for MemoryServing {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::new(MemorySnapshot(Arc::clone(&state.1)))
-    }
-
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cells = (*state.1).clone();
-        for key in keys {
-            cells.remove(&(family, key));
-        }
-        state.1 = Arc::new(cells);
-        Ok(())
     }
 
     fn delete_unchanged(&self, family: Family, seen: Vec<Cell>) -> Result<(), ServingError> {

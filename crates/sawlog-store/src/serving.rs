@@ -118,17 +118,6 @@ impl ServingStore for FjallServing {
         Arc::new(FjallSnapshot { snapshot: self.database.snapshot(), families: Arc::clone(&self.families) })
     }
 
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
-        self.check_sound()?;
-        self.check_room(keys.iter().map(Vec::len).sum())?;
-        let mut batch = self.database.batch();
-        let keyspace = &self.families[&family];
-        for key in keys {
-            batch.remove(keyspace, key);
-        }
-        self.commit(batch)
-    }
-
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
         self.check_sound()?;
         self.check_room(cells.iter().map(|(key, _)| key.len()).sum())?;
@@ -212,7 +201,7 @@ mod tests {
         store.apply(cell(), Position(1)).expect("applied");
         store.has_failed.store(true, Ordering::Release);
         assert!(store.apply(cell(), Position(1)).is_err(), "what was applied may not be on the disk");
-        assert!(store.delete(Family::Rollup1m, vec![b"a".to_vec()]).is_err());
+        assert!(store.delete_unchanged(Family::Rollup1m, vec![(b"a".to_vec(), b"1".to_vec())]).is_err());
         drop(store);
         let store = FjallServing::open(folder.path()).expect("a store");
         store.apply(cell(), Position(2)).expect("applied");

@@ -110,7 +110,10 @@ impl Flusher {
         if is_planted(Bug::CheckpointBeforeServing) {
             self.checkpoint.write(Checkpoint::new(end, None, generation.newest_event))?;
         }
-        self.serving.apply(mutations, end)?;
+        let serving = Arc::clone(&self.serving);
+        // It waits for a disk, or for a service.
+        let applied = tokio::task::spawn_blocking(move || serving.apply(mutations, end)).await;
+        applied.map_err(|error| FlushError::Worker(error.to_string()))??;
         *self.forgetting.lock().unwrap_or_else(PoisonError::into_inner) = forgetting;
         if is_planted(Bug::LogReleasedEarly) {
             let _ = self.log.release(self.log.next_position());

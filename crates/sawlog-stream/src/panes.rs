@@ -268,7 +268,7 @@ mod tests {
         let start = rollup::decode(&cells[0].0).expect("a key").1.time;
         let expired = Expired::default().with(start + 1, 1);
         store.note(Family::StreamState, (Expired::key(Width::TenSeconds), expired.to_bytes())).expect("noted");
-        store.delete(family, cells.into_iter().map(|(key, _)| key).collect()).expect("deleted");
+        store.delete_unchanged(family, cells).expect("deleted");
         assert_eq!(indices(&store, 3), [2, 2, 2]);
         assert_eq!(indices(&store, 4), [3, 3, 3]);
     }

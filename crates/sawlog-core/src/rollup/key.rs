@@ -1,4 +1,4 @@
-//! Row keys of rollup cells, the same embedded and in Bigtable.
+//! Row keys of rollup cells.
 //!
 //! For: keys of a rollup, of which [`crate::rowkey`] makes the bytes. A series is a key without its time: all its windows
 //! stand together, newest first. Not for: the window's length, which is the column family's.

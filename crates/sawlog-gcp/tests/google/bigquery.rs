@@ -222,7 +222,7 @@ async fn rows_that_bigquery_refuses_are_dead_letters_and_the_others_are_there() 
     storage.append(&warehouse, &["a", "refuse", "b", "refuse"], 10).await.expect("appended");
     storage.append(&warehouse, &["c"], 20).await.expect("appended");
     assert_eq!(storage.sources("logs").await, ["a", "b", "c"]);
-    let sql = "SELECT stage, reason, error, CAST(payload AS STRING) FROM `{}.dead_letters` WHERE DATE(receive_time) = '2024-10-06'";
+    let sql = "SELECT stage, reason, error, JSON_VALUE(SAFE_CONVERT_BYTES_TO_STRING(payload), '$.flush_row') FROM `{}.dead_letters` WHERE DATE(receive_time) = '2024-10-06'";
     let letters = storage.values(sql).await;
     assert_eq!(letters.len(), 2, "{letters:?}");
     assert_eq!(letters[0][..3], ["bigquery", "row_refused", "table logs: a value is out of range"]);

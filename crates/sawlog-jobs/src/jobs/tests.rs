@@ -397,10 +397,6 @@ impl ServingStore for Busy {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         self.inner.snapshot()
     }
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
-        self.begin(keys.len());
-        self.inner.delete(family, keys)
-    }
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
         self.begin(cells.len());
         self.inner.delete_unchanged(family, cells)

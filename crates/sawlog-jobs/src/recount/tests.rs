@@ -86,8 +86,8 @@ impl World {
     /// Deletes all cells of a width, as retention does.
     fn forget(&self, width: Width) {
         let family = Family::of_width(width);
-        let keys = self.serving.snapshot().scan(family, b"", None).expect("cells").into_iter().map(|(key, _)| key);
-        self.serving.delete(family, keys.collect()).expect("deleted");
+        let cells = self.serving.snapshot().scan(family, b"", None).expect("cells");
+        self.serving.delete_unchanged(family, cells).expect("deleted");
     }
 
     /// Counts again; returns corrections by stretch, and what was found by rollup.

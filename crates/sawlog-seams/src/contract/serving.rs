@@ -28,7 +28,6 @@ macro_rules! serving_contract {
             a_scan_gives_the_cells_of_the_range_in_key_order
             a_scan_ends_when_its_visitor_breaks
             families_share_no_keys
-            deleting_cells_leaves_the_position_alone
             a_cell_whose_value_has_changed_is_not_deleted
             a_note_is_kept_without_a_position
             no_mutation_comes_between_looking_at_a_cell_and_deleting_it
@@ -111,7 +110,7 @@ pub fn a_snapshot_is_not_changed_by_later_mutations(fixture: &dyn Fixture) {
     apply(store.as_ref(), vec![set(b"a", b"1"), set(b"b", b"1")], 10);
     let before = store.snapshot();
     apply(store.as_ref(), vec![set(b"a", b"2"), remove(b"b"), set(b"c", b"2")], 11);
-    store.delete(Family::Rollup1m, vec![b"a".to_vec()]).expect("deleted");
+    store.delete_unchanged(Family::Rollup1m, vec![(b"a".to_vec(), b"2".to_vec())]).expect("deleted");
     assert_eq!(all(before.as_ref()), [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]);
     assert_eq!(get(before.as_ref(), b"c"), None);
 }
@@ -165,19 +164,7 @@ pub fn families_share_no_keys(fixture: &dyn Fixture) {
     }
 }
 
-/// "Removes cells whatever their position, for retention; `applied` stays. Cells that are not there are no error."
-pub fn deleting_cells_leaves_the_position_alone(fixture: &dyn Fixture) {
-    let store = fixture.open();
-    apply(store.as_ref(), vec![set(b"a", b"1"), set(b"b", b"1")], 10);
-    store.delete(Family::Rollup1m, vec![b"a".to_vec(), b"never".to_vec()]).expect("deleted");
-    store.delete(Family::EventId, vec![b"b".to_vec()]).expect("deleted");
-    assert_eq!(store.applied(), Position(10));
-    assert_eq!(all(store.snapshot().as_ref()), [(b"b".to_vec(), b"1".to_vec())]);
-    drop(store);
-    assert_eq!(all(fixture.open().snapshot().as_ref()), [(b"b".to_vec(), b"1".to_vec())]);
-}
-
-/// "Removes those of the cells whose value is still the given one; `applied` stays."
+/// "Removes those of the cells whose value is still the given one; `applied` stays. Cells that are not there are no error."
 pub fn a_cell_whose_value_has_changed_is_not_deleted(fixture: &dyn Fixture) {
     let store = fixture.open();
     apply(store.as_ref(), vec![set(b"a", b"1"), set(b"b", b"1"), set(b"c", b"")], 10);

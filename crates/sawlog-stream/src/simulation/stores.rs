@@ -149,9 +149,6 @@ impl ServingStore for SimStores {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         self.serving.snapshot()
     }
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
-        self.serving.delete(family, keys)
-    }
     fn delete_unchanged(&self, family: Family, cells: Vec<Cell>) -> Result<(), ServingError> {
         self.serving.delete_unchanged(family, cells)
     }

@@ -257,9 +257,6 @@ impl ServingStore for Gated {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         Arc::new(GatedSnapshot(self.inner.snapshot(), Arc::clone(&self.gate)))
     }
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
-        self.inner.delete(family, keys)
-    }
     fn delete_unchanged(&self, family: Family, cells: Vec<sawlog_seams::serving::Cell>) -> Result<(), ServingError> {
         self.inner.delete_unchanged(family, cells)
     }

@@ -99,9 +99,6 @@ impl ServingStore for Faulty<Arc<MemoryServing>> {
     fn snapshot(&self) -> Arc<dyn ServingSnapshot> {
         self.inner.snapshot()
     }
-    fn delete(&self, family: Family, keys: Vec<Vec<u8>>) -> Result<(), ServingError> {
-        self.inner.delete(family, keys)
-    }
     fn delete_unchanged(&self, family: Family, cells: Vec<sawlog_seams::serving::Cell>) -> Result<(), ServingError> {
         self.inner.delete_unchanged(family, cells)
     }
