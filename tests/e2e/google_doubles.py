@@ -2,24 +2,24 @@
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import grpc
 from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, bigtable, pubsub_v1, storage
 from google.cloud import logging as cloud_logging
-from google.cloud import pubsub_v1, storage
+from google.cloud.bigtable.row_filters import FamilyNameRegexFilter
 from google.cloud.logging_v2._gapic import _LoggingAPI
 from google.cloud.logging_v2.entries import LogEntry
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
-from google.cloud import bigtable, pubsub_v1
-from google.cloud.bigtable.row_filters import FamilyNameRegexFilter
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from conftest import binary, missing
+from conftest import binary, missing, wait_for
 
 PROJECT = "sawlog-test"
 
@@ -72,6 +72,12 @@ class PubsubDouble(Double):
         """Makes topic and subscription, which are in memory and go with the process."""
         self.publisher.create_topic(name=self.topic)
         self.subscriber.create_subscription(name=self.subscription, topic=self.topic, ack_deadline_seconds=10)
+
+    def subscribe(self, name: str) -> str:
+        """Another subscription of the topic, with all messages from now on."""
+        path = f"projects/{PROJECT}/subscriptions/{name}"
+        self.subscriber.create_subscription(name=path, topic=self.topic, ack_deadline_seconds=10)
+        return path
 
     def publish(self, *messages: tuple[bytes, dict[str, str]]) -> list[str]:
         futures = [self.publisher.publish(self.topic, data, **attributes) for data, attributes in messages]
@@ -182,3 +188,34 @@ class BigtableDouble(Double):
             if counting and counting[0].timestamp_micros not in deleted:  # newest first
                 found[row.row_key] = counting[0].value
         return found
+
+
+class BigQueryDouble(Double):
+    """The double of BigQuery, and Google's client of it. Its tables are in memory and go with the process."""
+
+    dataset = "sawlog"
+
+    def __init__(self):
+        super().__init__("bigquery")
+
+    def start(self) -> None:
+        super().start()
+        self.storage = self.process.stdout.readline().strip()
+        for address in (self.address, self.storage):
+            wait_for(lambda: is_open(address), "the double of BigQuery listens", 60)
+        options = {"api_endpoint": self.url}
+        self.client = bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
+
+    def rows(self, sql: str) -> list[tuple]:
+        """Rows of a query, in which `{}` is the dataset. Not while a flush is under way: the double would stand still."""
+        return [tuple(row) for row in self.client.query(sql.replace("{}", f"{PROJECT}.{self.dataset}")).result()]
+
+    def stop(self) -> None:
+        self.client.close()
+        self.kill()
+
+
+def is_open(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

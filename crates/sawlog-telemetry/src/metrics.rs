@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sawlog_core::ledger::{Counts, Outcome};
 
-use crate::cloud::{CloudMetrics, LogEntryLabels, LogEntryOutcome, RowLabels, SuppressedLabels};
+use crate::cloud::{CallLabels, CloudMetrics, LogEntryLabels, LogEntryOutcome, RowLabels, SuppressedLabels};
 use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -243,6 +243,29 @@ impl Metrics {
         for (outcome, rows) in [("appended", appended), ("refused", refused)] {
             self.cloud.bigquery_rows.get_or_create(&RowLabels { table, outcome }).inc_by(rows);
         }
+    }
+
+    /// Takes over how often a call of a service of Google Cloud ended in a way, and how long that took, seconds.
+    pub fn set_cloud_calls(
+        &self,
+        service: &'static str,
+        call: &'static str,
+        outcome: &'static str,
+        count: u64,
+        seconds: f64,
+    ) {
+        let labels = CallLabels { service, call, outcome };
+        raise(&self.cloud.calls.get_or_create(&labels), count);
+        let total = self.cloud.call_seconds.get_or_create(&labels);
+        total.inc_by((seconds - total.get()).max(0.0));
+    }
+
+    /// Takes over what waits for Cloud Storage: objects, bytes, age of the oldest in seconds, and objects set aside.
+    pub fn set_spool(&self, objects: usize, bytes: u64, oldest_seconds: u64, conflicts: usize) {
+        self.cloud.spool_objects.set(objects as i64);
+        self.cloud.spool_bytes.set(bytes as i64);
+        self.cloud.spool_oldest_seconds.set(oldest_seconds as i64);
+        self.cloud.spool_conflicts.set(conflicts as i64);
     }
 
     /// Counts one HTTP request. The route is a template, never a path as sent.

@@ -59,6 +59,11 @@ impl DataDir {
         self.path.join("lake")
     }
 
+    /// Objects of the lake that wait for Cloud Storage.
+    pub(crate) fn spool_of_lake(&self) -> PathBuf {
+        self.path.join("lake-spool")
+    }
+
     pub(crate) fn tables(&self) -> PathBuf {
         self.path.join("tables")
     }

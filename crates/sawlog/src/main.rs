@@ -4,6 +4,7 @@
 
 mod cli;
 mod client;
+mod cloud;
 mod config;
 mod data_dir;
 mod deploys_file;

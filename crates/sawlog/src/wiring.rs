@@ -23,6 +23,7 @@ use sawlog_stream::{JudgeOptions, Pipeline, PipelineOptions, RecoverySummary, Ru
 use sawlog_telemetry::Metrics;
 use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
+use crate::cloud::{self, Cloud};
 use crate::config::{Config, HumanDuration, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::deploys_file;
@@ -37,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) jobs: Arc<Jobs>,
     /// Counts of this process.
     pub(crate) metrics: Arc<Metrics>,
+    /// Services of Google Cloud.
+    pub(crate) cloud: Arc<Cloud>,
     /// Holds the lock of the folder.
     pub(crate) folder: DataDir,
 }
@@ -44,16 +47,23 @@ pub(crate) struct Node {
 impl Node {
     /// Opens the data folder of the configuration and recovers what the last run left.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        Self::open_counting(config, Arc::default()).await
+    }
+
+    /// As [`Node::open`], with the counts of this process.
+    pub(crate) async fn open_counting(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let folder = DataDir::open(&config.data.folder)?;
         let archive = Arc::new(RulesFiles::open(&folder.rules())?);
         let rules = archive.save(&config.rules).context("the rules cannot be used")?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let tables = Arc::new(DeltaWarehouse::open(&folder.tables()).await?);
-        let warehouse = Arc::clone(&tables) as Arc<dyn Warehouse>;
-        let serving: Arc<dyn ServingStore> = Arc::new(FjallServing::open(&folder.serving())?);
-        let lake: Option<Arc<dyn Lake>> = match config.lake.enabled {
-            true => Some(Arc::new(LocalLake::open(&folder.lake()).context("the lake folder cannot be opened")?)),
+        let local = Arc::clone(&tables) as Arc<dyn Warehouse>;
+        let warehouse = cloud::warehouse(config, local, folder.path(), &metrics)?;
+        let mut cloud = Cloud::default();
+        let serving = serving_store(config, &folder, &mut cloud).await?;
+        let lake = match config.lake.enabled {
+            true => Some(lake(config, &folder, &mut cloud).await?),
             false => None,
         };
         let (jobs_clock, jobs_lake, jobs_serving) = (Arc::clone(&clock), lake.clone(), Arc::clone(&serving));
@@ -63,7 +73,6 @@ impl Node {
         wal_options.queue_bytes_max = config.wal.queue_size.bytes();
         wal_options.position_min = resume;
         let (wal, log_recovery) = Wal::open(wal_options, Arc::clone(&disk), Arc::clone(&clock))?;
-        let metrics = Arc::new(Metrics::default());
         note_losses(&log_recovery, &metrics);
         let log: Arc<dyn EventLog> = Arc::new(wal);
         let rules_archive = Arc::clone(&archive) as Arc<dyn RulesArchive>;
@@ -91,12 +100,13 @@ impl Node {
             },
             compaction_options(config),
         ));
-        Ok(Self { pipeline, queries: Arc::new(queries), rules: archive, jobs, metrics, folder })
+        Ok(Self { pipeline, queries: Arc::new(queries), rules: archive, jobs, metrics, cloud: Arc::new(cloud), folder })
     }
 
     /// Flushes and closes.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.pipeline.close().await?;
+        self.cloud.stop().await;
         Ok(())
     }
 
@@ -107,7 +117,10 @@ impl Node {
         // A task of its own: parts of a flush hold their thread, which must not be the one that watches the time.
         let closing = tokio::spawn(async move { pipeline.close().await });
         match stop.step("last flush", stop.rest(), closing).await {
-            Some(closed) => closed??,
+            Some(closed) => {
+                closed??;
+                self.cloud.stop().await;
+            }
             None => {
                 tracing::warn!("the rest is flushed from the event log by the next start");
                 // Threads may write until the process ends: the lock of the folder must not end before.
@@ -115,6 +128,23 @@ impl Node {
             }
         }
         Ok(())
+    }
+}
+
+/// The worker's own serving store, with Bigtable before it where it is configured.
+async fn serving_store(config: &Config, folder: &DataDir, cloud: &mut Cloud) -> anyhow::Result<Arc<dyn ServingStore>> {
+    let local: Arc<dyn ServingStore> = Arc::new(FjallServing::open(&folder.serving())?);
+    match config.gcp.as_ref().and_then(|gcp| Some((gcp, gcp.bigtable.as_ref()?))) {
+        Some((gcp, bigtable)) => cloud.serving(gcp, bigtable, &config.retention, local).await,
+        None => Ok(local),
+    }
+}
+
+/// The lake in Cloud Storage where it is configured, else on this disk.
+async fn lake(config: &Config, folder: &DataDir, cloud: &mut Cloud) -> anyhow::Result<Arc<dyn Lake>> {
+    match config.gcp.as_ref().and_then(|gcp| gcp.storage.as_ref()) {
+        Some(storage) => cloud.lake(storage, &folder.spool_of_lake()).await,
+        None => Ok(Arc::new(LocalLake::open(&folder.lake()).context("the lake folder cannot be opened")?)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use sawlog_gcp::logging::sink::{Entries, SinkWriter};
 use sawlog_gcp::pubsub::{self, PubsubOptions, PubsubState};
 use sawlog_query::QueryEngine;
 use sawlog_seams::SystemClock;
@@ -22,6 +23,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
+use crate::cloud;
 use crate::config::{Config, Loaded, SyslogConfig};
 use crate::host_metrics;
 use crate::rules_reload::RulesReload;
@@ -66,15 +68,29 @@ where
     };
     let config = &loaded.config;
     let format = if config.log.format.is_json() { LogFormat::Json } else { LogFormat::Text };
-    init_logging(&config.log.level, format).map_err(anyhow::Error::msg)?;
+    let metrics = Arc::new(Metrics::default());
+    let (layer, sink) = match cloud::log_sink(config, &metrics)? {
+        Some((layer, writer)) => {
+            let entries = layer.entries();
+            (Some(layer), Some((entries, writer)))
+        }
+        None => (None, None),
+    };
+    init_logging(&config.log.level, format, layer).map_err(anyhow::Error::msg)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(&loaded, settings, beside));
+    let served = runtime.block_on(serve(&loaded, settings, metrics, sink, beside));
     // What was cut off must not hold up the end of the process.
     runtime.shutdown_timeout(THREADS_TIME_MAX);
     served
 }
 
-async fn serve<F, R>(loaded: &Loaded, settings: &SettingsArgs, beside: F) -> anyhow::Result<ExitCode>
+async fn serve<F, R>(
+    loaded: &Loaded,
+    settings: &SettingsArgs,
+    metrics: Arc<Metrics>,
+    sink: Option<(Entries, SinkWriter)>,
+    beside: F,
+) -> anyhow::Result<ExitCode>
 where
     F: FnOnce(Beside) -> R,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -83,9 +99,8 @@ where
     let mut signals = StopSignals::listen().context("the handlers of SIGINT and SIGTERM cannot be set")?;
     let config = &loaded.config;
     let listeners = Listeners::bind(config).await?;
-    let node = Node::open(config).await?;
+    let node = Node::open_counting(config, Arc::clone(&metrics)).await?;
     let readiness = Arc::new(Readiness::default());
-    let metrics = Arc::clone(&node.metrics);
     let (state, otlp) = states(config, &node, &readiness, &metrics)?;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -94,6 +109,15 @@ where
     listeners.serve(&mut tasks, state, otlp, syslog_state(config, &node), &stopped);
     spawn_tail(config, &node, Arc::clone(&metrics), &stopped, &mut tasks);
     spawn_pubsub(config, &node, &stopped, &mut tasks);
+    if let Some(sink) = sink {
+        cloud::spawn_log_sink(sink, config, &node, &stopped, &mut tasks);
+    }
+    cloud::spawn_logging(config, &node, &stopped, &mut tasks)?;
+    let (of_cloud, counts, stopped_too) = (Arc::clone(&node.cloud), Arc::clone(&metrics), stopped.clone());
+    tasks.spawn(async move {
+        of_cloud.run(counts, stopped_too).await;
+        Ok(())
+    });
     let reload = RulesReload {
         settings: settings.clone(),
         archive: Arc::clone(&node.rules),

@@ -21,6 +21,8 @@ pub(crate) const TAIL: &str = "tail";
 /// The list of subscriptions.
 pub(crate) const PUBSUB: &str = "pubsub";
 pub(crate) const ALERTS: &str = "alerts";
+/// The services of Google Cloud.
+pub(crate) const GCP: &str = "gcp";
 
 /// What the layers above the defaults are read from.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +125,7 @@ pub(crate) struct Layered {
     pub(crate) tail: Section,
     pub(crate) pubsub: Section,
     pub(crate) alerts: Section,
+    pub(crate) gcp: Section,
     pub(crate) problems: Vec<ConfigProblem>,
     defaults: BTreeMap<String, Value>,
 }
@@ -139,6 +142,7 @@ impl Layered {
             tail: Section::unset(TAIL, Value::Array(Vec::new())),
             pubsub: Section::unset(PUBSUB, Value::Array(Vec::new())),
             alerts: Section::unset(ALERTS, Value::Array(Vec::new())),
+            gcp: Section::unset(GCP, Value::Table(Table::new())),
             problems: Vec::new(),
             defaults,
         };
@@ -176,7 +180,7 @@ impl Layered {
             let line = lines.get(&key).copied().unwrap_or(0);
             self.set(&key, value, Origin::File(path.to_path_buf(), line));
         }
-        for section in [&mut self.rules, &mut self.tail, &mut self.pubsub, &mut self.alerts] {
+        for section in [&mut self.rules, &mut self.tail, &mut self.pubsub, &mut self.alerts, &mut self.gcp] {
             if let Some(value) = table.get(section.name) {
                 section.value = value.clone();
                 section.file = Some((path.to_path_buf(), lines.clone()));
@@ -226,10 +230,10 @@ impl Layered {
     }
 }
 
-/// Dotted keys of all values but the rules, the files to follow, the subscriptions and the alerts.
+/// Dotted keys of all values but the rules, the files to follow, the subscriptions, the alerts and Google Cloud.
 fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, Value>) {
     for (name, value) in table {
-        if prefix.is_empty() && [RULES, TAIL, PUBSUB, ALERTS].contains(&name.as_str()) {
+        if prefix.is_empty() && [RULES, TAIL, PUBSUB, ALERTS, GCP].contains(&name.as_str()) {
             continue;
         }
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };

@@ -3,6 +3,7 @@
 //! For: merging defaults, file, environment and flags, and reporting all mistakes at once with their place and remedy.
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
+mod gcp;
 mod layers;
 mod pubsub;
 mod rules;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use sawlog_core::rules::{Rules, RulesConfig};
 
+pub(crate) use gcp::{BigtableConfig, GcpConfig, LoggingSourceConfig, StorageConfig};
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
 pub(crate) use values::{ByteSize, HumanDuration};
@@ -65,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) syslog: SyslogConfig,
     pub(crate) tails: Vec<Tail>,
     pub(crate) pubsub: Vec<PubsubConfig>,
+    /// `None`: no service of Google Cloud but subscriptions.
+    pub(crate) gcp: Option<GcpConfig>,
     pub(crate) host_metrics: HostMetricsConfig,
     pub(crate) log: LogConfig,
     pub(crate) rules: RulesConfig,
@@ -154,6 +158,7 @@ pub(crate) struct SourcesConfig {
     pub(crate) syslog: SourceConfig,
     pub(crate) tail: SourceConfig,
     pub(crate) pubsub: SourceConfig,
+    pub(crate) logging: SourceConfig,
 }
 
 #[derive(Clone, Debug)]
@@ -244,6 +249,7 @@ impl Config {
                 sections.append(&mut reader.layered.tail.shown());
                 sections.append(&mut reader.layered.pubsub.shown());
                 sections.append(&mut reader.layered.alerts.shown());
+                sections.append(&mut reader.layered.gcp.shown());
                 Ok(Loaded { config, settings: reader.layered.shown(), sections })
             }
             None => Err(problems),
@@ -287,7 +293,8 @@ impl Reader {
         let (windows, rollups, sessions) = (self.windows(), self.rollups(), self.sessions());
         let sources = (self.source("http"), self.source("otlp"), self.source("files"));
         let more_sources = (self.source("syslog"), self.source("tail"), self.source("pubsub"));
-        let pubsub = self.pubsub();
+        let logging = self.source("logging");
+        let (pubsub, gcp) = (self.pubsub(), self.gcp());
         let (tails, anomalies, alerts) = (self.tails(), verdicts::anomalies(self), verdicts::alerts(self));
         let syslog = self.syslog();
         let host_metrics = (self.get("host-metrics.enabled"), self.get("host-metrics.interval"));
@@ -316,10 +323,12 @@ impl Reader {
                 syslog: more_sources.0?,
                 tail: more_sources.1?,
                 pubsub: more_sources.2?,
+                logging: logging?,
             },
             syslog: syslog?,
             tails: tails?,
             pubsub,
+            gcp,
             host_metrics: HostMetricsConfig { enabled: host_metrics.0?, interval: host_metrics.1? },
             log: LogConfig { level: log.0?, format: log.1? },
             rules: rules?,
@@ -472,6 +481,19 @@ impl Reader {
             .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
         self.problems.extend(placed);
         found
+    }
+
+    fn gcp(&mut self) -> Option<GcpConfig> {
+        let section = &self.layered.gcp;
+        let problems = match gcp::read(&section.value) {
+            Ok(found) => return found,
+            Err(problems) => problems,
+        };
+        let placed = problems
+            .into_iter()
+            .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
+        self.problems.extend(placed);
+        None
     }
 
     fn tails(&mut self) -> Option<Vec<Tail>> {

@@ -1,0 +1,275 @@
+//! Services of Google Cloud behind the seams, as configured, and what runs beside them.
+//!
+//! For: opening lake, warehouse and serving store, their metrics and their upkeep. Not for: the services themselves
+//! (`sawlog_gcp`), or the embedded stores under them, which the caller gives.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sawlog_core::batch::AgeLimits;
+use sawlog_core::schema::Table;
+use sawlog_gcp::bigquery::{BigQueryOptions, BigQueryWarehouse};
+use sawlog_gcp::bigtable::{Bigtable, BigtableOptions, BigtableServing};
+use sawlog_gcp::logging::sink::{self, DeadLetterOptions, Entries, SinkLayer, SinkOptions, SinkWriter};
+use sawlog_gcp::logging::{self, BackfillOptions, LoggingQuery, LoggingState, Pace, TailOptions};
+use sawlog_gcp::storage::{GcsLake, GcsLakeOptions, SpoolOptions, SpooledLake};
+use sawlog_seams::lake::Lake;
+use sawlog_seams::serving::ServingStore;
+use sawlog_seams::warehouse::Warehouse;
+use sawlog_seams::{Clock, Disk, RealDisk, SystemClock};
+use sawlog_server::listen;
+use sawlog_store::LocalLake;
+use sawlog_telemetry::Metrics;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{BigtableConfig, Config, GcpConfig, LoggingSourceConfig, StorageConfig};
+use crate::wiring::{Node, age_limits};
+
+/// Between two looks at what the services' clients have counted.
+const METRICS_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two searches for what crashes have left.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(86_400);
+/// Age of an unfinished upload at which no process can be at it any more.
+const UPLOAD_AGE: Duration = Duration::from_secs(86_400);
+/// Cells of Bigtable outlive retention, which notes the numbers of their panes before it deletes them.
+const CELL_MARGIN: Duration = Duration::from_secs(2 * 86_400);
+/// Requests for entries that a project has in a minute.
+const READS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What of the services has something to count or to clean up.
+#[derive(Default)]
+pub(crate) struct Cloud {
+    gcs: Option<Arc<GcsLake>>,
+    spool: Option<Arc<SpooledLake>>,
+    bigtable: Option<(Arc<Bigtable>, Arc<BigtableServing>)>,
+}
+
+impl Cloud {
+    /// The lake in Cloud Storage, with its spool in a folder.
+    pub(crate) async fn lake(&mut self, config: &StorageConfig, folder: &Path) -> anyhow::Result<Arc<dyn Lake>> {
+        let gcs = Arc::new(GcsLake::open(GcsLakeOptions {
+            bucket: config.bucket.clone(),
+            prefix: config.prefix.clone(),
+            access: config.access.clone(),
+            try_deadline: Duration::from_secs(10),
+            call_deadline: Duration::from_secs(30),
+        })?);
+        let local = Arc::new(LocalLake::open(folder).context("the folder of the spool cannot be opened")?);
+        let options = SpoolOptions {
+            bytes_max: config.spool_max,
+            drains_at_once: 4,
+            retry_first: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let spool = SpooledLake::open(Arc::clone(&gcs) as Arc<dyn Lake>, local, options, clock).await?;
+        let spool = Arc::new(spool);
+        (self.gcs, self.spool) = (Some(gcs), Some(Arc::clone(&spool)));
+        Ok(spool)
+    }
+
+    /// The serving store in Bigtable over the worker's own. Its tables are made or changed first.
+    pub(crate) async fn serving(
+        &mut self,
+        gcp: &GcpConfig,
+        config: &BigtableConfig,
+        retention: &crate::config::RetentionConfig,
+        local: Arc<dyn ServingStore>,
+    ) -> anyhow::Result<Arc<dyn ServingStore>> {
+        let mut options = BigtableOptions::new(&gcp.project, &config.instance, &config.table);
+        options.app_profile.clone_from(&config.app_profile);
+        options.access = config.access.clone();
+        let age =
+            |days: usize| (days > 0).then(|| DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)) + CELL_MARGIN);
+        options.rollup_age = retention.rollups.map(age);
+        options.timeline_age = age(retention.timelines);
+        let opening = tokio::task::spawn_blocking(move || {
+            let bigtable = Bigtable::connect(options)?;
+            for change in bigtable.ensure_tables()? {
+                tracing::info!(%change, "changed Bigtable");
+            }
+            let serving = BigtableServing::open(Arc::clone(&bigtable), local)?;
+            anyhow::Ok((bigtable, Arc::new(serving)))
+        });
+        let (bigtable, serving) = opening.await?.context("Bigtable cannot be used as the serving store")?;
+        self.bigtable = Some((bigtable, Arc::clone(&serving)));
+        Ok(serving)
+    }
+
+    /// Counts what the services' clients did, and cleans up what crashes have left, until a stop.
+    pub(crate) async fn run(self: Arc<Self>, metrics: Arc<Metrics>, mut stopped: watch::Receiver<bool>) {
+        let mut count = tokio::time::interval(METRICS_INTERVAL);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            let is_daily = tokio::select! {
+                () = listen::until(&mut stopped) => break,
+                _ = count.tick() => false,
+                _ = sweep.tick() => true,
+            };
+            self.count(&metrics);
+            if is_daily {
+                self.sweep().await;
+            }
+        }
+        self.count(&metrics);
+    }
+
+    /// Stops what brings objects to Cloud Storage.
+    pub(crate) async fn stop(&self) {
+        if let Some(spool) = &self.spool {
+            spool.stop().await;
+        }
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        if let Some(spool) = &self.spool {
+            let stats = spool.stats();
+            let oldest = stats.oldest_age.unwrap_or_default().as_secs();
+            metrics.set_spool(stats.objects, stats.bytes, oldest, stats.conflicting);
+        }
+        if let Some((bigtable, _)) = &self.bigtable {
+            for ((call, outcome), count) in bigtable.counts() {
+                metrics.set_cloud_calls("bigtable", call, outcome, count.calls, count.seconds);
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        if let Some(gcs) = &self.gcs {
+            match gcs.sweep(SystemClock::new().now_micros(), UPLOAD_AGE).await {
+                Ok(0) => {}
+                Ok(objects) => tracing::info!(objects, "removed uploads that were never finished"),
+                Err(error) => tracing::warn!(%error, "unfinished uploads are looked for again tomorrow"),
+            }
+        }
+        if let Some((_, serving)) = &self.bigtable {
+            let serving = Arc::clone(serving);
+            match tokio::task::spawn_blocking(move || serving.sweep()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "marks of deletions are looked for again tomorrow"),
+                Err(error) => tracing::error!(%error, "a thread that looked for marks of deletions died"),
+            }
+        }
+    }
+}
+
+/// The warehouse: the worker's tables, with BigQuery before them where it is configured.
+pub(crate) fn warehouse(
+    config: &Config,
+    local: Arc<dyn Warehouse>,
+    folder: &Path,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<dyn Warehouse>> {
+    let Some(options) = config.gcp.as_ref().and_then(bigquery_options) else { return Ok(local) };
+    let (disk, metrics): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), Arc::clone(metrics));
+    Ok(Arc::new(BigQueryWarehouse::open(options, local, disk, folder, metrics)?))
+}
+
+/// The dataset that is configured.
+pub(crate) fn bigquery_options(gcp: &GcpConfig) -> Option<BigQueryOptions> {
+    let config = gcp.bigquery.as_ref()?;
+    Some(BigQueryOptions {
+        project: gcp.project.clone(),
+        dataset: config.dataset.clone(),
+        location: config.location.clone(),
+        access: config.access.clone(),
+        storage: config.storage.clone(),
+        writer: gcp.worker.clone(),
+        delivery: config.delivery,
+        partition: config.partition,
+        expiration_days: config.expiration_days.clone(),
+        labels: config.labels.clone(),
+    })
+}
+
+/// The own log to Cloud Logging, as a layer to start logging with and a writer to run, where it is configured.
+pub(crate) fn log_sink(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Option<(SinkLayer, SinkWriter)>> {
+    let Some((gcp, log)) = config.gcp.as_ref().and_then(|gcp| Some((gcp, gcp.log.as_ref()?))) else {
+        return Ok(None);
+    };
+    let mut options = SinkOptions::new(&gcp.project, &gcp.worker, env!("CARGO_PKG_VERSION"));
+    options.log_id.clone_from(&log.log_id);
+    options.access = log.access.clone();
+    Ok(Some(sink::sink(options, Arc::new(SystemClock::new()), Arc::clone(metrics))?))
+}
+
+/// Runs the sink and the summaries of dead letters that go with it.
+pub(crate) fn spawn_log_sink(
+    (entries, writer): (Entries, SinkWriter),
+    config: &Config,
+    node: &Node,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let options = DeadLetterOptions { redact: config.rules.redact.clone(), ..DeadLetterOptions::default() };
+    let tap = node.pipeline.tap(Table::DeadLetters);
+    let (mut stopped_first, stopped_too) = (stopped.clone(), stopped.clone());
+    tasks.spawn(async move {
+        sink::summarize_dead_letters(options, tap, entries, stopped_first.clone()).await?;
+        // The end of the pipeline's taps ends the summaries, which must not end the server.
+        listen::until(&mut stopped_first).await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        writer.run(stopped_too).await;
+        Ok(())
+    });
+}
+
+/// Takes the entries of Cloud Logging that are configured.
+pub(crate) fn spawn_logging(
+    config: &Config,
+    node: &Node,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Some(gcp) = config.gcp.as_ref().filter(|gcp| !gcp.logging.is_empty()) else { return Ok(()) };
+    let folder = node.folder.path().join("cloud-logging");
+    RealDisk.create_dir_all(&folder).context("the folder of the sources of Cloud Logging cannot be made")?;
+    let state = LoggingState {
+        pipeline: Arc::clone(&node.pipeline),
+        metrics: Arc::clone(&node.metrics),
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(SystemClock::new()),
+        pace: Arc::new(Pace::new(READS_PER_MINUTE)),
+    };
+    for source in &gcp.logging {
+        let age = age_limits(&config.sources.logging);
+        tasks.spawn(run_logging(source.clone(), folder.clone(), age, state.clone(), stopped.clone()));
+    }
+    Ok(())
+}
+
+/// One source: its range of the past, then what is written.
+async fn run_logging(
+    source: LoggingSourceConfig,
+    folder: std::path::PathBuf,
+    age: AgeLimits,
+    state: LoggingState,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut query = LoggingQuery::new(source.resource, source.source.clone());
+    query.filter = source.filter;
+    query.access = source.access;
+    if let Some((from, until)) = source.backfill {
+        let progress_file = folder.join(format!("{}-backfill.json", source.source));
+        let options = BackfillOptions { query: query.clone(), from, until, progress_file };
+        match logging::backfill(options, state.clone(), stopped.clone()).await {
+            Ok(report) => tracing::info!(source = source.source, ?report, "loaded entries of Cloud Logging"),
+            Err(error) => tracing::error!(source = source.source, %error, "entries of Cloud Logging are not loaded"),
+        }
+    }
+    if source.tail {
+        let mut options = TailOptions::new(query, folder.join(format!("{}-tail.json", source.source)));
+        options.age = age;
+        logging::tail(options, state, stopped.clone()).await;
+    }
+    // A source that is done must not end the server.
+    listen::until(&mut stopped).await;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+"""A worker on Google Cloud: Pub/Sub in, Cloud Storage, BigQuery and Bigtable out, on doubles, by the real binary."""
+
+import io
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from conftest import Server, wait_for
+from google_doubles import PROJECT, BigQueryDouble, BigtableDouble, LoggingDouble, PubsubDouble, StorageDouble
+
+# What differs between two runs of the same messages: when and in which batch they came.
+PLACE = {"receive_time", "observed_time", "observed_time_nanos", "batch_id", "record_index", "rules_version", "late"}
+SMALL = ("host-metrics.enabled=false", "pipeline.flush-interval=1s", "sources.pubsub.past-max=unlimited")
+
+
+class Cloud:
+    """Doubles of all services, and the configuration of a worker that uses them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.pubsub, self.storage = PubsubDouble(), StorageDouble(folder / "buckets")
+        self.bigquery, self.bigtable = BigQueryDouble(), BigtableDouble()
+
+    def config(self, subscription: str, more: str = "") -> Path:
+        path = self.folder / "gcp.toml"
+        path.write_text(
+            f'[[pubsub]]\nsubscription = "{subscription}"\nsource = "orders"\nendpoint = "{self.pubsub.url}"\n'
+            f'[gcp]\nproject = "{PROJECT}"\n'
+            f'[gcp.storage]\nbucket = "{self.storage.bucket}"\nprefix = "raw-lake"\nendpoint = "{self.storage.url}"\n'
+            f'[gcp.bigquery]\ndataset = "sawlog"\nendpoint = "{self.bigquery.url}"\n'
+            f'storage-endpoint = "http://{self.bigquery.storage}"\n'
+            f'[gcp.bigtable]\ninstance = "{self.bigtable.instance}"\nendpoint = "{self.bigtable.url}"\n{more}'
+        )
+        return path
+
+    def stop(self) -> None:
+        for double in (self.pubsub, self.storage, self.bigquery):
+            double.stop()
+        self.bigtable.kill()
+
+
+@pytest.fixture
+def cloud(tmp_path: Path):
+    running = Cloud(tmp_path)
+    yield running
+    running.stop()
+
+
+def messages(count: int, seed: int) -> list[tuple[bytes, dict[str, str]]]:
+    """Orders of one day: some late, some repeated, some broken, empty, of another schema, or very large."""
+    chance = random.Random(seed)
+    start = 1_795_600_000
+    found = []
+    for number in range(count):
+        when = start + number * 86_400 // count - (chance.random() < 0.02) * chance.randrange(7_200)
+        event = {
+            "timestamp": f"{when}", "severity": chance.choice(["INFO", "INFO", "INFO", "ERROR"]),
+            "message": f"order {number}", "service": chance.choice(["shop", "pay"]), "http_status": chance.choice([200, 500]),
+            "duration_ms": chance.randrange(1, 900), "user_id": f"u{chance.randrange(200)}", "http_route": "/orders/{id}",
+            "attempt": chance.randrange(3),
+        }
+        kind = chance.random()
+        if kind < 0.01:
+            found.append((b'{"message": "broken', {}))
+        elif kind < 0.02:
+            found.append((b"", {"only": "attributes"}))
+        elif kind < 0.03:
+            found.append((json.dumps({"timestamp": when, "nothing": [1, {"known": True}]}).encode(), {}))
+        elif kind < 0.05:
+            repeated = json.dumps({**event, "insert_id": f"twice-{number}"}).encode()
+            found += [(repeated, {}), (repeated, {})]
+        elif kind < 0.06:
+            found.append((json.dumps({"event_name": "view", "user_id": event["user_id"], "timestamp": f"{when}"}).encode(), {}))
+        else:
+            found.append((json.dumps(event).encode(), {"team": "a"}))
+    return found
+
+
+def settled(server: Server, count: int) -> None:
+    """Waits until so many messages are in the ledger and nothing is in flight."""
+    sql = "SELECT coalesce(sum(received), 0), coalesce(sum(in_flight), 0) FROM sawlog_ledger WHERE source = 'orders'"
+    wait_for(lambda: server.sql(sql)[0] == [count, 0], f"{count} messages are stored", 120)
+
+
+def canonical(columns: list[str], rows: list) -> list[tuple]:
+    """Rows without what names their batch, sorted: two runs of the same messages have the same."""
+    kept = [index for index, column in enumerate(columns) if column not in PLACE]
+    return sorted(tuple(as_text(row[index]) for index in kept) for row in rows)
+
+
+def as_text(value) -> str:
+    return "" if value is None or value in ({}, []) else str(value)
+
+
+def columns(server: Server, table: str) -> list[str]:
+    names = server.sql(f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position")
+    nested = {"attributes", "resource", "dimensions", "labels", "contributors", "path"}
+    return [name for (name,) in names if name not in nested and not name.endswith(("_counts", "_bounds", "quantiles", "_values"))]
+
+
+def test_a_worker_on_google_cloud_stores_what_an_embedded_one_does(data: Path, cloud: Cloud, tmp_path: Path):
+    here = cloud.pubsub.subscribe("embedded")
+    sent = messages(3_000, seed=7)
+    embedded_config = tmp_path / "embedded.toml"
+    embedded_config.write_text(f'[[pubsub]]\nsubscription = "{here}"\nsource = "orders"\nendpoint = "{cloud.pubsub.url}"\n')
+    embedded = Server(tmp_path / "embedded", *SMALL, config=embedded_config).start()
+    worker = Server(data, *SMALL, config=cloud.config(cloud.pubsub.subscription)).start()
+    try:
+        cloud.pubsub.publish(*sent)
+        for server in (embedded, worker):
+            settled(server, len(sent))
+        names = {table: columns(worker, table) for table in ("logs", "activity", "dead_letters")}
+        expected = {}
+        for table, wanted in names.items():
+            texts = ", ".join(f'CAST("{column}" AS VARCHAR)' for column in wanted if column != "payload")
+            expected[table] = embedded.csv(f"SELECT {texts} FROM {table}")
+        ledger = "SELECT source, sum(received), sum(stored), sum(duplicate), sum(dead_lettered) FROM sawlog_ledger GROUP BY 1"
+        assert worker.sql(ledger) == embedded.sql(ledger)
+        status, page, _ = worker.get("/")
+        assert status == 200 and b"<html" in page.lower()
+    finally:
+        worker.stop()
+        embedded.stop()
+    assert cloud.pubsub.left() == 0, "all are acknowledged"
+    for table, wanted in names.items():
+        wanted = [column for column in wanted if column != "payload"]
+        time_column = "receive_time" if table == "dead_letters" else "event_time"
+        texts = ", ".join(f"CAST(`{column}` AS STRING)" for column in wanted)
+        found = cloud.bigquery.rows(f"SELECT {texts} FROM `{{}}.{table}` WHERE {time_column} > '2000-01-01'")
+        times = {column for column in wanted if column.endswith("_time")}
+        keep = [column for column in wanted if column not in times]
+        place = [wanted.index(column) for column in keep]
+        left = canonical(keep, [[row[index] for index in place] for row in found])
+        right = canonical(keep, [[row[index] for index in place] for row in expected[table]])
+        assert len(left) == len(right) and left == right, table
+    objects = cloud.storage.objects("raw-lake/raw/")
+    lake = sum(pyarrow.parquet.read_table(io.BytesIO(body)).num_rows for body in objects.values())
+    assert lake == sum(len(rows) for table, rows in expected.items()) + sum(1 for body, _ in sent if b"twice-" in body) // 2
+    assert len(cloud.bigtable.cells("rollup_1m")) > 100 and len(cloud.bigtable.cells("timeline")) > 100
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_stores_nothing_twice(data: Path, cloud: Cloud):
+    config = cloud.config(cloud.pubsub.subscription)
+    worker = Server(data, *SMALL, config=config).start()
+    count = 2_000
+    body = [json.dumps({"message": f"order {number}", "timestamp": f"{1_795_600_000 + number}"}).encode() for number in range(count)]
+    for round_ in range(4):
+        part = body[round_ * count // 4 : (round_ + 1) * count // 4]
+        cloud.pubsub.publish(*[(one, {}) for one in part])
+        time.sleep(0.3 + 0.4 * round_)
+        worker.kill()
+        worker.start()
+    try:
+        wait_for(lambda: worker.value("SELECT count(*) FROM logs") == count, "all are there", 120)
+    finally:
+        worker.stop()
+    rows = cloud.bigquery.rows("SELECT COUNT(*), COUNT(DISTINCT message) FROM `{}.logs` WHERE event_time > '2000-01-01'")
+    assert rows == [(count, count)]
+
+
+def test_a_worker_that_lost_its_disk_goes_on_with_what_the_services_have(data: Path, cloud: Cloud):
+    config = cloud.config(cloud.pubsub.subscription)
+    one = json.dumps({"message": "once", "insert_id": "id-1", "timestamp": "1795600000", "http_status": 200, "service": "shop"}).encode()
+    worker = Server(data, *SMALL, config=config).start()
+    cloud.pubsub.publish((one, {}))
+    wait_for(lambda: worker.value("SELECT count(*) FROM logs") == 1, "it is there", 30)
+    worker.stop()
+    shutil.rmtree(data)
+    worker.start()
+    try:
+        another = one.replace(b"once", b"again").replace(b"id-1", b"id-2")
+        cloud.pubsub.publish((one, {}), (another, {}))
+        wait_for(lambda: worker.value("SELECT count(*) FROM logs") == 1, "the new one is there", 30)
+        outcome = worker.sql("SELECT sum(stored), sum(duplicate) FROM sawlog_ledger WHERE source = 'orders'")
+        assert outcome == [[1, 1]], "the id of the first is known from Bigtable"
+        counted = worker.value("SELECT sum(request_count) FROM rollup_requests_1m WHERE service = 'shop'")
+        assert counted == 2, "the window goes on where it was"
+    finally:
+        worker.stop()
+    rows = cloud.bigquery.rows("SELECT message FROM `{}.logs` WHERE event_time > '2000-01-01' ORDER BY 1")
+    assert rows == [("again",), ("once",)]
+
+
+def test_a_bucket_that_is_away_holds_nothing_up(data: Path, cloud: Cloud):
+    worker = Server(data, *SMALL, config=cloud.config(cloud.pubsub.subscription)).start()
+    try:
+        cloud.pubsub.publish((b'{"message":"before"}', {}))
+        wait_for(lambda: cloud.storage.objects("raw-lake/raw/"), "the first object is there", 30)
+        cloud.storage.kill()
+        cloud.pubsub.publish((b'{"message":"while it is away"}', {}))
+        wait_for(lambda: "sawlog_spool_objects 1" in worker.get("/metrics")[1].decode(), "it waits on the disk", 60)
+        cloud.storage.start()
+        wait_for(lambda: len(cloud.storage.objects("raw-lake/raw/")) == 2, "it is brought over", 60)
+    finally:
+        worker.stop()
+
+
+def test_entries_of_cloud_logging_come_in_and_the_own_log_goes_out(data: Path, tmp_path: Path):
+    double = LoggingDouble()
+    config = tmp_path / "logging.toml"
+    config.write_text(
+        f'[gcp]\nproject = "{PROJECT}"\nworker = "w1"\n[[gcp.logging]]\nendpoint = "{double.url}"\n[gcp.log]\nendpoint = "{double.url}"\n'
+    )
+    worker = Server(data, "host-metrics.enabled=false", config=config).start()
+    try:
+        time.sleep(1)
+        double.write("app", {"message": "from another program"}, severity="ERROR", labels={"team": "a"})
+        wait_for(lambda: worker.value("SELECT count(*) FROM logs WHERE message = 'from another program'") == 1, "it is there", 60)
+        assert worker.post("/v1/events", b'{"message": broken')[0] in (200, 400, 422)
+        wait_for(lambda: double.entries(f'logName="projects/{PROJECT}/logs/sawlog"'), "the own log is there", 30)
+        assert worker.value("SELECT count(*) FROM logs WHERE source = 'cloud-logging' AND message = 'ready'") == 0
+        filtered = "SELECT coalesce(sum(filtered), 0) FROM sawlog_ledger WHERE source = 'cloud-logging'"
+        wait_for(lambda: worker.value(filtered) > 0, "own entries are filtered", 30)
+    finally:
+        worker.stop()
+        double.stop()
