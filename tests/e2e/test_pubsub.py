@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Server, wait_for
+from conftest import Server, sawlog, wait_for
 from google_doubles import PubsubDouble
 
 
@@ -91,3 +91,31 @@ def test_the_service_may_go_and_come_back(data: Path, double: PubsubDouble, conf
         wait_for(lambda: server.value("SELECT count(*) FROM logs WHERE source = 'orders'") == 2, "the stream is open again", 60)
     finally:
         server.stop()
+
+
+def test_files_are_published_and_come_in_as_they_were(tmp_path: Path, data: Path, double: PubsubDouble, config: Path):
+    events, access = tmp_path / "events.json.gz", tmp_path / "access.log"
+    events.write_bytes(gzip.compress(b"\n".join(event(number, user_id=f"u{number % 3}") for number in range(2_000))))
+    access.write_text('127.0.0.1 - - [27/Nov/2026:00:00:00 +0000] "GET /a HTTP/1.1" 200 10\n' * 2)
+    published = sawlog(
+        "publish", str(events), str(access), "--topic", double.topic, "--endpoint", double.url,
+        "--ordering-field", "user_id", "--attribute", "service=shop",
+    )
+    assert published.returncode == 0, published.stderr
+    assert b"published 2002 messages" in published.stdout
+    server = Server(data, "host-metrics.enabled=false", config=config).start()
+    try:
+        wait_for(lambda: server.value("SELECT count(*) FROM logs") == 2_002, "all are there", 30)
+        kinds = server.sql("SELECT format, count(*) FROM logs WHERE service = 'shop' GROUP BY 1 ORDER BY 2")
+        assert sum(count for _, count in kinds) == 2_002, kinds
+        assert server.value("SELECT count(*) FROM logs WHERE http_path = '/a' AND http_status = 200") == 2
+    finally:
+        server.stop()
+    for arguments, problem in [
+        (["--topic", "orders"], b"is no topic"),
+        (["--topic", double.topic, "--format", "xml"], b"unknown"),
+        (["--topic", double.topic, "--attribute", "x"], b"NAME=VALUE"),
+        (["--topic", double.topic, "--endpoint", "127.0.0.1"], b"no endpoint"),
+    ]:
+        refused = sawlog("publish", str(access), *arguments)
+        assert refused.returncode == 2 and problem in refused.stderr, refused.stderr

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::limits::RECORD_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::{otlp_split, pubsub};
 
 /// Input format of a body.
@@ -263,8 +263,9 @@ pub fn split(format: Format, body: &[u8]) -> Result<Vec<RecordSpan>, SplitError>
 
 /// Whether a record is over its limit and must be refused.
 #[must_use]
-pub fn is_oversize(span: &RecordSpan) -> bool {
-    span.record.len() > RECORD_BYTES_MAX
+pub fn is_oversize(format: Format, span: &RecordSpan) -> bool {
+    let bytes_max = if format == Format::Pubsub { MESSAGE_BYTES_MAX } else { RECORD_BYTES_MAX };
+    span.record.len() > bytes_max
 }
 
 /// A body that holds the given records of a body and nothing else, each in its context.

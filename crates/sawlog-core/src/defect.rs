@@ -87,6 +87,9 @@ reasons! {
     /// A message without data.
     EmptyMessage = "empty_message", Parse, "the message has attributes and no data",
         "send the event as the data of the message";
+    /// A record of a message over the limit.
+    RecordTooLarge = "record_too_large", Parse, "the record has more than 1 MiB",
+        "split the record, or publish its large part as an object of its own";
     /// A line that does not follow the format it was declared to have.
     FormatMismatch = "format_mismatch", Parse, "the line does not follow the declared format",
         "declare the format that the file has, or let it be detected";

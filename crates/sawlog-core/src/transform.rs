@@ -16,6 +16,7 @@ use crate::enrich::Enricher;
 use crate::fields;
 use crate::ledger::{self, Counts};
 use crate::limits::PROBLEMS_MAX;
+use crate::limits::RECORD_BYTES_MAX;
 use crate::log_entry;
 use crate::parse_access::parse_access;
 use crate::parse_json::parse_json;
@@ -200,6 +201,10 @@ impl Run<'_> {
     }
 
     fn outcome(&mut self, payload: &[u8], index: usize, spans: &[RecordSpan]) -> Outcome {
+        if payload.len() > RECORD_BYTES_MAX {
+            let size = format!("{} bytes", payload.len());
+            return Outcome::Dead(Defect::new(Reason::RecordTooLarge).about(&size));
+        }
         if let Err(error) = std::str::from_utf8(payload)
             && (self.batch.format.is_lines() || self.batch.format == Format::Pubsub)
         {

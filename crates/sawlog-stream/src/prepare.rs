@@ -164,14 +164,14 @@ fn without_oversize(format: Format, body: Bytes) -> Result<Kept, TransformError>
         return Ok((body, None, Vec::new()));
     }
     let spans = batch::split(format, &body)?;
-    if !spans.iter().any(batch::is_oversize) {
+    if !spans.iter().any(|span| batch::is_oversize(format, span)) {
         return Ok((body, None, Vec::new()));
     }
     let mut kept_spans = Vec::new();
     let mut kept = Vec::new();
     let mut problems = Vec::new();
     for (index, span) in spans.iter().enumerate() {
-        if batch::is_oversize(span) {
+        if batch::is_oversize(format, span) {
             problems.push(RecordProblem {
                 index,
                 outcome: Outcome::Rejected.name(),

@@ -12,7 +12,7 @@ use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
 use sawlog_core::schema::Table;
 use sawlog_gcp::bigquery::{BigQueryOptions, BigQueryWarehouse};
-use sawlog_gcp::bigtable::{Bigtable, BigtableOptions, BigtableServing};
+use sawlog_gcp::bigtable::{Bigtable, BigtableOptions, BigtableServing, TableChange};
 use sawlog_gcp::logging::sink::{self, DeadLetterOptions, Entries, SinkLayer, SinkOptions, SinkWriter};
 use sawlog_gcp::logging::{self, BackfillOptions, LoggingQuery, LoggingState, Pace, TailOptions};
 use sawlog_gcp::storage::{GcsLake, GcsLakeOptions, SpoolOptions, SpooledLake};
@@ -26,7 +26,7 @@ use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{BigtableConfig, Config, GcpConfig, LoggingSourceConfig, StorageConfig};
+use crate::config::{BigtableConfig, Config, GcpConfig, LoggingSourceConfig, RetentionConfig, StorageConfig};
 use crate::wiring::{Node, age_limits};
 
 /// Between two looks at what the services' clients have counted.
@@ -57,7 +57,7 @@ impl Cloud {
             prefix: config.prefix.clone(),
             access: config.access.clone(),
             try_deadline: Duration::from_secs(10),
-            call_deadline: Duration::from_secs(30),
+            call_deadline: Duration::from_secs(10),
         })?);
         let local = Arc::new(LocalLake::open(folder).context("the folder of the spool cannot be opened")?);
         let options = SpoolOptions {
@@ -78,16 +78,10 @@ impl Cloud {
         &mut self,
         gcp: &GcpConfig,
         config: &BigtableConfig,
-        retention: &crate::config::RetentionConfig,
+        retention: &RetentionConfig,
         local: Arc<dyn ServingStore>,
     ) -> anyhow::Result<Arc<dyn ServingStore>> {
-        let mut options = BigtableOptions::new(&gcp.project, &config.instance, &config.table);
-        options.app_profile.clone_from(&config.app_profile);
-        options.access = config.access.clone();
-        let age =
-            |days: usize| (days > 0).then(|| DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)) + CELL_MARGIN);
-        options.rollup_age = retention.rollups.map(age);
-        options.timeline_age = age(retention.timelines);
+        let options = bigtable_options(gcp, config, retention);
         let opening = tokio::task::spawn_blocking(move || {
             let bigtable = Bigtable::connect(options)?;
             for change in bigtable.ensure_tables()? {
@@ -168,6 +162,31 @@ pub(crate) fn warehouse(
     let Some(options) = config.gcp.as_ref().and_then(bigquery_options) else { return Ok(local) };
     let (disk, metrics): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), Arc::clone(metrics));
     Ok(Arc::new(BigQueryWarehouse::open(options, local, disk, folder, metrics)?))
+}
+
+/// The tables of Bigtable that are configured.
+pub(crate) fn bigtable_options(
+    gcp: &GcpConfig,
+    config: &BigtableConfig,
+    retention: &RetentionConfig,
+) -> BigtableOptions {
+    let mut options = BigtableOptions::new(&gcp.project, &config.instance, &config.table);
+    options.app_profile.clone_from(&config.app_profile);
+    options.access = config.access.clone();
+    let days = |days: usize| DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)) + CELL_MARGIN;
+    let age = |kept: usize| (kept > 0).then(|| days(kept));
+    options.rollup_age = retention.rollups.map(age);
+    options.timeline_age = age(retention.timelines);
+    options
+}
+
+/// What the tables of Bigtable lack, made or only named.
+pub(crate) async fn table_changes(options: BigtableOptions, are_made: bool) -> anyhow::Result<Vec<TableChange>> {
+    let changes = tokio::task::spawn_blocking(move || {
+        let bigtable = Bigtable::connect(options)?;
+        if are_made { bigtable.ensure_tables() } else { bigtable.plan_tables() }
+    });
+    Ok(changes.await??)
 }
 
 /// The dataset that is configured.

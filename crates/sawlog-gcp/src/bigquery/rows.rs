@@ -23,8 +23,8 @@ use sawlog_seams::warehouse::TableSpec;
 
 use super::schema::{FLUSH_COLUMNS, is_json};
 
-/// Most bytes of the rows of a request; the service takes 10 MB of all of it.
-pub(super) const REQUEST_BYTES_MAX: usize = 9_000_000;
+/// Most bytes of the rows of a request; the service takes 10 MB of all of it, of which the schema has some thousands.
+pub(super) const REQUEST_BYTES_MAX: usize = 9_950_000;
 
 /// The rows of a table in the form of BigQuery.
 #[derive(Debug)]

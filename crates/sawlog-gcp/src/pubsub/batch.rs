@@ -1,15 +1,13 @@
 //! Many messages as one body, and what cannot be part of one.
 //!
-//! For: decompressing, and leaving out what is too large. Not for: acknowledging.
+//! For: decompressing what says that it is compressed, within a limit. Not for: acknowledging.
 
 use std::io::Read;
 
 use google_cloud_pubsub::model::Message as Received;
-use sawlog_core::limits::RECORD_BYTES_MAX;
+use sawlog_core::limits::MESSAGE_BYTES_MAX;
 use sawlog_core::pubsub::{Message, body_of_messages};
 
-/// Largest data of a message after decompression, bytes: one record, since a message may be one.
-pub(super) const DATA_BYTES_MAX: usize = RECORD_BYTES_MAX;
 /// Attributes that name the compression of the data.
 const COMPRESSION_ATTRIBUTES: [&str; 2] = ["content-encoding", "compression"];
 
@@ -21,34 +19,23 @@ pub(super) struct Ready {
     data: Option<Vec<u8>>,
 }
 
-/// Why a message cannot be taken.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("its data have more than {DATA_BYTES_MAX} bytes")]
-pub(super) struct TooLarge;
-
 impl Ready {
-    /// Decompresses a message where its attributes say how. Data that are not compressed as they say stay as they are, and
-    /// become dead letters if they are no records.
-    pub(super) fn new(mut message: Received) -> Result<Self, TooLarge> {
+    /// Decompresses a message where its attributes say how. Data that are not compressed as they say, or become too large,
+    /// stay as they are, and become dead letters if they are no records.
+    pub(super) fn new(mut message: Received) -> Self {
         let named = COMPRESSION_ATTRIBUTES.iter().find_map(|name| message.attributes.get_key_value(*name));
         let named = named.map(|(name, value)| (name.clone(), value.to_ascii_lowercase()));
         let data = match named.as_ref().map(|(_, value)| value.as_str()) {
-            Some("gzip" | "x-gzip") => read_up_to(flate2::read::MultiGzDecoder::new(message.data.as_ref()))?,
-            Some("zstd") => match zstd::stream::read::Decoder::new(message.data.as_ref()) {
-                Ok(decoder) => read_up_to(decoder)?,
-                Err(_) => None,
-            },
+            Some("gzip" | "x-gzip") => read_within_limit(flate2::read::MultiGzDecoder::new(message.data.as_ref())),
+            Some("zstd") => zstd::stream::read::Decoder::new(message.data.as_ref()).ok().and_then(read_within_limit),
             _ => None,
         };
-        if data.is_none() && message.data.len() > DATA_BYTES_MAX {
-            return Err(TooLarge);
-        }
         if data.is_some()
             && let Some((name, _)) = named
         {
             message.attributes.remove(&name);
         }
-        Ok(Self { message, data })
+        Self { message, data }
     }
 
     /// Bytes of its data.
@@ -78,14 +65,11 @@ pub(super) fn body(messages: &[Ready]) -> Vec<u8> {
     body_of_messages(messages.iter().map(Ready::as_message))
 }
 
-/// What a decoder gives; `None` when its input is broken.
-fn read_up_to(decoder: impl Read) -> Result<Option<Vec<u8>>, TooLarge> {
+/// What a decoder gives; `None` when its input is broken, or what it gives is too large.
+fn read_within_limit(decoder: impl Read) -> Option<Vec<u8>> {
     let mut data = Vec::new();
-    match decoder.take(DATA_BYTES_MAX as u64 + 1).read_to_end(&mut data) {
-        Ok(_) if data.len() > DATA_BYTES_MAX => Err(TooLarge),
-        Ok(_) => Ok(Some(data)),
-        Err(_) => Ok(None),
-    }
+    let read = decoder.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut data);
+    (read.is_ok() && data.len() <= MESSAGE_BYTES_MAX).then_some(data)
 }
 
 #[cfg(test)]
@@ -108,19 +92,19 @@ mod tests {
     fn compressed_data_are_read_and_the_attribute_goes_with_the_compression() {
         let zstd = zstd::encode_all(&b"{\"message\":\"x\"}"[..], 1).expect("memory");
         for message in [message(gzip(b"{\"message\":\"x\"}"), "gzip"), message(zstd, "ZSTD")] {
-            let ready = Ready::new(message).expect("small");
+            let ready = Ready::new(message);
             assert_eq!(ready.data(), b"{\"message\":\"x\"}");
             assert_eq!(ready.as_message().attributes, [("team", "a")]);
         }
-        let broken = Ready::new(message(b"{\"message\":\"y\"}".to_vec(), "gzip")).expect("small");
+        let broken = Ready::new(message(b"{\"message\":\"y\"}".to_vec(), "gzip"));
         assert_eq!(broken.data(), b"{\"message\":\"y\"}");
     }
 
     #[test]
-    fn what_is_too_large_or_grows_too_large_is_not_taken() {
-        let zeros = vec![b' '; DATA_BYTES_MAX + 1];
-        assert_eq!(Ready::new(message(gzip(&zeros), "gzip")).expect_err("a bomb"), TooLarge);
-        assert_eq!(Ready::new(message(zeros.clone(), "identity")).expect_err("large"), TooLarge);
-        assert_eq!(Ready::new(message(zeros[1..].to_vec(), "identity")).expect("just fits").len(), DATA_BYTES_MAX);
+    fn what_grows_too_large_stays_compressed() {
+        let bomb = gzip(&vec![b' '; MESSAGE_BYTES_MAX + 1]);
+        let ready = Ready::new(message(bomb.clone(), "gzip"));
+        assert_eq!(ready.data(), bomb);
+        assert!(ready.as_message().attributes.contains(&("content-encoding", "gzip")), "it says what the data are");
     }
 }

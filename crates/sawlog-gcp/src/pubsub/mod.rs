@@ -1,4 +1,4 @@
-//! Cloud Pub/Sub as a source.
+//! Cloud Pub/Sub as a source, and as a way for files into it.
 //!
 //! For: streaming pull of subscriptions, with flow control and lease extension by Google's client, and acknowledging each
 //! message when its records are durable here. Not for: what a message becomes (`sawlog_core::pubsub`).
@@ -7,6 +7,8 @@
 //! under way in messages and bytes, and opens broken streams again. The tonic types alone would leave all of that to us.
 
 mod batch;
+mod publish;
 mod source;
 
+pub use publish::{DATA_BYTES_MAX, Outgoing, PublishError, TopicPublisher};
 pub use source::{PubsubOptions, PubsubState, serve};

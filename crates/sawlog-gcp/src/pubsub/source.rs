@@ -11,7 +11,6 @@ use bytes::Bytes;
 use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use sawlog_core::batch::{AgeLimits, Format};
-use sawlog_core::ledger::Counts;
 use sawlog_stream::{AckLevel, Pipeline, Submission};
 use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
@@ -91,6 +90,12 @@ struct Batch {
 }
 
 impl Batch {
+    fn add(&mut self, message: Ready, handler: Handler) {
+        self.bytes += message.len();
+        self.messages.push(message);
+        self.handlers.push(handler);
+    }
+
     fn is_full(&self) -> bool {
         self.bytes >= BATCH_BYTES || self.messages.len() >= BATCH_MESSAGES
     }
@@ -130,7 +135,7 @@ async fn stream(
                     if batch.messages.is_empty() {
                         full_at = Instant::now() + BATCH_AGE;
                     }
-                    take(options, state, message, handler, &mut batch);
+                    batch.add(Ready::new(message), handler);
                     if !batch.is_full() {
                         continue;
                     }
@@ -148,31 +153,6 @@ async fn stream(
     while storing.join_next().await.is_some() {}
     shutdown.shutdown().await;
     ended
-}
-
-/// Adds a message to the batch. One that is too large goes back to the service, whose dead-letter policy decides.
-fn take(
-    options: &PubsubOptions,
-    state: &PubsubState,
-    message: google_cloud_pubsub::model::Message,
-    handler: Handler,
-    batch: &mut Batch,
-) {
-    let (message_id, attempt) = (message.message_id.clone(), handler.delivery_attempt());
-    match Ready::new(message) {
-        Ok(ready) => {
-            batch.bytes += ready.len();
-            batch.messages.push(ready);
-            batch.handlers.push(handler);
-        }
-        Err(problem) => {
-            let source = &options.source;
-            tracing::warn!(source, message_id, %problem, attempt, "a message was given back; a dead-letter topic would keep it");
-            state.metrics.add_records(source, &Counts::rejected(1));
-            state.pipeline.note_rejected(source, 1);
-            handler.nack();
-        }
-    }
 }
 
 /// Stores a batch, however often that takes, and acknowledges its messages. At a stop what is not stored goes back to the

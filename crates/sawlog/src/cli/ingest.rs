@@ -1,6 +1,6 @@
 //! `sawlog ingest`.
 
-mod chunks;
+pub(super) mod chunks;
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
@@ -262,7 +262,7 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// An input and what is known about it.
-struct Input {
+pub(super) struct Input {
     name: String,
     reader: Box<dyn Read + Send>,
     bytes: u64,
@@ -270,10 +270,10 @@ struct Input {
 }
 
 impl Input {
-    fn open_all(files: &[PathBuf]) -> anyhow::Result<Vec<Self>> {
+    pub(super) fn open_all(files: &[PathBuf]) -> anyhow::Result<Vec<Self>> {
         if files.is_empty() {
             if std::io::stdin().is_terminal() {
-                anyhow::bail!("no files are named; write `sawlog ingest FILE…`, or pipe events in");
+                anyhow::bail!("no files are named; name some, or pipe events in");
             }
             return Ok(vec![Self::standard_input()]);
         }
@@ -281,6 +281,11 @@ impl Input {
             .iter()
             .map(|path| if path == Path::new("-") { Ok(Self::standard_input()) } else { Self::open(path) })
             .collect()
+    }
+
+    /// Its name and its content.
+    pub(super) fn into_parts(self) -> (String, Box<dyn Read + Send>) {
+        (self.name, self.reader)
     }
 
     fn standard_input() -> Self {

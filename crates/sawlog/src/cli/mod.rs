@@ -4,9 +4,11 @@ mod anomalies;
 mod compact;
 mod config;
 mod demo;
+mod gcp;
 mod generate;
 mod ingest;
 mod key;
+mod publish;
 mod query;
 mod recount;
 mod retention;
@@ -36,6 +38,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Load files (or standard input) into a data folder or a running server.
     Ingest(ingest::IngestArgs),
+    /// Publish the records of files (or standard input) to a topic of Google Cloud Pub/Sub, a message each.
+    Publish(publish::PublishArgs),
+    /// Show or make what a configuration needs in Google Cloud.
+    Gcp(gcp::GcpArgs),
     /// Run one SQL query on a data folder or a running server.
     Query(query::QueryArgs),
     /// Find events with a filter, in a data folder or a running server.
@@ -156,6 +162,8 @@ pub(crate) fn run() -> ExitCode {
         }
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Ingest(args)) => ingest::run(&args),
+        Some(Command::Gcp(args)) => gcp::run(&args),
+        Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Search(args)) => search::run(&args),
         Some(Command::Tail(args)) => tail::run(&args),

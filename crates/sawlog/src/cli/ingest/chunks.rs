@@ -17,19 +17,19 @@ const SAMPLE_BYTES: usize = 64 << 10;
 const ARRAY_BYTES_MAX: u64 = 64 << 20;
 
 /// Some whole lines of an input.
-pub(super) struct Chunk {
-    pub(super) body: Bytes,
+pub(in crate::cli) struct Chunk {
+    pub(in crate::cli) body: Bytes,
     /// Where it starts in the uncompressed input.
-    pub(super) offset: u64,
-    pub(super) format: Format,
-    pub(super) is_declared: bool,
+    pub(in crate::cli) offset: u64,
+    pub(in crate::cli) format: Format,
+    pub(in crate::cli) is_declared: bool,
     /// Lines that were too long and left out.
-    pub(super) oversize_lines: u64,
+    pub(in crate::cli) oversize_lines: u64,
     /// File that the input is, if it is one.
-    pub(super) file: Option<String>,
+    pub(in crate::cli) file: Option<String>,
 }
 
-pub(super) struct Chunks {
+pub(in crate::cli) struct Chunks {
     file: Option<String>,
     input: Box<dyn BufRead + Send>,
     /// Read and not given out yet.
@@ -45,7 +45,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         input: impl Read + Send + 'static,
         file: Option<String>,
         format: Option<Format>,
@@ -71,7 +71,7 @@ impl Chunks {
 
     /// The next chunk; `None` at the end. Where the input is damaged (a cut or broken gzip file), what came before is
     /// given out up to its last whole line, and then the failure.
-    pub(super) fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
+    pub(in crate::cli) fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
         if self.is_array {
             return self.whole_array();
         }

@@ -1,0 +1,75 @@
+//! `sawlog gcp`: what a configuration makes in Google Cloud.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use sawlog_gcp::bigquery::{BigQueryClient, prepare, statements};
+
+use super::{SettingsArgs, runtime};
+use crate::cloud;
+use crate::config::Config;
+
+#[derive(Debug, Args)]
+pub(crate) struct GcpArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the statements and changes that `init` makes, and change nothing.
+    Plan(SettingsArgs),
+    /// Make what is missing: dataset, tables and views of BigQuery, tables and families of Bigtable.
+    Init(SettingsArgs),
+}
+
+pub(crate) fn run(args: &GcpArgs) -> anyhow::Result<ExitCode> {
+    let (Action::Plan(settings) | Action::Init(settings)) = &args.action;
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
+    };
+    if config.gcp.is_none() {
+        eprintln!("error: the configuration has no [gcp]; docs/gcp.md shows one");
+        return Ok(ExitCode::from(2));
+    }
+    runtime()?.block_on(async {
+        match args.action {
+            Action::Plan(_) => plan(&config).await,
+            Action::Init(_) => init(&config).await,
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(config: &Config) -> anyhow::Result<()> {
+    let Some(gcp) = &config.gcp else { return Ok(()) };
+    if let Some(options) = cloud::bigquery_options(gcp) {
+        for statement in statements(&options)? {
+            println!("-- {}\n{};\n", statement.makes, statement.sql);
+        }
+    }
+    if let Some(bigtable) = &gcp.bigtable {
+        let options = cloud::bigtable_options(gcp, bigtable, &config.retention);
+        for change in cloud::table_changes(options, false).await? {
+            println!("-- Bigtable: {change}");
+        }
+    }
+    Ok(())
+}
+
+async fn init(config: &Config) -> anyhow::Result<()> {
+    let Some(gcp) = &config.gcp else { return Ok(()) };
+    if let Some(options) = cloud::bigquery_options(gcp) {
+        prepare(&BigQueryClient::new(&options).await?, &options).await?;
+        println!("BigQuery: dataset {} is as this version needs it", options.dataset);
+    }
+    if let Some(bigtable) = &gcp.bigtable {
+        let options = cloud::bigtable_options(gcp, bigtable, &config.retention);
+        for change in cloud::table_changes(options, true).await? {
+            println!("Bigtable: {change}");
+        }
+        println!("Bigtable: table {} is as this version needs it", bigtable.table);
+    }
+    Ok(())
+}
