@@ -96,7 +96,7 @@ impl Cloud {
     }
 
     /// Counts what the services' clients did, and cleans up what crashes have left, until a stop.
-    pub(crate) async fn run(self: Arc<Self>, metrics: Arc<Metrics>, mut stopped: watch::Receiver<bool>) {
+    async fn run(self: Arc<Self>, metrics: Arc<Metrics>, mut stopped: watch::Receiver<bool>) {
         let mut count = tokio::time::interval(METRICS_INTERVAL);
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         loop {
@@ -217,8 +217,28 @@ pub(crate) fn log_sink(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Resul
     Ok(Some(sink::sink(options, Arc::new(SystemClock::new()), Arc::clone(metrics))?))
 }
 
+/// Runs what goes on beside the stores: the own log out, entries of Cloud Logging in, counting and cleaning up.
+pub(crate) fn spawn(
+    sink: Option<(Entries, SinkWriter)>,
+    config: &Config,
+    node: &Node,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    if let Some(sink) = sink {
+        spawn_log_sink(sink, config, node, stopped, tasks);
+    }
+    spawn_logging(config, node, stopped, tasks)?;
+    let (cloud, metrics, stopped) = (Arc::clone(&node.cloud), Arc::clone(&node.metrics), stopped.clone());
+    tasks.spawn(async move {
+        cloud.run(metrics, stopped).await;
+        Ok(())
+    });
+    Ok(())
+}
+
 /// Runs the sink and the summaries of dead letters that go with it.
-pub(crate) fn spawn_log_sink(
+fn spawn_log_sink(
     (entries, writer): (Entries, SinkWriter),
     config: &Config,
     node: &Node,
@@ -241,7 +261,7 @@ pub(crate) fn spawn_log_sink(
 }
 
 /// Takes the entries of Cloud Logging that are configured.
-pub(crate) fn spawn_logging(
+fn spawn_logging(
     config: &Config,
     node: &Node,
     stopped: &watch::Receiver<bool>,

@@ -109,15 +109,7 @@ where
     listeners.serve(&mut tasks, state, otlp, syslog_state(config, &node), &stopped);
     spawn_tail(config, &node, Arc::clone(&metrics), &stopped, &mut tasks);
     spawn_pubsub(config, &node, &stopped, &mut tasks);
-    if let Some(sink) = sink {
-        cloud::spawn_log_sink(sink, config, &node, &stopped, &mut tasks);
-    }
-    cloud::spawn_logging(config, &node, &stopped, &mut tasks)?;
-    let (of_cloud, counts, stopped_too) = (Arc::clone(&node.cloud), Arc::clone(&metrics), stopped.clone());
-    tasks.spawn(async move {
-        of_cloud.run(counts, stopped_too).await;
-        Ok(())
-    });
+    cloud::spawn(sink, config, &node, &stopped, &mut tasks)?;
     let reload = RulesReload {
         settings: settings.clone(),
         archive: Arc::clone(&node.rules),
@@ -136,19 +128,7 @@ where
         Ok(())
     });
     let (history, is_loaded) = oneshot::channel();
-    if config.host_metrics.enabled {
-        let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
-        let folder = node.folder.path().to_path_buf();
-        let mut stopped_first = stopped.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                _ = is_loaded => {}
-                () = listen::until(&mut stopped_first) => {}
-            }
-            host_metrics::run(pipeline, folder, interval, stopped).await;
-            Ok(())
-        });
-    }
+    spawn_host_metrics(config, &node, is_loaded, &stopped, &mut tasks);
     readiness.set(true);
     tracing::info!("ready");
     let (pipeline, queries) = (Arc::clone(&node.pipeline), Arc::clone(&node.queries));
@@ -296,6 +276,30 @@ fn spawn_tail(
         };
         tasks.spawn(tail::run(following, stopped.clone()));
     }
+}
+
+/// Measures this machine once history is loaded.
+fn spawn_host_metrics(
+    config: &Config,
+    node: &Node,
+    is_loaded: oneshot::Receiver<()>,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    if !config.host_metrics.enabled {
+        return;
+    }
+    let (pipeline, interval) = (Arc::clone(&node.pipeline), config.host_metrics.interval.duration());
+    let folder = node.folder.path().to_path_buf();
+    let (stopped, mut stopped_first) = (stopped.clone(), stopped.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            _ = is_loaded => {}
+            () = listen::until(&mut stopped_first) => {}
+        }
+        host_metrics::run(pipeline, folder, interval, stopped).await;
+        Ok(())
+    });
 }
 
 fn spawn_pubsub(
