@@ -201,7 +201,8 @@ impl Run<'_> {
     }
 
     fn outcome(&mut self, payload: &[u8], index: usize, spans: &[RecordSpan]) -> Outcome {
-        if payload.len() > RECORD_BYTES_MAX {
+        // Records of other formats are refused before they are kept.
+        if self.batch.format == Format::Pubsub && payload.len() > RECORD_BYTES_MAX {
             let size = format!("{} bytes", payload.len());
             return Outcome::Dead(Defect::new(Reason::RecordTooLarge).about(&size));
         }

@@ -48,7 +48,7 @@ pub(super) struct TablePosition {
     /// The stream of this worker, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stream: Option<String>,
-    /// Rows in the stream.
+    /// Rows in the stream before the append that is under way.
     #[serde(default)]
     pub(super) offset: u64,
     /// The append that is under way.
@@ -64,9 +64,22 @@ pub(super) struct Pending {
     pub(super) position: u64,
     /// Rows of each request, refused ones included.
     pub(super) requests: Vec<usize>,
-    /// Rows that the service refused, by their place in the append.
+    /// Up to which place its rows came into the table by a stream that has ended since.
     #[serde(default)]
-    pub(super) refused: Vec<usize>,
+    pub(super) there: usize,
+    /// Rows that the service refused.
+    #[serde(default)]
+    pub(super) refused: Vec<Refused>,
+}
+
+/// A row that the service does not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refused {
+    /// Its place in the append.
+    pub(super) row: usize,
+    /// What the service says.
+    pub(super) problem: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -143,7 +156,8 @@ mod tests {
         let open = |dataset: &str| Positions::open(Arc::new(disk.clone()), Path::new("/data"), dataset);
         let positions = open("p.a").expect("none yet");
         assert_eq!(positions.committed("logs"), Position(0));
-        let pending = Pending { position: 9, requests: vec![2, 1], refused: vec![1] };
+        let refused = vec![Refused { row: 1, problem: "out of range".to_owned() }];
+        let pending = Pending { position: 9, requests: vec![2, 1], there: 1, refused };
         let noted = TablePosition { position: 7, stream: Some("s".to_owned()), offset: 3, pending: Some(pending) };
         positions.set("logs", noted.clone()).expect("written");
         assert_eq!(open("p.a").expect("readable").get("logs"), noted);

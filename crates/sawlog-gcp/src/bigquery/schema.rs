@@ -120,8 +120,21 @@ pub(super) fn table(options: &BigQueryOptions, spec: &TableSpec) -> Result<State
     let _ = write!(sql, "\nPARTITION BY {}", partition(options, spec));
     let clustering = clustering(spec);
     if !clustering.is_empty() {
+        let clustering: Vec<String> = clustering.iter().map(|column| format!("`{column}`")).collect();
         let _ = write!(sql, "\nCLUSTER BY {}", clustering.join(", "));
     }
+    let _ = write!(sql, "\nOPTIONS({})", options_of(options, spec));
+    Ok(Statement { makes: format!("table {name}"), sql })
+}
+
+/// Gives an existing table the options of today's settings.
+pub(super) fn table_options(options: &BigQueryOptions, spec: &TableSpec) -> Statement {
+    let name = rows_table(spec.name);
+    let sql = format!("ALTER TABLE {} SET OPTIONS({})", quoted(options, &name), options_of(options, spec));
+    Statement { makes: format!("options of table {name}"), sql }
+}
+
+fn options_of(options: &BigQueryOptions, spec: &TableSpec) -> String {
     let mut options_of = vec![("description", text(description(spec.name)))];
     if let Some(days) = options.expiration_days.get(spec.name) {
         options_of.push(("partition_expiration_days", days.to_string()));
@@ -133,8 +146,7 @@ pub(super) fn table(options: &BigQueryOptions, spec: &TableSpec) -> Result<State
     if !labels.is_empty() {
         options_of.push(("labels", format!("[{}]", labels.join(", "))));
     }
-    let _ = write!(sql, "\nOPTIONS({})", options_list(&options_of));
-    Ok(Statement { makes: format!("table {name}"), sql })
+    options_list(&options_of)
 }
 
 /// Adds the columns that a table of an older version lacks; `None` when it has all. A column that is added is one that
@@ -171,7 +183,7 @@ fn partition(options: &BigQueryOptions, spec: &TableSpec) -> String {
         Partition::Hour if is_of_events => "HOUR",
         _ => "DAY",
     };
-    format!("TIMESTAMP_TRUNC({}, {unit})", spec.time)
+    format!("TIMESTAMP_TRUNC(`{}`, {unit})", spec.time)
 }
 
 fn clustering(spec: &TableSpec) -> Vec<&'static str> {
@@ -273,7 +285,7 @@ mod tests {
         assert!(sql.contains("`attributes` JSON,\n") && sql.contains("`flush_row` INT64\n)"), "{sql}");
         assert!(
             sql.contains(
-                "PARTITION BY TIMESTAMP_TRUNC(event_time, HOUR)\nCLUSTER BY service, severity_class, event_time"
+                "PARTITION BY TIMESTAMP_TRUNC(`event_time`, HOUR)\nCLUSTER BY `service`, `severity_class`, `event_time`"
             ),
             "{sql}"
         );
@@ -281,9 +293,9 @@ mod tests {
                       require_partition_filter=TRUE, labels=[('team', 'it\\'s')])";
         assert!(sql.ends_with(wanted), "{sql}");
         let activity = table(&options(), &spec("activity")).expect("types").sql;
-        assert!(activity.contains("CLUSTER BY user_id, event_name, event_time"), "{activity}");
+        assert!(activity.contains("CLUSTER BY `user_id`, `event_name`, `event_time`"), "{activity}");
         let panes = table(&options(), &spec("pane_requests")).expect("types").sql;
-        assert!(panes.contains("PARTITION BY TIMESTAMP_TRUNC(window_start, DAY)"), "hours are for events: {panes}");
+        assert!(panes.contains("PARTITION BY TIMESTAMP_TRUNC(`window_start`, DAY)"), "hours are for events: {panes}");
         let ledger = table(&options(), &spec(LEDGER_TABLE)).expect("types").sql;
         assert!(ledger.contains("require_partition_filter=FALSE"), "{ledger}");
     }

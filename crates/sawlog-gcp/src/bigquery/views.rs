@@ -50,13 +50,17 @@ fn table_view(options: &BigQueryOptions, spec: &TableSpec) -> Statement {
     let rows = quoted(options, &rows_table(spec.name));
     let mut select = format!("SELECT * EXCEPT({}) FROM {rows}", flush_columns());
     if options.delivery == Delivery::AtLeastOnce {
-        // Events by their id, so that repeats of other writers count as well; the time is part of it for the partitions.
+        // What a worker sends twice has one place in one flush. Rows of other writers have none, and are told apart as the
+        // pipeline does it. The time is part of the key for the partitions.
+        let of_worker = "CONCAT(flush_writer, '/', CAST(flush_position AS STRING), '/', CAST(flush_row AS STRING))";
         let key = match spec.schema.field_with_name("insert_id") {
-            Ok(_) => "COALESCE(CONCAT('id:', insert_id), CONCAT(batch_id, '/', CAST(record_index AS STRING)))",
-            Err(_) => "CONCAT(flush_writer, '/', CAST(flush_position AS STRING), '/', CAST(flush_row AS STRING))",
+            Ok(_) => format!(
+                "COALESCE({of_worker}, CONCAT(source, '/', insert_id), CONCAT(batch_id, '/', CAST(record_index AS STRING)))"
+            ),
+            Err(_) => of_worker.to_owned(),
         };
         select.push_str(&format!(
-            "\nQUALIFY ROW_NUMBER() OVER (PARTITION BY {}, {key} ORDER BY flush_position, flush_row) = 1",
+            "\nQUALIFY ROW_NUMBER() OVER (PARTITION BY `{}`, {key} ORDER BY flush_position, flush_row) = 1",
             spec.time
         ));
     }
@@ -95,10 +99,14 @@ fn sessions(options: &BigQueryOptions) -> Statement {
     view(options, "sessions", &select)
 }
 
-/// Sums that BigQuery keeps up to date; none where rows may be there twice.
+/// Sums that BigQuery keeps up to date; where rows may be there twice there must be none.
 pub(super) fn materialized(options: &BigQueryOptions) -> Vec<Statement> {
     if options.delivery == Delivery::AtLeastOnce {
-        return Vec::new();
+        let dropped = |name: &str| Statement {
+            makes: format!("no materialized view {name}"),
+            sql: format!("DROP MATERIALIZED VIEW IF EXISTS {}", quoted(options, name)),
+        };
+        return ["mv_errors", "mv_latency", "mv_activity"].map(dropped).into();
     }
     let minute = "TIMESTAMP_TRUNC(event_time, MINUTE) AS minute";
     let one = |name: &str, table: &str, keys: &[&str], sums: &str| {
@@ -155,9 +163,13 @@ mod tests {
         assert!(!sql_of(&options, "logs").contains("QUALIFY"));
         options.delivery = Delivery::AtLeastOnce;
         let sql = sql_of(&options, "logs");
-        assert!(sql.contains("PARTITION BY event_time, COALESCE(CONCAT('id:', insert_id)"), "{sql}");
-        assert!(sql_of(&options, "sawlog_ledger").contains("PARTITION BY receive_minute, CONCAT(flush_writer"));
-        assert_eq!(materialized(&options), [], "sums over rows that may be there twice would be wrong");
+        assert!(sql.contains("PARTITION BY `event_time`, COALESCE(CONCAT(flush_writer"), "{sql}");
+        assert!(sql_of(&options, "sawlog_ledger").contains("PARTITION BY `receive_minute`, CONCAT(flush_writer"));
+        let sums = materialized(&options);
+        assert!(
+            sums.iter().all(|one| one.sql.starts_with("DROP ")),
+            "sums over rows that may be there twice are wrong"
+        );
     }
 
     #[test]

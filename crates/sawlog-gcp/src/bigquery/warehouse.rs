@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::cast::AsArray;
 use arrow::array::{
@@ -25,8 +26,8 @@ use sawlog_telemetry::Metrics;
 use tokio::sync::Mutex;
 
 use super::client::{BigQueryClient, QueryError};
-use super::positions::{Positions, PositionsError};
-use super::writer::{Append, Refused, Service, TableWriter, WriteError};
+use super::positions::{Positions, PositionsError, Refused};
+use super::writer::{Append, Service, TableWriter, WriteError};
 use super::{BigQueryOptions, Statement, schema, views};
 
 /// Bytes of a refused row that are kept.
@@ -43,6 +44,8 @@ pub struct BigQueryWarehouse {
     metrics: Arc<Metrics>,
     /// Reached at the first append, so that a worker starts while BigQuery is away.
     service: Mutex<Option<Arc<Service>>>,
+    /// A table was not as this version knows it.
+    is_drifted: AtomicBool,
     writers: HashMap<&'static str, Mutex<TableWriter>>,
 }
 
@@ -61,7 +64,15 @@ impl BigQueryWarehouse {
         let positions = Positions::open(disk, folder, &format!("{}.{}", options.project, options.dataset))?;
         let writers =
             TableSpec::all().into_iter().map(|spec| (spec.name, Mutex::new(TableWriter::new(spec)))).collect();
-        Ok(Self { local, options, positions, metrics, service: Mutex::default(), writers })
+        Ok(Self {
+            local,
+            options,
+            positions,
+            metrics,
+            service: Mutex::default(),
+            is_drifted: AtomicBool::new(false),
+            writers,
+        })
     }
 
     /// The clients, with tables and views as this version has them.
@@ -71,7 +82,8 @@ impl BigQueryWarehouse {
             return Ok(Arc::clone(service));
         }
         let client = BigQueryClient::new(&self.options).await?;
-        prepare(&client, &self.options).await?;
+        prepare(&client, &self.options, self.is_drifted.load(Ordering::Relaxed)).await?;
+        self.is_drifted.store(false, Ordering::Relaxed);
         let mut builder = Write::builder();
         if let Some(endpoint) = &self.options.storage.endpoint {
             builder = builder.with_endpoint(endpoint);
@@ -95,59 +107,95 @@ impl BigQueryWarehouse {
         let encoded = writer.encoder.rows(rows, &self.options.writer, position);
         let encoded = encoded.map_err(|error| failed(error.to_string()))?;
         let append = Append { rows: &encoded, position };
-        let refused = writer.append(&service, &self.positions, &append).await;
-        let refused = refused.map_err(|error| failed(error.to_string()))?;
+        let (refused, done) = match writer.append(&service, &self.positions, &append).await {
+            Ok(appended) => appended,
+            Err(error) => {
+                if matches!(error, WriteError::Schema(_)) {
+                    self.look_again().await;
+                }
+                return Err(failed(error.to_string()));
+            }
+        };
         let spec = writer.spec.clone();
-        drop(writer);
-        self.metrics.add_bigquery_rows(spec.name, (encoded.num_rows() - refused.len()) as u64, refused.len() as u64);
-        if refused.is_empty() {
-            return Ok(());
+        if !refused.is_empty() {
+            let problem = refused.first().map(|first| first.problem.clone()).unwrap_or_default();
+            tracing::warn!(
+                table,
+                rows = refused.len(),
+                problem,
+                "BigQuery refused rows, which are kept as dead letters"
+            );
+            let letters = dead_letters(&spec, &encoded, &refused).map_err(|error| failed(error.to_string()))?;
+            let appended = self.append_letters(&service, &spec, letters, position).await;
+            appended.map_err(|error| failed(error.to_string()))?;
         }
-        let problem = refused.first().map(|first| first.problem.clone()).unwrap_or_default();
-        tracing::warn!(table, rows = refused.len(), problem, "BigQuery refused rows, which are kept as dead letters");
-        let letters = dead_letters(&spec, &encoded, &refused).map_err(|error| failed(error.to_string()))?;
-        self.append_letters(&service, letters, position).await.map_err(|error| failed(error.to_string()))
+        // Last: a repeated append finds the refused rows again, and what is told of them twice is one dead letter of the view.
+        self.positions.set(spec.name, done).map_err(|error| failed(error.to_string()))?;
+        self.metrics.add_bigquery_rows(spec.name, (encoded.num_rows() - refused.len()) as u64, refused.len() as u64);
+        Ok(())
+    }
+
+    /// Lets the next append compare tables and views with what this version needs, whatever the dataset's note says.
+    async fn look_again(&self) {
+        *self.service.lock().await = None;
+        self.is_drifted.store(true, Ordering::Relaxed);
     }
 
     /// Appends dead letters of an append by the default stream: they belong to another table than the flush is about.
     async fn append_letters(
         &self,
         service: &Service,
+        about: &TableSpec,
         letters: RecordBatch,
         position: Position,
     ) -> Result<(), WriteError> {
         let spec = TableSpec::all().into_iter().find(|spec| spec.name == Table::DeadLetters.name());
         let spec = spec.ok_or_else(|| WriteError::Service("there is no table for dead letters".to_owned()))?;
         let mut writer = TableWriter::new(spec);
-        let rows = writer.encoder.rows(&[letters], &self.options.writer, position)?;
+        // Not under the worker's name, under which the flush has dead letters of its own.
+        let name = format!("{}/refused/{}", self.options.writer, about.name);
+        let rows = writer.encoder.rows(&[letters], &name, position)?;
         writer.append_by_default_stream(service, &rows).await
     }
 }
 
 /// Makes what the dataset lacks: itself, tables, columns and views. What was made is noted in it, so that a restart asks one
-/// question.
+/// question; with `is_forced` the note does not count.
 ///
 /// # Errors
 /// When BigQuery cannot be reached or refuses a statement; the error names what it was to make.
-pub async fn prepare(client: &BigQueryClient, options: &BigQueryOptions) -> Result<(), QueryError> {
+pub async fn prepare(client: &BigQueryClient, options: &BigQueryOptions, is_forced: bool) -> Result<(), QueryError> {
     let refused = |error: schema::DdlError| QueryError::Client(error.to_string());
     let fingerprint = schema::fingerprint(&statements(options).map_err(refused)?);
     // A dataset that is not there has no note; any other problem is one for the next statement too.
-    if newest_note(client, options).await.is_ok_and(|note| note.as_ref() == Some(&fingerprint)) {
+    let has_note =
+        || async { newest_note(client, options).await.is_ok_and(|note| note.as_ref() == Some(&fingerprint)) };
+    if !is_forced && has_note().await {
         return Ok(());
     }
     tracing::info!(dataset = options.dataset, "making what the dataset lacks");
-    client.run(&schema::dataset(options)).await?;
-    let columns = columns_of(client, options).await?;
+    let columns = match columns_of(client, options).await {
+        Ok(columns) if !columns.is_empty() => columns,
+        // It is not there, or empty. A worker whose dataset others have made needs no right to make one.
+        _ => {
+            client.run(&schema::dataset(options)).await?;
+            columns_of(client, options).await?
+        }
+    };
     let mut tables = vec![schema::note_table(options)];
     for spec in TableSpec::all() {
-        let statement = match columns.get(&schema::rows_table(spec.name)) {
-            None => Some(schema::table(options, &spec).map_err(refused)?),
-            Some(existing) => schema::missing_columns(options, &spec, existing).map_err(refused)?,
-        };
-        tables.extend(statement);
+        match columns.get(&schema::rows_table(spec.name)) {
+            None => tables.push(schema::table(options, &spec).map_err(refused)?),
+            Some(existing) => {
+                tables.push(schema::table_options(options, &spec));
+                tables.extend(schema::missing_columns(options, &spec, existing).map_err(refused)?);
+            }
+        }
     }
-    run_all(client, &tables).await?;
+    // Options and columns of one table are two statements, which must not meet.
+    for statement in &tables {
+        client.run(statement).await?;
+    }
     for group in views::all(options) {
         run_all(client, &group).await?;
     }

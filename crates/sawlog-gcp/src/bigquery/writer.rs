@@ -9,7 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::cast::AsArray;
 use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{max, min};
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow_select::filter::filter_record_batch;
 use google_cloud_bigquery::client::Write;
 use google_cloud_bigquery::model::{ArrowRecordBatch, ArrowSchema};
@@ -19,25 +22,20 @@ use google_cloud_bigquery::write::{CommittedWriter, DefaultWriter};
 use google_cloud_gax::error::rpc::Code;
 use sawlog_seams::Position;
 use sawlog_seams::warehouse::TableSpec;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::client::BigQueryClient;
-use super::positions::{Pending, Positions, TablePosition};
+use super::positions::{Pending, Positions, Refused, TablePosition};
 use super::rows::{Encoder, REQUEST_BYTES_MAX};
 use super::schema::{quoted, rows_table, text};
 use super::{BigQueryOptions, Delivery};
 
+/// Connections and streams that one append may use up.
+const REPEATS_MAX: u32 = 4;
+/// After the first connection that was lost; doubles.
+const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 /// Time that one request may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// A row that the service does not take.
-#[derive(Clone, Debug)]
-pub(super) struct Refused {
-    /// Its place in the append.
-    pub(super) row: usize,
-    /// What the service says.
-    pub(super) problem: String,
-}
 
 /// Rows of one append.
 pub(super) struct Append<'a> {
@@ -50,6 +48,9 @@ pub(super) struct Append<'a> {
 pub(super) enum WriteError {
     #[error("{0}")]
     Service(String),
+    /// The table is not as this version knows it.
+    #[error("the table has another schema than this version made, or has it since minutes only: {0}")]
+    Schema(String),
     #[error(transparent)]
     Positions(#[from] super::PositionsError),
     #[error("rows cannot be encoded: {0}")]
@@ -67,9 +68,27 @@ enum Answer {
     Appended,
     /// The stream has these rows from an earlier try.
     WasThere,
+    /// Some rows; none of the request was appended.
     Refused(Vec<Refused>),
-    /// The stream is gone or takes no more rows.
+    /// The request as a whole.
+    RequestRefused(String),
+    /// The stream is gone, takes no more rows, or has not the rows that the note says.
     StreamEnded(String),
+    /// The connection is gone: whether the rows were appended is not known.
+    Lost(String),
+}
+
+/// Why the requests of an append were not all done.
+enum Interrupted {
+    StreamEnded(String),
+    Lost(String),
+    Failed(WriteError),
+}
+
+impl<E: Into<WriteError>> From<E> for Interrupted {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// What appends the rows of one table.
@@ -84,14 +103,14 @@ impl TableWriter {
         Self { encoder: Encoder::new(spec.clone()), spec, writer: None }
     }
 
-    /// Appends rows once, however often it is called for them, and notes the position. Returns the rows that the service
-    /// does not take.
+    /// Appends rows once, however often it is called for them. Returns the rows that the service does not take, and what to
+    /// note of the table when they have been seen to.
     pub(super) async fn append(
         &mut self,
         service: &Service,
         positions: &Positions,
         append: &Append<'_>,
-    ) -> Result<Vec<Refused>, WriteError> {
+    ) -> Result<(Vec<Refused>, TablePosition), WriteError> {
         let result = self.append_all(service, positions, append).await;
         if result.is_err() {
             self.writer = None;
@@ -104,64 +123,57 @@ impl TableWriter {
         service: &Service,
         positions: &Positions,
         append: &Append<'_>,
-    ) -> Result<Vec<Refused>, WriteError> {
-        let (mut state, mut there) = self.begin(service, positions, append).await?;
-        let mut refused = Vec::new();
-        let mut pending = state.pending.clone().unwrap_or_default();
-        let (mut start, mut offset) = (0, state.offset);
-        let mut request = 0;
-        while request < pending.requests.len() {
-            let range = start..start + pending.requests[request];
-            let keep: Vec<bool> = range.clone().map(|row| !pending.refused.contains(&row) && row >= there).collect();
-            let count = keep.iter().filter(|keep| **keep).count();
-            if count == 0 {
-                (start, request) = (range.end, request + 1);
-                continue;
-            }
-            let slice = append.rows.slice(range.start, range.len());
-            let rows = filter_record_batch(&slice, &BooleanArray::from(keep.clone()))?;
-            let kept: Vec<usize> = range.clone().zip(&keep).filter(|(_, keep)| **keep).map(|(row, _)| row).collect();
-            match self.send(&rows, offset, &kept).await? {
-                Answer::Appended | Answer::WasThere => {
-                    offset += count as u64;
-                    (start, request) = (range.end, request + 1);
+    ) -> Result<(Vec<Refused>, TablePosition), WriteError> {
+        let (mut state, mut may_be_there) = self.begin(service, positions, append).await?;
+        for repeat in 0_u32.. {
+            match self.send_all(positions, append, &mut state, may_be_there).await {
+                Ok(offset) => {
+                    let refused = state.pending.take().unwrap_or_default().refused;
+                    let is_exact = service.options.delivery == Delivery::ExactlyOnce;
+                    let (stream, offset) = if is_exact { (state.stream, offset) } else { (None, 0) };
+                    let done = TablePosition { position: append.position.0, stream, offset, pending: None };
+                    return Ok((refused, done));
                 }
-                Answer::Refused(rows) => {
-                    pending.refused.extend(rows.iter().map(|refused| refused.row));
-                    refused.extend(rows);
-                    state.pending = Some(pending.clone());
-                    // Before the others go without them: a repeated append has to leave out the same rows.
-                    positions.set(self.spec.name, state.clone())?;
+                Err(Interrupted::Failed(error)) => return Err(error),
+                Err(Interrupted::Lost(problem) | Interrupted::StreamEnded(problem)) if repeat >= REPEATS_MAX => {
+                    return Err(WriteError::Service(problem));
                 }
-                Answer::StreamEnded(problem) => {
+                Err(Interrupted::Lost(problem)) => {
+                    tracing::debug!(
+                        table = self.spec.name,
+                        problem,
+                        "a connection to BigQuery is gone; the next one goes on"
+                    );
+                    (self.writer, may_be_there) = (None, true);
+                    sleep(REPEAT_PAUSE * 2_u32.pow(repeat)).await;
+                    if self.open(service, &mut state).await? {
+                        self.look(service, append, &mut state).await?;
+                    }
+                }
+                Err(Interrupted::StreamEnded(problem)) => {
                     tracing::info!(
                         table = self.spec.name,
                         problem,
                         "a stream of BigQuery has ended; the next one goes on"
                     );
-                    there = service.rows_of(&self.spec, append.position).await?;
-                    (state.stream, self.writer) = (None, None);
+                    (self.writer, state.stream) = (None, None);
                     self.open(service, &mut state).await?;
-                    positions.set(self.spec.name, state.clone())?;
-                    (start, request, offset) = (0, 0, 0);
+                    self.look(service, append, &mut state).await?;
                 }
             }
+            positions.set(self.spec.name, state.clone())?;
         }
-        state.position = append.position.0;
-        state.offset = offset;
-        state.pending = None;
-        positions.set(self.spec.name, state)?;
-        Ok(refused)
+        Err(WriteError::Timeout)
     }
 
-    /// Notes what is about to be sent, unless an earlier try has, and opens the stream. Returns how far the table is, and up to
-    /// which place its rows are there already.
+    /// Notes what is about to be sent, unless an earlier try has, and opens the stream. Returns how far the table is, and
+    /// whether requests may have been sent before.
     async fn begin(
         &mut self,
         service: &Service,
         positions: &Positions,
         append: &Append<'_>,
-    ) -> Result<(TablePosition, usize), WriteError> {
+    ) -> Result<(TablePosition, bool), WriteError> {
         let mut state = positions.get(self.spec.name);
         let is_repeated = state.pending.as_ref().is_some_and(|pending| {
             pending.position == append.position.0 && pending.requests.iter().sum::<usize>() == append.rows.num_rows()
@@ -173,21 +185,77 @@ impl TableWriter {
                     position = pending.position,
                     "an append that was cut off is not repeated with the same rows; some of its rows may be there twice"
                 );
-                state.stream = None;
+                (self.writer, state.stream) = (None, None);
             }
             let requests = self.encoder.split(append.rows)?;
-            state.pending = Some(Pending { position: append.position.0, requests, refused: Vec::new() });
+            state.pending = Some(Pending { position: append.position.0, requests, ..Pending::default() });
         }
-        let is_new = self.open(service, &mut state).await?;
-        // What of a repeated flush is in the table already came first, in order.
-        let there = match is_new && is_repeated {
-            true => service.rows_of(&self.spec, append.position).await?,
-            false => 0,
-        };
+        if self.open(service, &mut state).await? && is_repeated {
+            self.look(service, append, &mut state).await?;
+        }
         if service.options.delivery == Delivery::ExactlyOnce {
             positions.set(self.spec.name, state.clone())?;
         }
-        Ok((state, there))
+        Ok((state, is_repeated))
+    }
+
+    /// Finds out which rows of an append are in the table: they came first, in order.
+    async fn look(&self, service: &Service, append: &Append<'_>, state: &mut TablePosition) -> Result<(), WriteError> {
+        if service.options.delivery == Delivery::ExactlyOnce
+            && let Some(pending) = &mut state.pending
+        {
+            pending.there = pending.there.max(service.rows_of(&self.spec, append).await?);
+        }
+        Ok(())
+    }
+
+    /// Sends the requests of an append from the first on. Returns how many rows the stream has then.
+    async fn send_all(
+        &self,
+        positions: &Positions,
+        append: &Append<'_>,
+        state: &mut TablePosition,
+        may_be_there: bool,
+    ) -> Result<u64, Interrupted> {
+        let (mut start, mut request, mut offset) = (0, 0, state.offset);
+        loop {
+            let pending =
+                state.pending.as_mut().ok_or_else(|| WriteError::Service("no append was noted".to_owned()))?;
+            let Some(rows) = pending.requests.get(request) else { return Ok(offset) };
+            let range = start..start + rows;
+            let is_refused = |row: &usize| pending.refused.iter().any(|refused| refused.row == *row);
+            let kept: Vec<usize> = range.clone().filter(|row| *row >= pending.there && !is_refused(row)).collect();
+            if kept.is_empty() {
+                (start, request) = (range.end, request + 1);
+                continue;
+            }
+            let keep: BooleanArray = range.clone().map(|row| Some(kept.binary_search(&row).is_ok())).collect();
+            let rows = filter_record_batch(&append.rows.slice(range.start, range.len()), &keep)?;
+            match self.send(&rows, offset, &kept).await? {
+                Answer::WasThere if !may_be_there => {
+                    // Nothing of this append was sent before: the note is older than the stream.
+                    return Err(Interrupted::StreamEnded("it has more rows than noted".to_owned()));
+                }
+                Answer::Appended | Answer::WasThere => {
+                    offset += kept.len() as u64;
+                    (start, request) = (range.end, request + 1);
+                    continue;
+                }
+                Answer::Refused(refused) => pending.refused.extend(refused),
+                Answer::RequestRefused(problem) if kept.len() == 1 => {
+                    pending.refused.push(Refused { row: kept[0], problem });
+                }
+                // It does not say which row: half of the request has it.
+                Answer::RequestRefused(_) => {
+                    let first = kept[kept.len() / 2] - range.start;
+                    pending.requests.splice(request..=request, [first, range.len() - first]);
+                }
+                Answer::StreamEnded(problem) => return Err(Interrupted::StreamEnded(problem)),
+                Answer::Lost(problem) => return Err(Interrupted::Lost(problem)),
+            }
+            // Before the others go without them: a repeated append has to send the same requests.
+            positions.set(self.spec.name, state.clone())?;
+        }
     }
 
     /// Appends rows by the default stream, at least once and without a position.
@@ -210,7 +278,9 @@ impl TableWriter {
                     let problem = refused.first().map(|refused| refused.problem.clone()).unwrap_or_default();
                     tracing::error!(problem, rows = count, "BigQuery refused dead letters about rows that it refused");
                 }
-                Answer::StreamEnded(problem) => return Err(WriteError::Service(problem)),
+                Answer::RequestRefused(problem) | Answer::StreamEnded(problem) | Answer::Lost(problem) => {
+                    return Err(WriteError::Service(problem));
+                }
             }
             start += count;
         }
@@ -282,9 +352,10 @@ impl TableWriter {
             }
             None => return Err(WriteError::Service("no stream is open".to_owned())),
         };
-        let error = match sent.map_err(|_| WriteError::Timeout)? {
-            Ok(_) => return Ok(Answer::Appended),
-            Err(error) => error,
+        let error = match sent {
+            Ok(Ok(_)) => return Ok(Answer::Appended),
+            Ok(Err(error)) => error,
+            Err(_) => return Ok(Answer::Lost(WriteError::Timeout.to_string())),
         };
         match error {
             AppendError::RowErrors { row_errors, .. } => {
@@ -299,25 +370,40 @@ impl TableWriter {
                 }
             }
             AppendError::Rpc { source, .. } => {
-                let code = source.status().map(|status| status.code);
                 let problem = source.to_string();
-                match code {
+                match source.status().map(|status| status.code) {
                     Some(Code::AlreadyExists) => Ok(Answer::WasThere),
-                    Some(Code::NotFound) if problem.to_ascii_lowercase().contains("stream") => {
+                    Some(Code::OutOfRange) => Ok(Answer::StreamEnded(problem)),
+                    Some(Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition) if is_gone(&problem) => {
                         Ok(Answer::StreamEnded(problem))
                     }
-                    Some(Code::InvalidArgument) if is_gone(&problem) => Ok(Answer::StreamEnded(problem)),
-                    _ => Err(WriteError::Service(problem)),
+                    Some(Code::NotFound) => Err(WriteError::Schema(problem)),
+                    Some(Code::InvalidArgument) if is_about_schema(&problem) => Err(WriteError::Schema(problem)),
+                    Some(Code::InvalidArgument) => Ok(Answer::RequestRefused(problem)),
+                    Some(
+                        Code::Unavailable | Code::Aborted | Code::Cancelled | Code::Internal | Code::DeadlineExceeded,
+                    )
+                    | None => Ok(Answer::Lost(problem)),
+                    Some(_) => Err(WriteError::Service(problem)),
                 }
             }
+            AppendError::UnexpectedEndOfStream => Ok(Answer::Lost(error.to_string())),
             other => Err(WriteError::Service(other.to_string())),
         }
     }
 }
 
+/// A table that lacks a column, or just got it, refuses all rows.
+fn is_about_schema(problem: &str) -> bool {
+    let problem = problem.to_ascii_lowercase();
+    ["schema", "field", "column"].iter().any(|word| problem.contains(word))
+}
+
 fn is_gone(problem: &str) -> bool {
     let problem = problem.to_ascii_lowercase();
-    ["not found", "not_found", "finalized", "invalid_stream_state"].iter().any(|words| problem.contains(words))
+    let is_of_stream = problem.contains("stream") || problem.contains("entity");
+    is_of_stream
+        && ["not found", "not_found", "finalized", "invalid_stream_state"].iter().any(|words| problem.contains(words))
 }
 
 /// What the writers of all tables share.
@@ -328,14 +414,18 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Up to which place the rows of a flush are in a table.
-    async fn rows_of(&self, spec: &TableSpec, position: Position) -> Result<usize, WriteError> {
+    /// Up to which place the rows of an append are in a table. Looks at their times only.
+    async fn rows_of(&self, spec: &TableSpec, append: &Append<'_>) -> Result<usize, WriteError> {
+        let times =
+            append.rows.column_by_name(spec.time).map(|column| column.as_primitive::<TimestampMicrosecondType>());
+        let Some((first, last)) = times.and_then(|times| Some((min(times)?, max(times)?))) else { return Ok(0) };
         let sql = format!(
-            "SELECT COALESCE(MAX(flush_row) + 1, 0) FROM {} WHERE {} > TIMESTAMP '0001-01-01' AND flush_writer = {} AND flush_position = {}",
+            "SELECT COALESCE(MAX(flush_row) + 1, 0) FROM {} WHERE `{}` BETWEEN TIMESTAMP_MICROS({first}) AND \
+             TIMESTAMP_MICROS({last}) AND flush_writer = {} AND flush_position = {}",
             quoted(&self.options, &rows_table(spec.name)),
             spec.time,
             text(&self.options.writer),
-            position.0
+            append.position.0
         );
         let rows = self.client.rows(&sql, "looking for the rows of a flush", 1).await;
         let rows = rows.map_err(|error| WriteError::Service(error.to_string()))?;

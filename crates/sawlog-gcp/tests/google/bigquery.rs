@@ -284,7 +284,7 @@ async fn a_dataset_of_an_older_version_gets_the_columns_that_it_lacks() {
         older.sql = older.sql.replace(column, if column.is_empty() { "" } else { "\n" });
         client.run(&older).await.expect("made");
     }
-    prepare(&client, &storage.options).await.expect("prepared");
+    prepare(&client, &storage.options, false).await.expect("prepared");
     // The double takes no rows with a column that was added and does not list it, but has it.
     let sql = "SELECT COUNT(country) FROM `{}.logs_rows` WHERE event_time > '2000-01-01'";
     assert_eq!(storage.values(sql).await, [["0"]]);

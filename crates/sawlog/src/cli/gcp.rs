@@ -61,7 +61,7 @@ async fn plan(config: &Config) -> anyhow::Result<()> {
 async fn init(config: &Config) -> anyhow::Result<()> {
     let Some(gcp) = &config.gcp else { return Ok(()) };
     if let Some(options) = cloud::bigquery_options(gcp) {
-        prepare(&BigQueryClient::new(&options).await?, &options).await?;
+        prepare(&BigQueryClient::new(&options).await?, &options, true).await?;
         println!("BigQuery: dataset {} is as this version needs it", options.dataset);
     }
     if let Some(bigtable) = &gcp.bigtable {
