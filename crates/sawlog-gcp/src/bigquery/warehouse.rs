@@ -182,27 +182,25 @@ pub async fn prepare(client: &BigQueryClient, options: &BigQueryOptions, is_forc
             columns_of(client, options).await?
         }
     };
-    let mut tables = vec![schema::note_table(options)];
+    let (mut tables, mut changed) = (vec![schema::note_table(options)], Vec::new());
     for spec in TableSpec::all() {
         match columns.get(&schema::rows_table(spec.name)) {
             None => tables.push(schema::table(options, &spec).map_err(refused)?),
             Some(existing) => {
-                tables.push(schema::table_options(options, &spec));
                 tables.extend(schema::missing_columns(options, &spec, existing).map_err(refused)?);
+                changed.push(schema::table_options(options, &spec));
             }
         }
     }
-    // Options and columns of one table are two statements, which must not meet.
-    for statement in &tables {
-        client.run(statement).await?;
-    }
+    run_all(client, &tables).await?;
     for group in views::all(options) {
         run_all(client, &group).await?;
     }
-    for statement in views::materialized(options) {
-        // They make queries cheaper and change no answer.
+    // What changes no answer: expiration, labels, and what makes queries cheaper.
+    changed.extend(views::materialized(options));
+    for statement in changed {
         if let Err(error) = client.run(&statement).await {
-            tracing::warn!(makes = statement.makes, %error, "queries go on without a materialized view");
+            tracing::warn!(makes = statement.makes, %error, "the dataset is used without it; `sawlog gcp init` tries it again");
         }
     }
     client.run(&schema::note(options, &fingerprint)).await

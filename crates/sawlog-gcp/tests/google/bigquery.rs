@@ -205,6 +205,16 @@ async fn a_lost_answer_repeats_no_row() {
     }
     exact.append(&warehouse, &["c"], 20).await.expect("appended");
     assert_eq!(exact.sources("logs_rows").await, ["a", "b", "c"]);
+    // A row is refused, then no answer arrives for longer than one append waits: the next one knows of the row.
+    faults.set(&["", "lost", "lost", "lost", "lost", "lost", "unavailable"]);
+    let mut failures = 0;
+    while exact.append(&warehouse, &["d", "refuse", "e"], 30).await.is_err() {
+        failures += 1;
+    }
+    assert!(failures > 0, "the faults outlast the repeats of an append");
+    assert_eq!(exact.sources("logs_rows").await, ["a", "b", "c", "d", "e"]);
+    let letters = exact.values("SELECT COUNT(*) FROM `{}.dead_letters` WHERE receive_time > '2000-01-01'").await;
+    assert_eq!(letters, [["1"]]);
 
     let least = Storage::on(&faults.double, "least", Delivery::AtLeastOnce, 20_000);
     let warehouse = least.open();
