@@ -13,7 +13,7 @@ use super::world::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_alert_rules_keep_is_memory_and_leaves_half_of_it_to_events() {
-    const MEMORY_MAX: usize = 64 << 10;
+    const MEMORY_MAX: usize = 128 << 10;
     let world = World::new();
     let clock = Arc::new(ManualClock::at_micros(NOW));
     let rule = AlertConfig {
@@ -27,7 +27,8 @@ async fn what_alert_rules_keep_is_memory_and_leaves_half_of_it_to_events() {
     let judge = JudgeOptions { rules, ..JudgeOptions::default() };
     let stores = Stores { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..world.stores() };
     let pipeline = world.open_with(stores, PipelineOptions { memory_bytes_max: MEMORY_MAX, judge, ..options() }).await;
-    let body: String = (0..500).map(|service| format!("{{\"message\":\"m\",\"service\":\"s{service}\"}}\n")).collect();
+    let body: String =
+        (0..1_500).map(|service| format!("{{\"message\":\"m\",\"service\":\"s{service}\"}}\n")).collect();
     submit(&pipeline, &body, None).await;
     pipeline.flush().await.expect("a flush");
     assert_eq!(pipeline.memory_bytes(), 0, "nothing is judged yet");
@@ -39,7 +40,7 @@ async fn what_alert_rules_keep_is_memory_and_leaves_half_of_it_to_events() {
     assert_eq!(pipeline.memory_bytes(), kept, "a flush makes no room of it");
     submit(&pipeline, &event("b", &"x".repeat(100)), None).await;
     let refused = pipeline.submit(submission(&event("c", &"x".repeat(MEMORY_MAX / 2)), None, AckLevel::Disk)).await;
-    assert!(refused.is_ok(), "there is room until it is taken");
+    assert!(refused.is_ok(), "there is room until it is taken: {refused:?}");
     let refused = pipeline.submit(submission(&event("d", "m"), None, AckLevel::Disk)).await;
     assert!(matches!(refused, Err(SubmitError::Overloaded)), "{refused:?}");
     pipeline.flush().await.expect("a flush");
