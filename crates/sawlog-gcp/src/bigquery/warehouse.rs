@@ -129,7 +129,7 @@ impl BigQueryWarehouse {
             let appended = self.append_letters(&service, &spec, letters, position).await;
             appended.map_err(|error| failed(error.to_string()))?;
         }
-        // Last: a repeated append finds the refused rows again, and what is told of them twice is one dead letter of the view.
+        // Last: a repeated append finds the refused rows again and tells of them again, at least once.
         self.positions.set(spec.name, done).map_err(|error| failed(error.to_string()))?;
         self.metrics.add_bigquery_rows(spec.name, (encoded.num_rows() - refused.len()) as u64, refused.len() as u64);
         Ok(())

@@ -25,7 +25,7 @@ pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
 pub(crate) use values::{ByteSize, HumanDuration};
 
-use layers::{Layered, RULES};
+use layers::{Layered, RULES, Section};
 use values::FromSetting;
 
 use sawlog_core::alert::Rule;
@@ -257,6 +257,11 @@ impl Config {
     }
 }
 
+/// Problems of a section with where each of them stands.
+fn placed(section: &Section, problems: Vec<ConfigProblem>) -> impl Iterator<Item = ConfigProblem> {
+    problems.into_iter().map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem })
+}
+
 struct Reader {
     layered: Layered,
     problems: Vec<ConfigProblem>,
@@ -476,10 +481,7 @@ impl Reader {
     fn pubsub(&mut self) -> Vec<PubsubConfig> {
         let section = &self.layered.pubsub;
         let (found, problems) = pubsub::read(&section.value);
-        let placed = problems
-            .into_iter()
-            .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
-        self.problems.extend(placed);
+        self.problems.extend(placed(section, problems));
         found
     }
 
@@ -489,20 +491,14 @@ impl Reader {
             Ok(found) => return found,
             Err(problems) => problems,
         };
-        let placed = problems
-            .into_iter()
-            .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
-        self.problems.extend(placed);
+        self.problems.extend(placed(section, problems));
         None
     }
 
     fn tails(&mut self) -> Option<Vec<Tail>> {
         let section = &self.layered.tail;
         let (tails, problems) = tail::read(&section.value);
-        let placed = problems
-            .into_iter()
-            .map(|problem| ConfigProblem { origin: section.origin(&problem.key).to_string(), ..problem });
-        self.problems.extend(placed);
+        self.problems.extend(placed(section, problems));
         Some(tails)
     }
 
