@@ -55,6 +55,7 @@ mod parse_otlp;
 mod parse_syslog;
 mod parse_text;
 pub mod pubsub;
+pub mod reconciled;
 pub mod record;
 mod redact;
 pub mod rollup;

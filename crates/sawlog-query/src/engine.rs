@@ -23,6 +23,7 @@ use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use futures::StreamExt;
 use sawlog_core::deploys::Deploy;
 use sawlog_core::ledger::Counts;
+use sawlog_core::reconciled::Aggregate;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::session;
 use sawlog_seams::view::{View, ViewSource};
@@ -39,6 +40,7 @@ use crate::give_way::GiveWay;
 use crate::guard;
 use crate::latest_panes::LatestPanes;
 use crate::postgres::catalog::PgCatalog;
+use crate::reconciled::ReconciledTable;
 use crate::rollup_table::RollupTable;
 use crate::sessions::{SESSIONS_TABLE, sessions_table};
 use crate::stream::PostgresContext;
@@ -489,6 +491,9 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
         if let Some(panes) = tables.get(rollup.pane_table()) {
             context.register_table(LatestPanes::name(rollup), Arc::new(LatestPanes::new(rollup, Arc::clone(panes))))?;
         }
+    }
+    for aggregate in Aggregate::ALL.into_iter().filter(|aggregate| tables.contains_key(aggregate.batch_table())) {
+        context.register_table(aggregate.view(), Arc::new(ReconciledTable(aggregate)))?;
     }
     if let Some(panes) = tables.get(session::PANE_TABLE) {
         context.register_table(SESSIONS_TABLE, Arc::new(sessions_table(Arc::clone(panes), view)))?;

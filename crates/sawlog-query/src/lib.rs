@@ -14,6 +14,7 @@ mod guard;
 mod latest_panes;
 mod output;
 pub mod postgres;
+mod reconciled;
 mod rollup_table;
 pub mod search;
 mod sessions;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
+use sawlog_core::reconciled::{self, Aggregate};
 use sawlog_core::rollup::{self, Rollup};
 use sawlog_core::schema::{self, Table};
 use sawlog_core::{alert, anomaly, session};
@@ -45,7 +46,8 @@ pub const ALERT_TABLE: &str = "alert_events";
 pub const LEDGER_TABLE: &str = "sawlog_ledger";
 
 impl TableSpec {
-    /// The tables of every deployment: events, dead letters, the ledger, the panes of rollups and sessions, and verdicts.
+    /// The tables of every deployment: events, dead letters, the ledger, the panes of rollups and sessions, verdicts, and
+    /// what batch jobs make of history.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut specs: Vec<Self> = Table::ALL.into_iter().map(Self::of).collect();
@@ -87,6 +89,22 @@ impl TableSpec {
             time: "at",
             partition: Some(schema::PARTITION_COLUMN),
             clustering: &["rule", "at"],
+            bloom: &[],
+        });
+        specs.extend(Aggregate::ALL.map(|aggregate| Self {
+            name: aggregate.batch_table(),
+            schema: aggregate.batch_schema(),
+            time: "window_start",
+            partition: Some(schema::PARTITION_COLUMN),
+            clustering: aggregate.clustering(),
+            bloom: &[],
+        }));
+        specs.push(Self {
+            name: reconciled::CONTROL_TABLE,
+            schema: reconciled::control_schema(),
+            time: "reconciled_at",
+            partition: None,
+            clustering: &["aggregate", "reconciled_at"],
             bloom: &[],
         });
         specs

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use sawlog_core::ledger::Counts;
+use sawlog_core::reconciled::{self, Aggregate};
 use sawlog_core::rollup::Rollup;
 use sawlog_core::schema::{self, Table};
 use sawlog_core::session;
@@ -143,7 +144,9 @@ impl ViewSource for Hot {
         if let Some(stored) = state.stored.get(LEDGER_TABLE) {
             tables.insert(LEDGER_TABLE, TableView { hot: ledger.into_iter().collect(), stored: Arc::clone(stored) });
         }
-        for name in Rollup::ALL.map(Rollup::pane_table).into_iter().chain([session::PANE_TABLE]) {
+        let panes = Rollup::ALL.map(Rollup::pane_table).into_iter().chain([session::PANE_TABLE]);
+        let batch = Aggregate::ALL.map(Aggregate::batch_table).into_iter().chain([reconciled::CONTROL_TABLE]);
+        for name in panes.chain(batch) {
             if let Some(stored) = state.stored.get(name) {
                 tables.insert(name, TableView { hot: Vec::new(), stored: Arc::clone(stored) });
             }

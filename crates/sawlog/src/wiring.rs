@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
+use sawlog_core::reconciled::Aggregate;
 use sawlog_core::rollup::{Rollup, RollupOptions, Width};
 use sawlog_core::schema::Table;
 use sawlog_core::session::{self, SessionOptions};
@@ -238,6 +239,7 @@ pub(crate) fn retention_options(config: &Config) -> RetentionOptions {
         (Table::DeadLetters.name(), days(retention.dead_letters)),
     ];
     tables.extend(Rollup::ALL.map(|rollup| (rollup.pane_table(), days(retention.panes))));
+    tables.extend(Aggregate::ALL.map(|aggregate| (aggregate.batch_table(), days(retention.panes))));
     tables.push((session::PANE_TABLE, days(retention.sessions)));
     tables.extend([(ANOMALY_TABLE, days(retention.anomalies)), (ALERT_TABLE, days(retention.alerts))]);
     let rollups = Width::ALL.map(Family::of_width).into_iter().zip(retention.rollups.map(days));

@@ -10,6 +10,7 @@
 use std::fmt::Write as _;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use sawlog_core::reconciled::CONTROL_TABLE;
 use sawlog_core::schema::Table;
 use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec};
 use xxhash_rust::xxh3::Xxh3;
@@ -19,6 +20,8 @@ use super::{BigQueryOptions, Partition};
 /// Columns that say what append a row came by: worker, end of the flush in its event log, place in the flush.
 pub(super) const FLUSH_COLUMNS: [(&str, &str); 3] =
     [("flush_writer", "STRING"), ("flush_position", "INT64"), ("flush_row", "INT64")];
+/// Tables that are read as a whole: no query has to name a time.
+const SMALL_TABLES: [&str; 2] = [LEDGER_TABLE, CONTROL_TABLE];
 /// Clustering columns that a table has at most.
 const CLUSTERING_MAX: usize = 4;
 
@@ -139,8 +142,10 @@ fn options_of(options: &BigQueryOptions, spec: &TableSpec) -> String {
     if let Some(days) = options.expiration_days.get(spec.name) {
         options_of.push(("partition_expiration_days", days.to_string()));
     }
-    // The ledger is small, and summing all of it is its use.
-    options_of.push(("require_partition_filter", if spec.name == LEDGER_TABLE { "FALSE" } else { "TRUE" }.to_owned()));
+    options_of.push((
+        "require_partition_filter",
+        if SMALL_TABLES.contains(&spec.name) { "FALSE" } else { "TRUE" }.to_owned(),
+    ));
     let labels: Vec<String> =
         options.labels.iter().map(|(key, value)| format!("({}, {})", text(key), text(value))).collect();
     if !labels.is_empty() {
@@ -242,6 +247,10 @@ fn description(table: &str) -> &'static str {
         "pane_sessions" => "Sessions of users: every pane; read sessions",
         "anomaly_scores" => "What the detectors say of each series and window",
         "alert_events" => "What alert rules told",
+        "batch_error_rate" => "Errors by minute as runs of batch jobs make them; read v_error_rate",
+        "batch_performance" => "Requests and latency by minute as runs of batch jobs make them; read v_performance",
+        "batch_activity" => "Activity by minute as runs of batch jobs make it; read v_activity",
+        CONTROL_TABLE => "Which run of a batch job counts for which day of v_error_rate, v_performance and v_activity",
         _ => "A table of Sawlog",
     }
 }

@@ -7,6 +7,7 @@
 //! partitions of those tables.
 
 use sawlog_core::ledger::Counts;
+use sawlog_core::reconciled::Aggregate;
 use sawlog_core::rollup::{Rollup, Width};
 use sawlog_core::schema::PARTITION_COLUMN;
 use sawlog_core::session;
@@ -33,7 +34,9 @@ pub(super) fn all(options: &BigQueryOptions) -> Vec<Vec<Statement>> {
     ];
     of_tables.extend(Rollup::ALL.map(|rollup| latest_panes(options, rollup)));
     let widths = Rollup::ALL.into_iter().flat_map(|rollup| Width::ALL.map(|width| rollup_view(options, rollup, width)));
-    vec![tables, of_tables, widths.collect()]
+    let reconciled = Aggregate::ALL
+        .map(|aggregate| view(options, aggregate.view(), &aggregate.query(|table| quoted(options, table))));
+    vec![tables, of_tables, widths.chain(reconciled).collect()]
 }
 
 fn view(options: &BigQueryOptions, name: &str, select: &str) -> Statement {

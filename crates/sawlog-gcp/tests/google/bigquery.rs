@@ -18,6 +18,8 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::double::Double;
 
+mod reconciled;
+
 /// One double for all tests: it takes seconds to start. Each test has a dataset of its own.
 static DOUBLE: LazyLock<Double> = LazyLock::new(|| running(&["-with-input"]));
 
