@@ -10,7 +10,8 @@ use arrow::array::cast::AsArray;
 use arrow::array::{
     Array, ArrayRef, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StringBuilder, UInt32Array,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{max, min};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow_ord::sort::{SortColumn, lexsort_to_indices};
@@ -25,9 +26,15 @@ use super::schema::{FLUSH_COLUMNS, is_json};
 
 /// Most bytes of the rows of a request; the service takes 10 MB of all of it, of which the schema has some thousands.
 pub(super) const REQUEST_BYTES_MAX: usize = 9_950_000;
+/// Bytes that a request is planned with. What turns out to be more is halved when it is sent.
+const REQUEST_BYTES: usize = 9_000_000;
+/// Rows whose size is estimated together.
+const PIECE_ROWS: usize = 1_024;
+/// Bytes of a row in JSON around its values.
+const JSON_ROW_BYTES: usize = 64;
 
-/// The rows of a table in the form of BigQuery.
-#[derive(Debug)]
+/// The form of the rows of a table in BigQuery.
+#[derive(Clone, Debug)]
 pub(super) struct Encoder {
     spec: TableSpec,
     schema: SchemaRef,
@@ -61,50 +68,132 @@ impl Encoder {
         Ok(Bytes::from(writer.get_ref().clone()))
     }
 
-    /// Rows as one record batch message.
-    pub(super) fn message(&self, rows: &RecordBatch) -> Result<Bytes, ArrowError> {
+    /// The rows of a flush, in an order that a repeated flush has again.
+    pub(super) fn rows(
+        &self,
+        batches: &[RecordBatch],
+        writer: &str,
+        position: Position,
+    ) -> Result<FlushRows, ArrowError> {
+        let batches: Vec<RecordBatch> = match self.is_ordered {
+            true => batches.iter().filter(|batch| batch.num_rows() > 0).cloned().collect(),
+            false => vec![sorted(&concat_batches(&self.spec.schema, batches)?)?],
+        };
+        let starts = batches.iter().scan(0, |end, batch| {
+            *end += batch.num_rows();
+            Some(*end - batch.num_rows())
+        });
+        Ok(FlushRows {
+            encoder: self.clone(),
+            starts: starts.collect(),
+            count: batches.iter().map(RecordBatch::num_rows).sum(),
+            batches: batches.into(),
+            writer: writer.into(),
+            position: i64::try_from(position.0).unwrap_or(i64::MAX),
+        })
+    }
+
+    fn message(&self, rows: &RecordBatch) -> Result<Bytes, ArrowError> {
         let mut writer = StreamWriter::try_new(Vec::new(), &self.schema)?;
         let header = writer.get_ref().len();
         writer.write(rows)?;
         let end = writer.get_ref().len();
         Ok(Bytes::from(writer.into_inner()?).slice(header..end))
     }
+}
 
-    /// The rows of a flush in one batch, in an order that a repeated flush has again.
-    pub(super) fn rows(
-        &self,
-        batches: &[RecordBatch],
-        writer: &str,
-        position: Position,
-    ) -> Result<RecordBatch, ArrowError> {
-        let mut rows = concat_batches(&self.spec.schema, batches)?;
-        if !self.is_ordered {
-            rows = sorted(&rows)?;
+/// The rows of a flush of one table. A part of them at a time is brought into the form of BigQuery, so that a flush takes the
+/// memory of a request and not its own once more.
+#[derive(Clone, Debug)]
+pub(super) struct FlushRows {
+    encoder: Encoder,
+    batches: Arc<[RecordBatch]>,
+    /// Place of the first row of each batch.
+    starts: Arc<[usize]>,
+    count: usize,
+    writer: Arc<str>,
+    position: i64,
+}
+
+impl FlushRows {
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Rows at some places, in ascending order, with what says where they came by.
+    pub(super) fn take(&self, places: &[usize]) -> Result<RecordBatch, ArrowError> {
+        let mut parts = Vec::new();
+        for (batch, start) in self.batches.iter().zip(self.starts.iter()) {
+            let from = places.partition_point(|place| place < start);
+            let until = places.partition_point(|place| *place < start + batch.num_rows());
+            let of_batch = &places[from..until];
+            let (Some(first), Some(last)) = (of_batch.first(), of_batch.last()) else { continue };
+            if last - first + 1 == of_batch.len() {
+                parts.push(batch.slice(first - start, of_batch.len()));
+            } else {
+                let indices = of_batch.iter().map(|place| u32::try_from(place - start).unwrap_or(u32::MAX));
+                parts.push(take_record_batch(batch, &UInt32Array::from_iter_values(indices))?);
+            }
         }
-        let count = rows.num_rows();
+        let rows = match &parts[..] {
+            [only] => only.clone(),
+            _ => concat_batches(&self.encoder.spec.schema, &parts)?,
+        };
         let mut columns: Vec<ArrayRef> = rows.columns().iter().map(as_bigquery).collect::<Result<_, _>>()?;
-        columns.push(Arc::new(StringArray::from(vec![writer; count])));
-        columns.push(Arc::new(Int64Array::from(vec![i64::try_from(position.0).unwrap_or(i64::MAX); count])));
-        columns.push(Arc::new(Int64Array::from_iter_values(0..count as i64)));
-        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+        columns.push(Arc::new(StringArray::from(vec![self.writer.as_ref(); rows.num_rows()])));
+        columns.push(Arc::new(Int64Array::from(vec![self.position; rows.num_rows()])));
+        columns.push(Arc::new(Int64Array::from_iter_values(places.iter().map(|place| *place as i64))));
+        RecordBatch::try_new(Arc::clone(&self.encoder.schema), columns)
     }
 
-    /// How many rows each request has, so that each stays below the limit. A row that is too large alone has a request of
-    /// its own, which the service refuses.
-    pub(super) fn split(&self, rows: &RecordBatch) -> Result<Vec<usize>, ArrowError> {
-        let mut counts = Vec::new();
-        self.split_into(rows, &mut counts)?;
-        Ok(counts)
+    /// Rows at some places as one record batch message.
+    pub(super) fn message(&self, places: &[usize]) -> Result<Bytes, ArrowError> {
+        self.encoder.message(&self.take(places)?)
     }
 
-    fn split_into(&self, rows: &RecordBatch, counts: &mut Vec<usize>) -> Result<(), ArrowError> {
-        let count = rows.num_rows();
-        if count <= 1 || self.message(rows)?.len() <= REQUEST_BYTES_MAX {
-            counts.extend(Some(count).filter(|count| *count > 0));
-            return Ok(());
+    /// How many rows each request has, so that each is about as large as it may be.
+    pub(super) fn plan(&self) -> Vec<usize> {
+        let (mut counts, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        for batch in self.batches.iter() {
+            let mut start = 0;
+            while start < batch.num_rows() {
+                let mut piece = batch.slice(start, PIECE_ROWS.min(batch.num_rows() - start));
+                let mut size = self.bytes_of(&piece);
+                while size > REQUEST_BYTES / 4 && piece.num_rows() > 1 {
+                    piece = piece.slice(0, piece.num_rows() / 2);
+                    size = self.bytes_of(&piece);
+                }
+                if rows > 0 && bytes + size > REQUEST_BYTES {
+                    counts.push(rows);
+                    (rows, bytes) = (0, 0);
+                }
+                (rows, bytes) = (rows + piece.num_rows(), bytes + size);
+                start += piece.num_rows();
+            }
         }
-        self.split_into(&rows.slice(0, count / 2), counts)?;
-        self.split_into(&rows.slice(count / 2, count - count / 2), counts)
+        counts.extend(Some(rows).filter(|rows| *rows > 0));
+        counts
+    }
+
+    /// About how many bytes rows have in a request.
+    fn bytes_of(&self, rows: &RecordBatch) -> usize {
+        let slice_bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+        let of_column = |column: &ArrayRef| match column.data_type() {
+            DataType::Map(..) => json_bytes(column.as_map()),
+            nested if is_json(nested) => 2 * slice_bytes(column) + JSON_ROW_BYTES * column.len(),
+            DataType::Int32 => 2 * slice_bytes(column),
+            _ => slice_bytes(column),
+        };
+        let columns: usize = rows.columns().iter().map(of_column).sum();
+        columns + rows.num_rows() * (self.writer.len() + 3 * size_of::<i64>())
+    }
+
+    /// The least and the greatest value of the column of the rows' times, microseconds; `None` without rows.
+    pub(super) fn times(&self) -> Option<(i64, i64)> {
+        let columns = self.batches.iter().filter_map(|batch| batch.column_by_name(self.encoder.spec.time));
+        let times = columns.map(|column| column.as_primitive::<TimestampMicrosecondType>());
+        let ends = times.filter_map(|times| Some((min(times)?, max(times)?)));
+        ends.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
     }
 }
 
@@ -158,6 +247,23 @@ fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(values.finish()))
 }
 
+/// Bytes of maps as JSON objects.
+fn json_bytes(maps: &MapArray) -> usize {
+    let text = |value: &str| {
+        let escaped = value.bytes().map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+            0..0x20 => 6,
+            _ => 1,
+        });
+        escaped.sum::<usize>() + 4
+    };
+    let (keys, values) = (maps.keys().as_string::<i32>(), maps.values().as_string::<i32>());
+    let offsets = maps.value_offsets();
+    let entries = offsets[0] as usize..offsets[maps.len()] as usize;
+    let bytes = entries.map(|entry| text(keys.value(entry)) + text(values.value(entry)));
+    bytes.sum::<usize>() + maps.len() * 8
+}
+
 /// Each map as a JSON object, its keys sorted.
 fn as_objects(maps: &MapArray) -> ArrayRef {
     let (keys, values) = (maps.keys().as_string::<i32>(), maps.values().as_string::<i32>());
@@ -194,34 +300,55 @@ mod tests {
     #[test]
     fn maps_become_objects_and_counts_have_64_bits() {
         let encoder = encoder("logs");
-        let encoded = encoder.rows(&named("logs", &["a"]), "w", Position(7)).expect("rows");
+        let rows = encoder.rows(&named("logs", &["a"]), "w", Position(7)).expect("rows");
+        let encoded = rows.take(&[0]).expect("a row");
         let column = |name: &str| Arc::clone(encoded.column_by_name(name).expect("a column"));
         assert!(column("attributes").as_string::<i32>().value(0).starts_with("{}"));
         assert_eq!(column("http_status").data_type(), &DataType::Int64);
         assert_eq!(column("flush_position").as_primitive::<arrow::datatypes::Int64Type>().value(0), 7);
-        assert!(encoder.message(&encoded).expect("a message").len() > 100);
+        assert!(rows.message(&[0]).expect("a message").len() > 100);
     }
 
     #[test]
     fn rows_that_come_from_maps_have_one_order() {
         let encoder = encoder(ANOMALY_TABLE);
-        let rows = |names: &[&str]| encoder.rows(&named(ANOMALY_TABLE, names), "w", Position(7)).expect("rows");
+        let rows = |names: &[&str]| {
+            let rows = encoder.rows(&named(ANOMALY_TABLE, names), "w", Position(7)).expect("rows");
+            rows.take(&[0, 1, 2]).expect("rows")
+        };
         assert_eq!(rows(&["b", "a", "c"]), rows(&["c", "b", "a"]));
     }
 
     #[test]
-    fn requests_stay_below_the_limit() {
+    fn rows_are_found_across_batches() {
+        let batches = [named("logs", &["a", "b", "c"]), vec![], named("logs", &["d", "e"])].concat();
+        let rows = encoder("logs").rows(&batches, "w", Position(7)).expect("rows");
+        let taken = rows.take(&[0, 2, 3]).expect("rows");
+        let sources: Vec<_> = taken.column_by_name("source").expect("a column").as_string::<i32>().iter().collect();
+        assert_eq!(sources, [Some("a"), Some("c"), Some("d")]);
+        let places = taken.column_by_name("flush_row").expect("a column");
+        assert_eq!(places.as_primitive::<arrow::datatypes::Int64Type>().values(), &[0, 2, 3]);
+        assert_eq!(rows.count(), 5);
+    }
+
+    #[test]
+    fn requests_are_nearly_full_and_stay_below_the_limit() {
         let encoder = encoder("dead_letters");
         let large = "x".repeat(350_000);
         let names = [large.as_str(), &large, &large, "small", "small"];
-        let rows = encoder.rows(&named("dead_letters", &names), "w", Position(7)).expect("rows");
-        let counts = encoder.split(&rows).expect("requests");
-        assert_eq!(counts.iter().sum::<usize>(), 5);
+        let many: Vec<RecordBatch> = (0..40).flat_map(|_| named("dead_letters", &["text \"quoted\""; 700])).collect();
+        let batches = [named("dead_letters", &names), many].concat();
+        let rows = encoder.rows(&batches, "w", Position(7)).expect("rows");
+        let counts = rows.plan();
+        assert_eq!(counts.iter().sum::<usize>(), rows.count());
         let mut start = 0;
-        for count in counts {
-            let message = encoder.message(&rows.slice(start, count)).expect("a message");
-            assert!(message.len() <= REQUEST_BYTES_MAX, "{} bytes of {count} rows", message.len());
+        let sizes = counts.iter().map(|count| {
+            let places: Vec<usize> = (start..start + count).collect();
             start += count;
-        }
+            rows.message(&places).expect("a message").len()
+        });
+        let sizes: Vec<usize> = sizes.collect();
+        assert!(sizes.iter().all(|size| *size <= REQUEST_BYTES_MAX), "{sizes:?}");
+        assert!(sizes[1..sizes.len() - 1].iter().all(|size| *size >= REQUEST_BYTES / 2), "{sizes:?}");
     }
 }

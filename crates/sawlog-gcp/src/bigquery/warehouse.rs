@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::cast::AsArray;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, UInt32Array, new_null_array,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use arrow_select::take::take_record_batch;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use google_cloud_bigquery::client::Write;
@@ -27,7 +26,8 @@ use tokio::sync::Mutex;
 
 use super::client::{BigQueryClient, QueryError};
 use super::positions::{Positions, PositionsError, Refused};
-use super::writer::{Append, Service, TableWriter, WriteError};
+use super::rows::FlushRows;
+use super::writer::{Append, Service, TableWriter, WriteError, blocking};
 use super::{BigQueryOptions, Statement, schema, views};
 
 /// Bytes of a refused row that are kept.
@@ -104,9 +104,10 @@ impl BigQueryWarehouse {
         };
         let service = self.service().await.map_err(|error| failed(error.to_string()))?;
         let mut writer = writer.lock().await;
-        let encoded = writer.encoder.rows(rows, &self.options.writer, position);
-        let encoded = encoded.map_err(|error| failed(error.to_string()))?;
-        let append = Append { rows: &encoded, position };
+        let (encoder, rows, name) = (writer.encoder.clone(), rows.to_vec(), self.options.writer.clone());
+        let rows = blocking(move || encoder.rows(&rows, &name, position)).await;
+        let rows = rows.map_err(|error| failed(error.to_string()))?;
+        let append = Append { rows: &rows, position };
         let (refused, done) = match writer.append(&service, &self.positions, &append).await {
             Ok(appended) => appended,
             Err(error) => {
@@ -118,20 +119,15 @@ impl BigQueryWarehouse {
         };
         let spec = writer.spec.clone();
         if !refused.is_empty() {
-            let problem = refused.first().map(|first| first.problem.clone()).unwrap_or_default();
-            tracing::warn!(
-                table,
-                rows = refused.len(),
-                problem,
-                "BigQuery refused rows, which are kept as dead letters"
-            );
-            let letters = dead_letters(&spec, &encoded, &refused).map_err(|error| failed(error.to_string()))?;
+            // What BigQuery says may quote values of the rows: it is in the dead letters only.
+            tracing::warn!(table, rows = refused.len(), "BigQuery refused rows, which are kept as dead letters");
+            let letters = dead_letters(&spec, &rows, &refused).map_err(|error| failed(error.to_string()))?;
             let appended = self.append_letters(&service, &spec, letters, position).await;
             appended.map_err(|error| failed(error.to_string()))?;
         }
         // Last: a repeated append finds the refused rows again and tells of them again, at least once.
         self.positions.set(spec.name, done).map_err(|error| failed(error.to_string()))?;
-        self.metrics.add_bigquery_rows(spec.name, (encoded.num_rows() - refused.len()) as u64, refused.len() as u64);
+        self.metrics.add_bigquery_rows(spec.name, (rows.count() - refused.len()) as u64, refused.len() as u64);
         Ok(())
     }
 
@@ -278,10 +274,8 @@ impl Warehouse for BigQueryWarehouse {
 }
 
 /// Dead letters for rows that the service refused, with the row as JSON.
-fn dead_letters(spec: &TableSpec, rows: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch, ArrowError> {
-    let places =
-        UInt32Array::from_iter_values(refused.iter().map(|refused| u32::try_from(refused.row).unwrap_or(u32::MAX)));
-    let rows = take_record_batch(rows, &places)?;
+fn dead_letters(spec: &TableSpec, rows: &FlushRows, refused: &[Refused]) -> Result<RecordBatch, ArrowError> {
+    let rows = rows.take(&refused.iter().map(|refused| refused.row).collect::<Vec<_>>())?;
     let times: Vec<i64> = rows
         .column_by_name("receive_time")
         .or_else(|| rows.column_by_name(spec.time))

@@ -9,11 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::cast::AsArray;
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{max, min};
-use arrow::datatypes::TimestampMicrosecondType;
-use arrow_select::filter::filter_record_batch;
+use arrow::error::ArrowError;
 use google_cloud_bigquery::client::Write;
 use google_cloud_bigquery::model::{ArrowRecordBatch, ArrowSchema};
 use google_cloud_bigquery::write::format::Arrow;
@@ -26,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::BigQueryClient;
 use super::positions::{Pending, Positions, Refused, TablePosition};
-use super::rows::{Encoder, REQUEST_BYTES_MAX};
+use super::rows::{Encoder, FlushRows, REQUEST_BYTES_MAX};
 use super::schema::{quoted, rows_table, text};
 use super::{BigQueryOptions, Delivery};
 
@@ -39,7 +35,7 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Rows of one append.
 pub(super) struct Append<'a> {
-    pub(super) rows: &'a RecordBatch,
+    pub(super) rows: &'a FlushRows,
     pub(super) position: Position,
 }
 
@@ -54,7 +50,7 @@ pub(super) enum WriteError {
     #[error(transparent)]
     Positions(#[from] super::PositionsError),
     #[error("rows cannot be encoded: {0}")]
-    Encode(#[from] arrow::error::ArrowError),
+    Encode(#[from] ArrowError),
     #[error("no answer within {} s", REQUEST_TIME_MAX.as_secs())]
     Timeout,
 }
@@ -128,7 +124,8 @@ impl TableWriter {
         for repeat in 0_u32.. {
             match self.send_all(positions, append, &mut state, may_be_there).await {
                 Ok(offset) => {
-                    let refused = state.pending.take().unwrap_or_default().refused;
+                    let mut refused = state.pending.take().unwrap_or_default().refused;
+                    refused.sort_by_key(|refused| refused.row);
                     let is_exact = service.options.delivery == Delivery::ExactlyOnce;
                     let (stream, offset) = if is_exact { (state.stream, offset) } else { (None, 0) };
                     let done = TablePosition { position: append.position.0, stream, offset, pending: None };
@@ -176,7 +173,7 @@ impl TableWriter {
     ) -> Result<(TablePosition, bool), WriteError> {
         let mut state = positions.get(self.spec.name);
         let is_repeated = state.pending.as_ref().is_some_and(|pending| {
-            pending.position == append.position.0 && pending.requests.iter().sum::<usize>() == append.rows.num_rows()
+            pending.position == append.position.0 && pending.requests.iter().sum::<usize>() == append.rows.count()
         });
         if !is_repeated {
             if let Some(pending) = state.pending.take() {
@@ -187,7 +184,8 @@ impl TableWriter {
                 );
                 (self.writer, state.stream) = (None, None);
             }
-            let requests = self.encoder.split(append.rows)?;
+            let rows = append.rows.clone();
+            let requests = blocking(move || Ok(rows.plan())).await?;
             state.pending = Some(Pending { position: append.position.0, requests, ..Pending::default() });
         }
         if self.open(service, &mut state).await? && is_repeated {
@@ -229,9 +227,7 @@ impl TableWriter {
                 (start, request) = (range.end, request + 1);
                 continue;
             }
-            let keep: BooleanArray = range.clone().map(|row| Some(kept.binary_search(&row).is_ok())).collect();
-            let rows = filter_record_batch(&append.rows.slice(range.start, range.len()), &keep)?;
-            match self.send(&rows, offset, &kept).await? {
+            match self.send(append.rows, offset, &kept).await? {
                 Answer::WasThere if !may_be_there => {
                     // Nothing of this append was sent before: the note is older than the stream.
                     return Err(Interrupted::StreamEnded("it has more rows than noted".to_owned()));
@@ -262,22 +258,20 @@ impl TableWriter {
     pub(super) async fn append_by_default_stream(
         &mut self,
         service: &Service,
-        rows: &RecordBatch,
+        rows: &FlushRows,
     ) -> Result<(), WriteError> {
         let schema = ArrowSchema::new().set_serialized_schema(self.encoder.schema_message()?);
         let table = service.options.table_path(&rows_table(self.spec.name));
         let opened = service.write.open_default_stream(table).build_arrow(schema).await;
         self.writer = Some(Writer::Default(opened.map_err(|error| WriteError::Service(error.to_string()))?));
         let mut start = 0;
-        for count in self.encoder.split(rows)? {
+        for count in rows.plan() {
             let places: Vec<usize> = (start..start + count).collect();
-            match self.send(&rows.slice(start, count), 0, &places).await? {
+            match self.send(rows, 0, &places).await? {
                 Answer::Appended | Answer::WasThere => {}
                 // The rows are in the lake and in the worker's own tables: a flush does not wait for what is about them.
-                Answer::Refused(refused) => {
-                    let problem = refused.first().map(|refused| refused.problem.clone()).unwrap_or_default();
-                    tracing::error!(problem, rows = count, "BigQuery refused dead letters about rows that it refused");
-                }
+                Answer::Refused(_) => Self::tell_of_lost_letters(count),
+                Answer::RequestRefused(_) if count == 1 => Self::tell_of_lost_letters(count),
                 Answer::RequestRefused(problem) | Answer::StreamEnded(problem) | Answer::Lost(problem) => {
                     return Err(WriteError::Service(problem));
                 }
@@ -285,6 +279,10 @@ impl TableWriter {
             start += count;
         }
         Ok(())
+    }
+
+    fn tell_of_lost_letters(rows: usize) {
+        tracing::error!(rows, "BigQuery refused dead letters about rows that it refused");
     }
 
     /// Opens the stream of this worker, or makes one. Returns whether it made one, whose offsets begin at 0.
@@ -332,14 +330,13 @@ impl TableWriter {
     }
 
     /// Sends one request. `places` are the places of its rows in the append.
-    async fn send(&self, rows: &RecordBatch, offset: u64, places: &[usize]) -> Result<Answer, WriteError> {
+    async fn send(&self, rows: &FlushRows, offset: u64, places: &[usize]) -> Result<Answer, WriteError> {
         use google_cloud_bigquery::error::AppendError;
-        let message = self.encoder.message(rows)?;
-        if message.len() > REQUEST_BYTES_MAX
-            && let [row] = places
-        {
+        let (encoded, of_request) = (rows.clone(), places.to_vec());
+        let message = blocking(move || encoded.message(&of_request)).await?;
+        if message.len() > REQUEST_BYTES_MAX {
             let problem = format!("it has {} bytes, more than a request may have", message.len());
-            return Ok(Answer::Refused(vec![Refused { row: *row, problem }]));
+            return Ok(Answer::RequestRefused(problem));
         }
         let message = ArrowRecordBatch::new().set_serialized_record_batch(message);
         let sent = match &self.writer {
@@ -393,6 +390,14 @@ impl TableWriter {
     }
 }
 
+/// Encodes rows away from the threads that serve connections.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArrowError> + Send + 'static,
+) -> Result<T, WriteError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|error| WriteError::Service(format!("a thread that encodes rows died: {error}")))??)
+}
+
 /// A table that lacks a column, or just got it, refuses all rows.
 fn is_about_schema(problem: &str) -> bool {
     let problem = problem.to_ascii_lowercase();
@@ -416,9 +421,7 @@ pub(super) struct Service {
 impl Service {
     /// Up to which place the rows of an append are in a table. Looks at their times only.
     async fn rows_of(&self, spec: &TableSpec, append: &Append<'_>) -> Result<usize, WriteError> {
-        let times =
-            append.rows.column_by_name(spec.time).map(|column| column.as_primitive::<TimestampMicrosecondType>());
-        let Some((first, last)) = times.and_then(|times| Some((min(times)?, max(times)?))) else { return Ok(0) };
+        let Some((first, last)) = append.rows.times() else { return Ok(0) };
         let sql = format!(
             "SELECT COALESCE(MAX(flush_row) + 1, 0) FROM {} WHERE `{}` BETWEEN TIMESTAMP_MICROS({first}) AND \
              TIMESTAMP_MICROS({last}) AND flush_writer = {} AND flush_position = {}",
