@@ -15,7 +15,7 @@ from google_doubles import PROJECT, BigQueryDouble, BigtableDouble, LoggingDoubl
 
 # What differs between two runs of the same messages: when and in which batch they came.
 PLACE = {"receive_time", "observed_time", "observed_time_nanos", "batch_id", "record_index", "rules_version", "late"}
-SMALL = ("host-metrics.enabled=false", "pipeline.flush-interval=1s", "sources.pubsub.past-max=unlimited", "query.rows-max=100000")
+SMALL = ("host-metrics.enabled=false", "pipeline.flush-interval=1s", "sources.pubsub.past-max=unlimited", "query.rows-max=200000")
 
 
 class Cloud:
@@ -125,7 +125,7 @@ def as_text(value) -> str:
 
 def test_a_worker_on_google_cloud_stores_what_an_embedded_one_does(data: Path, cloud: Cloud, tmp_path: Path):
     here = cloud.pubsub.subscribe("embedded")
-    sent = messages(3_000, seed=7)
+    sent = messages(50_000, seed=7)
     embedded_config = tmp_path / "embedded.toml"
     embedded_config.write_text(f'[[pubsub]]\nsubscription = "{here}"\nsource = "orders"\nendpoint = "{cloud.pubsub.url}"\n')
     embedded = Server(tmp_path / "embedded", *SMALL, config=embedded_config).start()
