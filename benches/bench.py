@@ -107,11 +107,12 @@ def record(figures: Figures, name: str, events: int, wall: float, cpu: float, me
 
 
 class Server:
-    def __init__(self, binary: str, data: Path, *settings: str):
+    def __init__(self, binary: str, data: Path, *settings: str, config: Path | None = None):
         shutil.rmtree(data, ignore_errors=True)
         ports = [f"server.{name}=127.0.0.1:0" for name in ("listen", "otlp-grpc-listen", "otlp-http-listen")]
         ports.append("postgres.listen=127.0.0.1:0")
         flags = [flag for port in [*ports, "host-metrics.enabled=false", "log.level=warn", *settings] for flag in ("--set", port)]
+        flags += ["--config", str(config)] if config else []
         self.process = subprocess.Popen([binary, "serve", "--data", str(data), *flags], stdout=subprocess.PIPE)
         self.address = self.process.stdout.readline().decode().split("http://")[1].strip()
         self.process.stdout.readline()
@@ -359,6 +360,12 @@ def anomalies(binary: str, runs: int, work: Path) -> None:
     figures.print()
 
 
+def pubsub(binary: str, runs: int) -> None:
+    """Messages of Pub/Sub to Google Cloud's services; Google's clients are in the environment of the tests."""
+    python = HERE.parent / ".venv/bin/python"
+    subprocess.run([str(python), str(HERE / "pubsub.py"), binary, str(runs), "200000"], check=True)
+
+
 # What takes long and is asked for by name.
 CAMPAIGNS = {"soak": lambda options, work: soak(options.binary, options.events, work)}
 SCENARIOS = {
@@ -367,6 +374,7 @@ SCENARIOS = {
     "paced": lambda options, work: http_paced(options.binary, options.runs, work),
     "mixed": lambda options, work: mixed_paced(options.binary, options.runs, work),
     "anomalies": lambda options, work: anomalies(options.binary, options.runs, work),
+    "pubsub": lambda options, _: pubsub(options.binary, options.runs),
 }
 
 

@@ -1,4 +1,4 @@
-// Queries to start from.
+// Queries to start from. Each names a time, as BigQuery's tables demand it.
 
 export interface Example {
   readonly title: string;
@@ -11,7 +11,7 @@ export const EXAMPLES: readonly Example[] = [
     sql: `SELECT event_time, service, message
 FROM logs
 WHERE severity_class = 'error'
-  AND event_date >= current_date - INTERVAL '1 day'
+  AND event_time >= now() - INTERVAL '1 day'
 ORDER BY event_time DESC
 LIMIT 100`,
   },
@@ -21,6 +21,7 @@ LIMIT 100`,
   sketch_quantile(sketch_merge(latency), 0.99) / 1000 AS p99_ms
 FROM rollup_requests_1m
 WHERE http_route IS NOT NULL
+  AND window_start >= now() - INTERVAL '1 day'
 GROUP BY http_route
 ORDER BY p99_ms DESC NULLS LAST
 LIMIT 20`,
@@ -30,6 +31,7 @@ LIMIT 20`,
     sql: `SELECT user_id, count(*) AS events, approx_distinct(session_id) AS sessions
 FROM activity
 WHERE user_id IS NOT NULL
+  AND event_time >= now() - INTERVAL '1 day'
 GROUP BY user_id
 ORDER BY events DESC
 LIMIT 50`,
@@ -47,6 +49,7 @@ ORDER BY received DESC`,
     title: 'Metric names',
     sql: `SELECT metric_name, metric_type, unit, count(*) AS points
 FROM metrics
+WHERE event_time >= now() - INTERVAL '1 day'
 GROUP BY metric_name, metric_type, unit
 ORDER BY points DESC`,
   },
