@@ -15,6 +15,7 @@ use sawlog_core::bigtable::{
     BigtableTable, DELETED_COLUMN, POSITION_COLUMN, VALUE_COLUMN, cell_time, deletion_time, row_key,
 };
 use sawlog_core::family::Family;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::BigtableError;
 use super::rows::Row;
@@ -195,9 +196,11 @@ fn remove_family(family: Family) -> Mutation {
     Mutation { mutation: Some(Change::DeleteFromFamily(removed)) }
 }
 
-/// A key for people.
+/// A key in messages: what it begins with tells what it is of, and the hash tells it from others. Keys may have names of users,
+/// which do not belong in a log.
 pub(super) fn shown(key: &[u8]) -> String {
-    key.escape_ascii().to_string()
+    let first = key.get(..1).unwrap_or_default().escape_ascii();
+    format!("{first}… of {} bytes, XXH3 {:016x}", key.len(), xxh3_64(key))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub enum BigtableError {
     Row {
         /// Table of the row.
         table: String,
-        /// Its key, in escaped ASCII.
+        /// Its key: the first byte, length and hash.
         row: String,
         /// Code of the answer.
         code: &'static str,
@@ -43,7 +43,7 @@ pub enum BigtableError {
     TooLarge {
         /// Family of the cell.
         family: &'static str,
-        /// Its key, in escaped ASCII.
+        /// Its key: the first byte, length and hash.
         key: String,
         /// What is too large.
         what: &'static str,

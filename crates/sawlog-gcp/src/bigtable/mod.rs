@@ -15,6 +15,7 @@ mod error;
 mod filters;
 mod merge;
 mod options;
+mod owner;
 mod position;
 mod read;
 mod restore;

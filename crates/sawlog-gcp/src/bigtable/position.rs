@@ -21,6 +21,7 @@ const POSITION: &[u8] = b"position";
 const BEFORE: &[u8] = b"before";
 const FLUSHES: &[u8] = b"flushes";
 const WORKER: &[u8] = b"worker";
+const OWNER: &[u8] = b"owner";
 
 /// How far the worker has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,16 +30,23 @@ pub(super) struct Progress {
     pub(super) position: Position,
     /// That of the one before it.
     pub(super) before: Position,
-    /// Flushes that count since the tables are there.
+    /// Changes of the row since the tables are there: flushes that count, and disks that took the tables over.
     pub(super) flushes: u64,
     /// Name of the worker that the tables are of, drawn by lot.
     pub(super) worker: String,
+    /// Name of the disk whose flushes count, drawn by lot; empty as long as only older versions have written.
+    pub(super) owner: String,
 }
 
 impl Progress {
     /// After one more flush.
     pub(super) fn next(&self, position: Position) -> Self {
-        Self { position, before: self.position, flushes: self.flushes + 1, worker: self.worker.clone() }
+        Self { position, before: self.position, flushes: self.flushes + 1, ..self.clone() }
+    }
+
+    /// After another disk has taken the tables over.
+    pub(super) fn of_owner(&self, owner: String) -> Self {
+        Self { owner, flushes: self.flushes + 1, ..self.clone() }
     }
 
     fn of_row(row: &Row) -> Result<Self, BigtableError> {
@@ -48,12 +56,13 @@ impl Progress {
             let problem = || format!("column {} of the position row has no 8 bytes", name.escape_ascii());
             bytes.map(u64::from_be_bytes).ok_or_else(|| BigtableError::Damaged(problem()))
         };
-        let worker = column(WORKER).map(|version| String::from_utf8_lossy(&version.value).into_owned());
+        let text = |name: &[u8]| column(name).map(|version| String::from_utf8_lossy(&version.value).into_owned());
         Ok(Self {
             position: Position(number(POSITION)?),
             before: Position(number(BEFORE)?),
             flushes: number(FLUSHES)?,
-            worker: worker.unwrap_or_default(),
+            worker: text(WORKER).unwrap_or_default(),
+            owner: text(OWNER).unwrap_or_default(),
         })
     }
 }
@@ -66,7 +75,7 @@ impl Client {
         rows.first().map(Progress::of_row).transpose()
     }
 
-    /// Takes the step from one flush (none: before the first one) to the next. It counts as soon as this returns.
+    /// Takes the step from one state of the row (none: before the first flush) to the next. It counts as soon as this returns.
     pub(super) async fn advance(self: Arc<Self>, from: Option<Progress>, to: Progress) -> Result<(), BigtableError> {
         let mut tries = self.caller.begin("CheckAndMutateRow");
         loop {
@@ -91,6 +100,7 @@ impl Client {
             set(META_FAMILY, BEFORE, time, number(to.before.0)),
             set(META_FAMILY, FLUSHES, time, number(to.flushes)),
             set(META_FAMILY, WORKER, time, Bytes::copy_from_slice(to.worker.as_bytes())),
+            set(META_FAMILY, OWNER, time, Bytes::copy_from_slice(to.owner.as_bytes())),
         ];
         let table = self.options.table_name(BigtableTable::Served);
         let mut message = CheckAndMutateRowRequest {
@@ -101,7 +111,8 @@ impl Client {
         };
         match from {
             Some(from) => {
-                message.predicate_filter = Some(filters::is(POSITION, &from.position.0.to_be_bytes()));
+                // Every change of the row has a number of its own, that of an owner too.
+                message.predicate_filter = Some(filters::is(FLUSHES, &from.flushes.to_be_bytes()));
                 message.true_mutations = cells;
             }
             // Without a filter: whether the row is there.

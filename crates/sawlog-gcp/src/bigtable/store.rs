@@ -6,7 +6,6 @@
 //! Not for: reading Bigtable ([`super::BigtableSnapshot`]): the worker asks its copy.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,16 +15,17 @@ use sawlog_seams::serving::{Cell, Family, Mutation, ServingError, ServingSnapsho
 use super::cells::{self, Tombstone};
 use super::client::Bigtable;
 use super::error::BigtableError;
+use super::owner::{self, Owned};
 use super::position::Progress;
 
 /// What keys of the copy begin with that are notes of this module. They are in no view of the cells.
 pub(super) const OWN_KEYS: &[u8] = b"\xffbigtable/";
 /// Note that the copy is being made anew and is not finished.
 pub(super) const RESTORING_KEY: &[u8] = b"\xffbigtable/restoring";
-/// Note of the worker's name, which the position row has too.
-const WORKER_KEY: &[u8] = b"\xffbigtable/worker";
 /// Marks of deletions that are remembered. More are left for [`BigtableServing::sweep`].
 const TOMBSTONES_MAX: usize = 2_000_000;
+/// Those of them that one sweep adds.
+const SWEPT_MAX: usize = TOMBSTONES_MAX / 2;
 const WRITING: &str = "writing";
 
 /// Cells in Bigtable, with a copy that answers reads.
@@ -40,6 +40,7 @@ struct Writing {
     /// What the position row says.
     progress: Option<Progress>,
     worker: String,
+    owner: String,
     /// Marks of deletions with the number of the flush that wrote them, oldest first.
     tombstones: VecDeque<(u64, Vec<Tombstone>)>,
 }
@@ -51,22 +52,9 @@ impl BigtableServing {
     /// # Errors
     /// When copy and tables are not of one worker, the tables are missing ([`Bigtable::ensure_tables`]), or a store fails.
     pub fn open(bigtable: Arc<Bigtable>, local: Arc<dyn ServingStore>) -> Result<Self, BigtableError> {
-        let progress = bigtable.run(|client| async move { client.progress().await })?;
-        let (noted, is_unfinished) = {
-            let snapshot = local.snapshot();
-            let note = |key| snapshot.get(Family::StreamState, key);
-            (note(WORKER_KEY)?, note(RESTORING_KEY)?.is_some())
-        };
-        let noted = noted.map(|name| String::from_utf8_lossy(&name).into_owned());
-        if let Some(progress) = &progress {
-            check_same(progress, local.applied(), noted.as_deref(), is_unfinished)?;
-        }
-        let worker = progress.as_ref().map(|progress| progress.worker.clone()).or_else(|| noted.clone());
-        let worker = worker.unwrap_or_else(|| format!("{:016x}", RandomState::new().build_hasher().finish()));
-        if noted.is_none() {
-            local.note(Family::StreamState, (WORKER_KEY.to_vec(), worker.clone().into_bytes()))?;
-        }
-        let writing = Writing { progress, worker, tombstones: VecDeque::new() };
+        let is_unfinished = local.snapshot().get(Family::StreamState, RESTORING_KEY)?.is_some();
+        let Owned { progress, worker, owner } = owner::take(&bigtable, local.as_ref(), is_unfinished)?;
+        let writing = Writing { progress, worker, owner, tombstones: VecDeque::new() };
         let store = Self { bigtable, local, writing: Mutex::new(writing) };
         store.bring_together(is_unfinished)?;
         Ok(store)
@@ -98,17 +86,21 @@ impl BigtableServing {
     }
 
     /// Finds the marks of deletions that processes which ended have left, to be removed with those of later flushes.
-    /// Returns how many there are. Reads both tables once; for upkeep, seldom. Blocks.
+    /// Returns how many there are; of very many a part is removed after each sweep. Reads both tables once while flushes go on;
+    /// for upkeep, seldom. Blocks.
     ///
     /// # Errors
     /// When the tables cannot be read.
     pub fn sweep(&self) -> Result<usize, BigtableError> {
-        let mut writing = self.writing();
-        let Some(progress) = writing.progress.clone() else { return Ok(0) };
-        let found = self.bigtable.tombstones(progress.position)?;
+        let Some(progress) = self.writing().progress.clone() else { return Ok(0) };
+        let mut found = self.bigtable.tombstones(progress.position)?;
         let count = found.len();
+        // The others stay for the next sweep: more than are remembered would all be forgotten.
+        found.truncate(SWEPT_MAX);
+        let mut writing = self.writing();
+        let flushes = writing.progress.as_ref().map_or(0, |progress| progress.flushes);
         // Removing one twice changes nothing.
-        writing.tombstones.push_back((progress.flushes, found));
+        writing.tombstones.push_back((flushes, found));
         Ok(count)
     }
 
@@ -119,8 +111,8 @@ impl BigtableServing {
     /// Makes what was written up to a position count.
     fn advance(&self, writing: &mut Writing, position: Position) -> Result<(), BigtableError> {
         let from = writing.progress.clone();
-        let worker = writing.worker.clone();
-        let to = from.clone().unwrap_or(Progress { worker, ..Progress::default() }).next(position);
+        let (worker, owner) = (writing.worker.clone(), writing.owner.clone());
+        let to = from.clone().unwrap_or(Progress { worker, owner, ..Progress::default() }).next(position);
         let (now, then) = (from, to.clone());
         self.bigtable.run(|client| async move { client.advance(now, then).await })?;
         writing.progress = Some(to);
@@ -199,27 +191,6 @@ impl BigtableServing {
         let position = writing.progress.as_ref().map_or(Position(0), |progress| progress.position);
         self.bigtable.write(vec![cells::overwrite(family, &key, value.clone(), position.0)?])?;
         Ok(self.local.note(family, (key, value))?)
-    }
-}
-
-/// Refuses a copy that cannot be one of these tables.
-fn check_same(
-    progress: &Progress,
-    applied: Position,
-    noted: Option<&str>,
-    is_unfinished: bool,
-) -> Result<(), BigtableError> {
-    let other = |problem: String| Err(BigtableError::OtherWorker(problem));
-    let position = progress.position;
-    match noted {
-        Some(noted) if noted != progress.worker => {
-            other(format!("they are those of worker {}, and this one is {noted}", progress.worker))
-        }
-        None if applied > Position(0) => other(format!("the local copy has cells up to {applied} of its own")),
-        _ if applied > position && !is_unfinished => {
-            other(format!("the local copy has come to {applied}, and they have come to {position}"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -27,24 +27,27 @@ impl Client {
     /// Writes rows. Without an error all are written.
     pub(super) async fn mutate(self: &Arc<Self>, changes: Vec<RowChange>) -> Result<(), BigtableError> {
         let mut requests = JoinSet::new();
-        // Dropping the set at the first error gives the other requests up.
+        let mut failure = None;
         for part in self.parts(changes) {
             let permit = Arc::clone(&self.writing).acquire_owned().await.expect("it is never closed");
+            while let Some(ended) = requests.try_join_next() {
+                failure = failure.or(ended.unwrap_or(Err(BigtableError::Panicked)).err());
+            }
+            if failure.is_some() {
+                break;
+            }
             let client = Arc::clone(self);
             requests.spawn(async move {
                 let written = client.mutate_part(part).await;
-                // A request that is given up gives its permit back too.
                 drop(permit);
                 written
             });
-            while let Some(ended) = requests.try_join_next() {
-                ended.unwrap_or(Err(BigtableError::Panicked))?;
-            }
         }
+        // After a failure too: the breaker lets one request through, whose end tells whether the service is back.
         while let Some(ended) = requests.join_next().await {
-            ended.unwrap_or(Err(BigtableError::Panicked))?;
+            failure = failure.or(ended.unwrap_or(Err(BigtableError::Panicked)).err());
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Rows in the order of keys, so that a request meets few tablets.

@@ -23,13 +23,15 @@ const DRAIN_BYTES_MAX: u64 = 256 << 20;
 pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let (mut running, mut running_bytes) = (FuturesUnordered::new(), 0);
     loop {
+        // One time for both: between two the lake's pause could end, and nobody would wake.
+        let now = Instant::now();
         while running.len() < shared.options.drains_at_once.max(1)
-            && let Some(entry) = shared.take_oldest(running.len(), running_bytes)
+            && let Some(entry) = shared.take_oldest(now, running.len(), running_bytes)
         {
             running_bytes += entry.bytes;
             running.push(shared.drain(entry));
         }
-        let due = shared.next_due();
+        let due = shared.next_due(now);
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return,
             Some(bytes) = running.next(), if !running.is_empty() => running_bytes -= bytes,
@@ -42,8 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>)
 impl Shared {
     /// The oldest entry, if the remote lake may be asked and there is memory for it beside those under way. One alone finds
     /// out whether a lake is back that was away.
-    fn take_oldest(&self, running: usize, running_bytes: u64) -> Option<Entry> {
-        let now = Instant::now();
+    fn take_oldest(&self, now: Instant, running: usize, running_bytes: u64) -> Option<Entry> {
         if self.breaker().open_until().is_some_and(|until| now < until || running > 0) {
             return None;
         }
@@ -57,10 +58,9 @@ impl Shared {
     }
 
     /// When there may be something to do without anybody's waking.
-    fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         let open_until = self.breaker().open_until();
         let index = self.index();
-        let now = Instant::now();
         match (open_until.filter(|until| *until > now), index.oldest(now)) {
             (Some(until), Some(_)) => Some(until),
             // Enough are under way; the next that ends makes room.

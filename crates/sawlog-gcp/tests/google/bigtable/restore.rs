@@ -141,10 +141,36 @@ fn of_two_workers_on_the_same_tables_one_is_stopped() {
     let world = World::new();
     let store = world.open();
     apply(&store, first(), 100);
-    world.lose_disk();
+    let old_disk = world.take_disk();
     let usurper = world.open();
-    apply(&usurper, second(), 200);
-    let error = store.apply(second(), Position(150)).expect_err("the tables went on without it").to_string();
+    // The position is what it was: it must not count all the same, since the other has looked at the cells.
+    let error = store.apply(second(), Position(150)).expect_err("the tables were taken over").to_string();
     assert!(error.contains("another process writes"), "{error}");
+    apply(&usurper, second(), 200);
     assert_eq!(world.reader().position(), Position(200));
+    drop((store, usurper));
+    let new_disk = world.take_disk();
+    world.insert_disk(old_disk);
+    // It would take the cells of 200 for its own, and what its log has behind 100 would be in none.
+    let error = BigtableServing::open(world.connect(), world.disk()).err().expect("refused").to_string();
+    assert!(error.contains("another disk has taken them over"), "{error}");
+    world.insert_disk(new_disk);
+    assert_eq!(world.open().applied(), Position(200));
+}
+
+#[test]
+fn a_disk_goes_on_whatever_moment_of_taking_over_it_was_stopped_at() {
+    for (method, when) in [("CheckAndMutateRow", "before"), ("CheckAndMutateRow", "after"), ("ReadRows", "before")] {
+        let world = World::new();
+        apply(&world.open(), first(), 100);
+        world.lose_disk();
+        world.fail(&format!(
+            r#"{{"method":"{method}","times":1,"skip":{},"when":"{when}","code":"PERMISSION_DENIED"}}"#,
+            u8::from(method == "ReadRows")
+        ));
+        BigtableServing::open(world.connect(), world.disk()).err().expect("stopped");
+        let store = world.open();
+        apply(&store, second(), 200);
+        assert_eq!(cells(&world.reader(), Family::Session), cells(store.snapshot().as_ref(), Family::Session));
+    }
 }

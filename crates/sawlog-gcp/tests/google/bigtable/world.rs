@@ -46,13 +46,25 @@ impl World {
 
     /// Opens the worker's store on its disk.
     pub(super) fn open(&self) -> BigtableServing {
-        let disk = Arc::clone(&self.disk.lock().expect("no panic"));
-        BigtableServing::open(self.connect(), disk).expect("a store")
+        BigtableServing::open(self.connect(), self.disk()).expect("a store")
+    }
+
+    pub(super) fn disk(&self) -> Arc<MemoryServing> {
+        Arc::clone(&self.disk.lock().expect("no panic"))
+    }
+
+    /// Gives the worker a new disk, and the old one to the caller.
+    pub(super) fn take_disk(&self) -> Arc<MemoryServing> {
+        std::mem::take(&mut *self.disk.lock().expect("no panic"))
+    }
+
+    pub(super) fn insert_disk(&self, disk: Arc<MemoryServing>) {
+        *self.disk.lock().expect("no panic") = disk;
     }
 
     /// Gives the worker a new disk.
     pub(super) fn lose_disk(&self) {
-        *self.disk.lock().expect("no panic") = Arc::default();
+        drop(self.take_disk());
     }
 
     /// What another process sees.
