@@ -54,6 +54,23 @@ class Double:
     def url(self) -> str:
         return f"http://{self.address}"
 
+    # Where permissions are taken away: a path at an address, of all but a few.
+    denied_at = "/_denied"
+
+    def ask(self, method: str, path: str, wish, address: str | None = None) -> bytes:
+        """What tests want of a double and no client of Google's can."""
+        body = b"" if wish is None else json.dumps(wish).encode()
+        with urlopen(Request(f"http://{address or self.address}{path}", body, method=method), timeout=10) as answer:
+            return answer.read()
+
+    def fail(self, call: str, **fault) -> None:
+        """Makes calls of Pub/Sub or Cloud Logging go wrong: tests/doubles/internal/faults has the fields."""
+        self.ask("POST", "/_faults", {"call": call, **fault})
+
+    def deny(self, *permissions: str) -> None:
+        """Takes these permissions away from whoever asks, and gives all others back."""
+        self.ask("PUT", self.denied_at, permissions)
+
 
 class PubsubDouble(Double):
     """The double of Pub/Sub with a topic and a subscription, and Google's clients of it."""
@@ -96,6 +113,7 @@ class StorageDouble(Double):
     """The double of Cloud Storage with a bucket, and Google's client of it. Objects are files: `root`/`bucket`/key."""
 
     bucket = "lake"
+    denied_at = "/control/denied"
 
     def __init__(self, root: Path):
         super().__init__("storage", "-root", str(root), "-bucket", self.bucket)
@@ -108,14 +126,10 @@ class StorageDouble(Double):
 
     def fault(self, **fault) -> None:
         """Lets calls fail; internal/storage/faults.go of the doubles says how."""
-        self.control("POST", json.dumps(fault).encode())
+        self.ask("POST", "/control/faults", fault)
 
     def heal(self) -> None:
-        self.control("DELETE", b"")
-
-    def control(self, method: str, body: bytes) -> None:
-        request = Request(f"{self.url}/control/faults", body, method=method)
-        urlopen(request, timeout=10).close()
+        self.ask("DELETE", "/control/faults", None)
 
     def stop(self) -> None:
         self.client.close()
@@ -144,11 +158,6 @@ class LoggingDouble(Double):
             batch.log_struct(payload, **fields)
         batch.commit()
 
-    def fail(self, call: str, **fault) -> None:
-        """Makes calls go wrong: tests/doubles/internal/faults has the fields."""
-        request = Request(f"{self.url}/_faults", data=json.dumps({"call": call, **fault}).encode(), method="POST")
-        urlopen(request, timeout=10).close()
-
     def stop(self) -> None:
         self.channel.close()
         self.kill()
@@ -173,6 +182,9 @@ class BigtableDouble(Double):
     def kill(self) -> None:
         os.environ.pop("BIGTABLE_EMULATOR_HOST", None)
         super().kill()
+
+    def ask(self, method: str, path: str, wish, address: str | None = None) -> bytes:
+        return super().ask(method, path, wish, address or self.control)
 
     def cells(self, family: str) -> dict[bytes, bytes]:
         """Served cells of a family by row key, as docs/formats/bigtable.md says that they are read."""

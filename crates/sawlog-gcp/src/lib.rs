@@ -8,6 +8,7 @@ mod background;
 pub mod bigquery;
 pub mod bigtable;
 pub mod call;
+pub mod check;
 mod grpc;
 pub mod logging;
 pub mod pubsub;

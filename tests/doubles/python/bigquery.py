@@ -2,11 +2,12 @@
 
 Prints the address of its REST API and of its Storage API on two lines. `-listen HOST:PORT` and `-storage HOST:PORT` set
 them, `-root FOLDER` is where `gs://bucket/key` is read as a file, `-data FOLDER` keeps tables over restarts,
-`-faults FILE` has a fault on each line (`next_fault`). With `-with-input` it ends when its standard input does, and so with
+`-faults FILE` has a fault on each line (`next_fault`). A test PUTs a list of permissions to `/_denied` to take them away. With `-with-input` it ends when its standard input does, and so with
 the process that started it.
 """
 
 import argparse
+import json
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ from bqemulator.grpc_api import write_servicer
 from bqemulator.storage import engine
 from google.cloud.bigquery_storage_v1 import types
 from google.rpc import status_pb2
+from starlette.responses import JSONResponse
 
 
 def serve_many_streams() -> None:
@@ -81,6 +83,52 @@ def refused_rows(request) -> types.AppendRowsResponse | None:
     return types.AppendRowsResponse(row_errors=errors, error=status) if errors else None
 
 
+def answer_about_permissions() -> None:
+    """Adds what the emulator lacks: permissions that a test may take away, told of tables and needed by dry runs."""
+    from bqemulator import server  # which writes to standard output while it is imported
+
+    make = server.create_app
+    denied: set[str] = set()
+
+    def with_permissions(context):
+        app = make(context)
+
+        @app.middleware("http")
+        async def permit(request, call_next):
+            path = request.scope["path"]
+            if path == "/_denied":
+                denied.clear()
+                denied.update(json.loads(await request.body()))
+                return JSONResponse({})
+            if path.endswith(":testIamPermissions") and "/tables/" in path:
+                asked = json.loads(await request.body())["permissions"]
+                request.scope.update(method="GET", path=path.removesuffix(":testIamPermissions"))
+                answer = await call_next(request)
+                held = [one for one in asked if one not in denied]
+                return JSONResponse({"permissions": held}) if answer.status_code == 200 else answer
+            for permission in needed_by(request.method, path, await request.body()):
+                if permission in denied:
+                    message = f"Access Denied: the user does not have {permission}"
+                    return JSONResponse({"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}}, 403)
+            return await call_next(request)
+
+        return app
+
+    server.create_app = with_permissions
+
+
+def needed_by(method: str, path: str, body: bytes) -> list[str]:
+    """The permissions that a call needs, as far as `sawlog gcp check` makes it."""
+    if method == "GET" and path.split("/")[-2:-1] == ["datasets"]:
+        return ["bigquery.datasets.get"]
+    if method != "POST" or not path.endswith("/queries"):
+        return []
+    query = json.loads(body)
+    makes = {"CREATE SCHEMA": "bigquery.datasets.create", "CREATE TABLE": "bigquery.tables.create"}
+    of_statement = [permission for words, permission in makes.items() if query["query"].startswith(words)]
+    return ["bigquery.jobs.create", *of_statement] if query.get("dryRun") else []
+
+
 FAULTS = threading.Lock()
 
 
@@ -134,6 +182,7 @@ if __name__ == "__main__":
     kept = ["--persistent", "--data-dir", options.data] if options.data else ["--ephemeral"]
     print(f"{host}:{port}\n{storage_host}:{storage_port}", flush=True)
     os.dup2(2, 1)
+    answer_about_permissions()
     sys.exit(main([
         "start", "--rest-host", host, "--rest-port", str(port), "--grpc-host", storage_host, "--grpc-port", str(storage_port),
         "--project", "sawlog-test", "--log-level", "warning", *kept,

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 pub use client::{BigQueryClient, QueryError};
 pub use positions::PositionsError;
+use sawlog_seams::warehouse::TableSpec;
 pub use schema::{DdlError, Statement};
 pub use warehouse::{BigQueryWarehouse, prepare, statements};
 
@@ -67,6 +68,12 @@ pub struct BigQueryOptions {
 }
 
 impl BigQueryOptions {
+    /// Names of all tables with rows, and of the one that notes versions.
+    pub(crate) fn table_names(&self) -> Vec<String> {
+        let rows = TableSpec::all().into_iter().map(|spec| schema::rows_table(spec.name));
+        rows.chain([schema::NOTE_TABLE.to_owned()]).collect()
+    }
+
     /// The path of a table in the Storage API.
     pub(crate) fn table_path(&self, table: &str) -> String {
         format!("projects/{}/datasets/{}/tables/{table}", self.project, self.dataset)

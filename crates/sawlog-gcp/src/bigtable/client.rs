@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use googleapis_tonic_google_bigtable_admin_v2::google::bigtable::admin::v2::bigtable_instance_admin_client::BigtableInstanceAdminClient;
 use googleapis_tonic_google_bigtable_admin_v2::google::bigtable::admin::v2::bigtable_table_admin_client::BigtableTableAdminClient;
 use googleapis_tonic_google_bigtable_v2::google::bigtable::v2::FeatureFlags;
 use googleapis_tonic_google_bigtable_v2::google::bigtable::v2::bigtable_client::BigtableClient;
@@ -100,6 +101,10 @@ impl Client {
 
     pub(super) fn admin(&self) -> BigtableTableAdminClient<Channel> {
         BigtableTableAdminClient::new(self.admin.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(super) fn instances(&self) -> BigtableInstanceAdminClient<Channel> {
+        BigtableInstanceAdminClient::new(self.admin.channel())
     }
 
     /// A request on a table's data.

@@ -13,6 +13,7 @@ mod cells;
 mod client;
 mod error;
 mod filters;
+mod inspect;
 mod merge;
 mod options;
 mod owner;

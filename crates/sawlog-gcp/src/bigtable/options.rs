@@ -95,7 +95,7 @@ impl BigtableOptions {
     }
 
     /// Id of a table.
-    pub(super) fn table_id(&self, table: BigtableTable) -> String {
+    pub(crate) fn table_id(&self, table: BigtableTable) -> String {
         match table {
             BigtableTable::Served => self.table.clone(),
             BigtableTable::State => format!("{}_state", self.table),

@@ -1,4 +1,6 @@
-//! `sawlog gcp`: what a configuration makes in Google Cloud.
+//! `sawlog gcp`: what a configuration needs and makes in Google Cloud.
+
+mod check;
 
 use std::process::ExitCode;
 
@@ -21,25 +23,29 @@ enum Action {
     Plan(SettingsArgs),
     /// Make what is missing: dataset, tables and views of BigQuery, tables and families of Bigtable.
     Init(SettingsArgs),
+    /// Say whether all that the configuration names is there and may be used, and what to do where not. Changes nothing.
+    Check(check::CheckArgs),
 }
 
 pub(crate) fn run(args: &GcpArgs) -> anyhow::Result<ExitCode> {
-    let (Action::Plan(settings) | Action::Init(settings)) = &args.action;
+    let (Action::Plan(settings) | Action::Init(settings) | Action::Check(check::CheckArgs { settings, .. })) =
+        &args.action;
     let config = match settings.load() {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
-    if config.gcp.is_none() {
-        eprintln!("error: the configuration has no [gcp]; docs/gcp.md shows one");
+    if config.gcp.is_none() && config.pubsub.is_empty() {
+        eprintln!("error: the configuration has no [gcp] and no [[pubsub]]; docs/gcp.md shows them");
         return Ok(ExitCode::from(2));
     }
     runtime()?.block_on(async {
-        match args.action {
-            Action::Plan(_) => plan(&config).await,
-            Action::Init(_) => init(&config).await,
+        match &args.action {
+            Action::Plan(_) => plan(&config).await?,
+            Action::Init(_) => init(&config).await?,
+            Action::Check(args) => return check::run(args, &config).await,
         }
-    })?;
-    Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 async fn plan(config: &Config) -> anyhow::Result<()> {

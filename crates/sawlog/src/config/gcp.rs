@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use sawlog_core::schema::Table;
 use sawlog_core::time;
 use sawlog_gcp::Access;
 use sawlog_gcp::bigquery::{Delivery, Partition};
@@ -16,6 +17,9 @@ use super::{ByteSize, ConfigProblem};
 
 /// Bytes of the spool by default.
 const SPOOL_BYTES: u64 = 10 << 30;
+
+/// Days of hours that fit into the 10,000 partitions that a table of BigQuery may have.
+const HOUR_PARTITION_DAYS_MAX: u32 = 10_000 / 24;
 
 /// Services in use, all of one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,6 +299,9 @@ fn bigquery_of(section: BigQuerySection, problems: &mut Problems) -> BigQueryCon
             problems.note(&key, "it is 0".to_owned(), "give at least 1, or leave the table out to keep its rows");
         }
     }
+    if matches!(section.partition, Some(PartitionName::Hour)) {
+        note_hours(&section.expiration_days, problems);
+    }
     for (key, value) in &section.labels {
         let is_of_it = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
         let starts_well = key.starts_with(|letter: char| letter.is_ascii_lowercase());
@@ -324,6 +331,20 @@ fn bigquery_of(section: BigQuerySection, problems: &mut Problems) -> BigQueryCon
         labels: section.labels,
         access,
         storage,
+    }
+}
+
+/// Tables of events with a partition for each hour have to let go of them before they are too many.
+fn note_hours(expiration_days: &BTreeMap<String, u32>, problems: &mut Problems) {
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::DeadLetters) {
+        let problem = match expiration_days.get(table.name()) {
+            Some(..=HOUR_PARTITION_DAYS_MAX) => continue,
+            Some(days) => format!("{days} days of hours are more than 10,000 partitions, which is all a table has"),
+            None => "without it the table is full after 416 days of hours, 10,000 partitions".to_owned(),
+        };
+        let key = format!("gcp.bigquery.expiration-days.{}", table.name());
+        let hint = format!("give at most {HOUR_PARTITION_DAYS_MAX}, or set `partition = \"day\"`");
+        problems.note(&key, problem, &hint);
     }
 }
 
@@ -404,5 +425,22 @@ mod tests {
             assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key} in {problems:#?}");
         }
         assert_eq!(read_text("[gcp]\nproject = \"p\"\nregion = \"x\"\n").expect_err("unknown").len(), 1);
+    }
+
+    #[test]
+    fn hours_need_an_expiration_that_their_partitions_last_for() {
+        let hours = |expiration: &str| {
+            let text = "[gcp]\nproject = \"p\"\n[gcp.bigquery]\ndataset = \"d\"\npartition = \"hour\"\n";
+            read_text(&format!("{text}expiration-days = {{ {expiration} }}"))
+        };
+        let problems = hours("logs = 417, metrics = 416").expect_err("too many partitions");
+        assert_eq!(
+            problems,
+            [
+                "gcp.bigquery.expiration-days.logs: 417 days of hours are more than 10,000 partitions, which is all a table has",
+                "gcp.bigquery.expiration-days.activity: without it the table is full after 416 days of hours, 10,000 partitions",
+            ]
+        );
+        hours("logs = 416, metrics = 30, activity = 1").expect("few enough");
     }
 }

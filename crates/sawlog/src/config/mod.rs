@@ -23,10 +23,9 @@ use sawlog_core::rules::{Rules, RulesConfig};
 pub(crate) use gcp::{BigtableConfig, GcpConfig, LoggingSourceConfig, StorageConfig};
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
-pub(crate) use values::{ByteSize, HumanDuration};
+pub(crate) use values::{ByteSize, FromSetting, HumanDuration};
 
 use layers::{Layered, RULES, Section};
-use values::FromSetting;
 
 use sawlog_core::alert::Rule;
 use sawlog_core::anomaly::WatchOptions;

@@ -2,10 +2,7 @@
 package main
 
 import (
-	"flag"
-	"fmt"
 	"log"
-	"net"
 	"net/http"
 
 	"cloud.google.com/go/logging/apiv2/loggingpb"
@@ -16,17 +13,14 @@ import (
 	"sawlog.test/doubles/internal/faults"
 	"sawlog.test/doubles/internal/logging"
 	"sawlog.test/doubles/internal/monitoring"
+	"sawlog.test/doubles/internal/permissions"
 	"sawlog.test/doubles/internal/rest"
+	"sawlog.test/doubles/internal/start"
 )
 
 func main() {
-	address := flag.String("listen", "127.0.0.1:0", "address to listen on")
-	flag.Parse()
-	listener, err := net.Listen("tcp", *address)
-	if err != nil {
-		log.Fatal(err)
-	}
-	plan := &faults.Plan{}
+	listener := start.Listen("listen")[0]
+	plan, denied := &faults.Plan{}, &permissions.Denied{}
 	logs, metrics := logging.New(), monitoring.New()
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(32<<20),
@@ -35,16 +29,16 @@ func main() {
 	)
 	loggingpb.RegisterLoggingServiceV2Server(server, logs)
 	monitoringpb.RegisterMetricServiceServer(server, metrics)
-	ofLogs := logging.REST(logs, plan)
+	ofLogs := logging.REST(logs, plan, denied)
 	handler := func(request *http.Request, name string, body []byte) (proto.Message, error) {
 		if answer, err, ok := monitoring.REST(metrics, plan, request, name, body); ok {
 			return answer, err
 		}
 		return ofLogs(request, name, body)
 	}
-	fmt.Println(listener.Addr())
 	log.Fatal(rest.Serve(listener, server, handler, map[string]http.Handler{
 		faults.Path:         plan,
+		permissions.Path:    denied,
 		logging.ControlPath: logging.Control(logs),
 	}))
 }

@@ -2,29 +2,31 @@
 package main
 
 import (
-	"flag"
-	"fmt"
 	"log"
-	"net"
+	"net/http"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
 
+	"sawlog.test/doubles/internal/faults"
+	"sawlog.test/doubles/internal/permissions"
 	"sawlog.test/doubles/internal/pubsub"
 	"sawlog.test/doubles/internal/rest"
+	"sawlog.test/doubles/internal/start"
 )
 
 func main() {
-	address := flag.String("listen", "127.0.0.1:0", "address to listen on")
-	flag.Parse()
-	listener, err := net.Listen("tcp", *address)
-	if err != nil {
-		log.Fatal(err)
-	}
-	double := pubsub.New()
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(32 << 20))
+	listener := start.Listen("listen")[0]
+	double, plan, denied := pubsub.New(), &faults.Plan{}, &permissions.Denied{}
+	server := grpc.NewServer(
+		grpc.MaxRecvMsgSize(32<<20),
+		grpc.UnaryInterceptor(plan.Unary),
+		grpc.StreamInterceptor(plan.Stream),
+	)
 	pubsubpb.RegisterPublisherServer(server, double)
 	pubsubpb.RegisterSubscriberServer(server, double)
-	fmt.Println(listener.Addr())
-	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double), nil))
+	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double, denied), map[string]http.Handler{
+		faults.Path:      plan,
+		permissions.Path: denied,
+	}))
 }

@@ -3,21 +3,19 @@ package main
 
 import (
 	"flag"
-	"fmt"
 	"log"
-	"net"
 	"net/http"
 	"strings"
 
+	"sawlog.test/doubles/internal/start"
 	"sawlog.test/doubles/internal/storage"
 )
 
 func main() {
-	address := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	root := flag.String("root", "", "folder of the objects: gs://BUCKET/KEY is the file ROOT/BUCKET/KEY")
 	buckets := flag.String("bucket", "", "buckets to make if they are missing, separated by commas")
 	page := flag.Int("page", 1000, "most keys on one page of a list")
-	flag.Parse()
+	listener := start.Listen("listen")[0]
 	if *root == "" {
 		log.Fatal("-root is missing: name the folder of the objects")
 	}
@@ -30,10 +28,5 @@ func main() {
 			log.Fatal(err)
 		}
 	}
-	listener, err := net.Listen("tcp", *address)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(listener.Addr())
 	log.Fatal(http.Serve(listener, storage.NewServer(store, *page)))
 }

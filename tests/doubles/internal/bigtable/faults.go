@@ -1,7 +1,7 @@
 // Package bigtable lets Google's in-memory Bigtable fail as a test wants it.
 //
 // Faults are set over HTTP: POST /faults with a Fault takes the place of what was set, DELETE /faults ends it, GET /calls
-// tells how many calls there were. What the double cannot show is in docs/gcp.md.
+// tells how many calls there were, PUT /_denied takes permissions away. What the double cannot show is in docs/gcp.md.
 package bigtable
 
 import (
@@ -13,11 +13,21 @@ import (
 	"sync"
 	"time"
 
+	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
+	"cloud.google.com/go/iam/apiv1/iampb"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"sawlog.test/doubles/internal/permissions"
+)
+
+// Instance is the id of the only instance, and Zone where it is.
+const (
+	Instance = "instance"
+	Zone     = "us-central1-b"
 )
 
 // Fault is what becomes of calls.
@@ -46,6 +56,7 @@ type Faults struct {
 	fault       Fault
 	calls       map[string]int
 	connections map[net.Conn]struct{}
+	denied      permissions.Denied
 }
 
 // NewFaults lets all calls go well.
@@ -124,6 +135,7 @@ func (f Fault) begin(ctx context.Context) error {
 
 func (f *Faults) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	fault, fails := f.take(info.FullMethod)
+	handler = f.completed(handler)
 	if !fails {
 		return handler(ctx, request)
 	}
@@ -140,6 +152,27 @@ func (f *Faults) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 		f.cutOff()
 	}
 	return answer, nil
+}
+
+// completed answers what Google's double leaves out: permissions, and the one instance that there is.
+func (f *Faults) completed(handler grpc.UnaryHandler) grpc.UnaryHandler {
+	return func(ctx context.Context, request any) (any, error) {
+		switch request := request.(type) {
+		case *iampb.TestIamPermissionsRequest:
+			return &iampb.TestIamPermissionsResponse{Permissions: f.denied.Held(request.Permissions)}, nil
+		case *adminpb.ListClustersRequest:
+			if path.Base(request.Parent) != Instance {
+				return nil, status.Errorf(codes.NotFound, "%s is not there", request.Parent)
+			}
+			if err := f.denied.Check("bigtable.clusters.list"); err != nil {
+				return nil, err
+			}
+			project := path.Dir(path.Dir(request.Parent))
+			cluster := &adminpb.Cluster{Name: request.Parent + "/clusters/one", Location: project + "/locations/" + Zone}
+			return &adminpb.ListClustersResponse{Clusters: []*adminpb.Cluster{cluster}}, nil
+		}
+		return handler(ctx, request)
+	}
 }
 
 func (f *Faults) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -215,6 +248,10 @@ func (f *faulty) SendMsg(message any) error {
 
 // ServeHTTP sets faults and tells of calls.
 func (f *Faults) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	if request.URL.Path == permissions.Path {
+		f.denied.ServeHTTP(writer, request)
+		return
+	}
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	switch request.Method + " " + request.URL.Path {

@@ -13,20 +13,27 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sawlog.test/doubles/internal/faults"
+	"sawlog.test/doubles/internal/permissions"
 	"sawlog.test/doubles/internal/rest"
 )
 
 // ControlPath is where tests set what no client can.
 const ControlPath = "/_logging"
 
-// REST answers the calls that Google's Rust client makes in JSON.
-func REST(server *Server, plan *faults.Plan) rest.Handler {
+// REST answers the calls that Google's Rust client makes in JSON, as far as permissions are not taken away.
+func REST(server *Server, plan *faults.Plan, denied *permissions.Denied) rest.Handler {
 	return func(request *http.Request, name string, body []byte) (proto.Message, error) {
 		ctx := request.Context()
 		switch {
 		case request.Method == http.MethodPost && name == "entries:write":
+			if err := denied.Check("logging.logEntries.create"); err != nil {
+				return nil, err
+			}
 			return call(plan, ctx, "WriteLogEntries", body, &loggingpb.WriteLogEntriesRequest{}, server.WriteLogEntries)
 		case request.Method == http.MethodPost && name == "entries:list":
+			if err := denied.Check("logging.logEntries.list"); err != nil {
+				return nil, err
+			}
 			return call(plan, ctx, "ListLogEntries", body, &loggingpb.ListLogEntriesRequest{}, server.ListLogEntries)
 		case request.Method == http.MethodGet && strings.HasSuffix(name, "/logs"):
 			parent := &loggingpb.ListLogsRequest{Parent: strings.TrimSuffix(name, "/logs")}

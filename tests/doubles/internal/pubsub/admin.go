@@ -2,19 +2,32 @@ package pubsub
 
 import (
 	"net/http"
+	"strings"
 
+	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"sawlog.test/doubles/internal/permissions"
 	"sawlog.test/doubles/internal/rest"
 )
 
-// Admin answers the administrative calls in JSON by those of a gRPC server.
-func Admin(publisher pubsubpb.PublisherServer, subscriber pubsubpb.SubscriberServer) rest.Handler {
+// Admin answers the administrative calls in JSON by those of a gRPC server, as far as permissions are not taken away.
+func Admin(publisher pubsubpb.PublisherServer, subscriber pubsubpb.SubscriberServer, denied *permissions.Denied) rest.Handler {
 	return func(request *http.Request, name string, body []byte) (proto.Message, error) {
 		ctx := request.Context()
+		if resource, isTest := strings.CutSuffix(name, ":testIamPermissions"); isTest {
+			asked := &iampb.TestIamPermissionsRequest{}
+			if err := rest.Unmarshal(body, asked); err != nil {
+				return nil, err
+			}
+			if _, err := subscriber.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: resource}); err != nil {
+				return nil, err
+			}
+			return &iampb.TestIamPermissionsResponse{Permissions: denied.Held(asked.Permissions)}, nil
+		}
 		switch request.Method + " " + Kind(name) {
 		case "PUT topics":
 			topic := &pubsubpb.Topic{}
@@ -35,6 +48,9 @@ func Admin(publisher pubsubpb.PublisherServer, subscriber pubsubpb.SubscriberSer
 			subscription.Name = name
 			return subscriber.CreateSubscription(ctx, subscription)
 		case "GET subscriptions":
+			if err := denied.Check("pubsub.subscriptions.get"); err != nil {
+				return nil, err
+			}
 			return subscriber.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: name})
 		case "DELETE subscriptions":
 			return subscriber.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: name})

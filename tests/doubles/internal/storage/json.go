@@ -17,6 +17,12 @@ func (server *Server) json(writer http.ResponseWriter, request *http.Request, pa
 	switch {
 	case len(parts) == 0:
 		return server.buckets(writer, request)
+	case len(parts) == 3 && parts[1] == "iam" && parts[2] == "testPermissions" && request.Method == "GET":
+		if !server.store.HasBucket(parts[0]) {
+			return noBucket()
+		}
+		asked := request.URL.Query()["permissions"]
+		return writeJSON(writer, map[string]any{"permissions": server.denied.Held(asked)})
 	case len(parts) == 1:
 		return server.bucket(writer, request, parts[0])
 	case len(parts) == 2 && parts[1] == "o" && request.Method == "GET":
@@ -61,11 +67,14 @@ func (server *Server) buckets(writer http.ResponseWriter, request *http.Request)
 
 func (server *Server) bucket(writer http.ResponseWriter, request *http.Request, bucket string) error {
 	if !server.store.HasBucket(bucket) {
-		return &Failure{404, "NoSuchBucket", "notFound", "The specified bucket does not exist."}
+		return noBucket()
 	}
 	switch request.Method {
 	case "GET":
-		return writeJSON(writer, bucketJSON(bucket))
+		if server.denied.Has("storage.buckets.get") {
+			return &Failure{403, "AccessDenied", "forbidden", "The caller does not have storage.buckets.get access to the bucket."}
+		}
+		return writeJSON(writer, server.bucketJSON(bucket))
 	case "DELETE":
 		if err := server.store.RemoveBucket(bucket); err != nil {
 			return err
@@ -74,6 +83,10 @@ func (server *Server) bucket(writer http.ResponseWriter, request *http.Request, 
 		return nil
 	}
 	return notImplemented(request)
+}
+
+func noBucket() error {
+	return &Failure{404, "NoSuchBucket", "notFound", "The specified bucket does not exist."}
 }
 
 func bucketJSON(bucket string) map[string]any {

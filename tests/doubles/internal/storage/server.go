@@ -2,12 +2,18 @@ package storage
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"sawlog.test/doubles/internal/permissions"
 )
 
 // Server answers both interfaces and the control of faults.
@@ -15,11 +21,61 @@ type Server struct {
 	store  *Store
 	page   int
 	faults *faults
+	denied *permissions.Denied
+	// What a test set of the bucket's settings, as JSON by the name of a field.
+	mutex    sync.Mutex
+	settings map[string]any
+	ahead    time.Duration
 }
 
 // NewServer serves a store with at most `page` keys on one page of a list.
 func NewServer(store *Store, page int) *Server {
-	return &Server{store, page, newFaults()}
+	return &Server{store: store, page: page, faults: newFaults(), denied: &permissions.Denied{}}
+}
+
+// control takes the wishes of tests: faults, PUT /control/denied, PUT /control/bucket with fields of buckets in JSON, and
+// PUT /control/clock with the seconds by which this clock is ahead.
+func (server *Server) control(writer http.ResponseWriter, request *http.Request, what string) {
+	var wish any
+	switch what {
+	case "denied":
+		server.denied.ServeHTTP(writer, request)
+		return
+	case "bucket":
+		wish = &map[string]any{}
+	case "clock":
+		wish = new(int64)
+	default:
+		server.faults.control(writer, request)
+		return
+	}
+	if err := json.NewDecoder(request.Body).Decode(wish); err != nil {
+		http.Error(writer, err.Error(), http.StatusBadRequest)
+		return
+	}
+	server.mutex.Lock()
+	defer server.mutex.Unlock()
+	switch wish := wish.(type) {
+	case *map[string]any:
+		server.settings = *wish
+	case *int64:
+		server.ahead = time.Duration(*wish) * time.Second
+	}
+}
+
+// bucketJSON is a bucket with the settings that a test has given.
+func (server *Server) bucketJSON(bucket string) map[string]any {
+	server.mutex.Lock()
+	defer server.mutex.Unlock()
+	found := bucketJSON(bucket)
+	maps.Copy(found, server.settings)
+	return found
+}
+
+func (server *Server) date() string {
+	server.mutex.Lock()
+	defer server.mutex.Unlock()
+	return time.Now().Add(server.ahead).UTC().Format(http.TimeFormat)
 }
 
 func (server *Server) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
@@ -29,9 +85,10 @@ func (server *Server) ServeHTTP(writer http.ResponseWriter, request *http.Reques
 		return
 	}
 	if len(parts) > 0 && parts[0] == "control" {
-		server.faults.control(writer, request)
+		server.control(writer, request, strings.Join(parts[1:], "/"))
 		return
 	}
+	writer.Header().Set("date", server.date())
 	server.faults.around(writer, request, parts, func(writer http.ResponseWriter, request *http.Request) {
 		server.answer(writer, request, parts)
 	})
