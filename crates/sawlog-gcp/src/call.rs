@@ -15,6 +15,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Failures in a row from which on the breaker may open.
 const BREAKER_FAILURES: u32 = 10;
+/// Code of a try without an answer.
+pub(crate) const TIMED_OUT: &str = "TIMED_OUT";
+const BREAKER_OPEN: &str = "BREAKER_OPEN";
 
 /// How often and how long calls are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,38 @@ pub struct CallFailed {
     pub tries: u32,
 }
 
+/// Tries by call and outcome (`OK` or a code).
+pub type CallCounts = BTreeMap<(&'static str, &'static str), CallCount>;
+
+/// How one try ended, if not well, for callers that decide by the error itself.
+#[derive(Debug)]
+pub enum TryError<E> {
+    /// The service said so.
+    Answered(E),
+    /// There was no answer in time.
+    TimedOut,
+    /// It was not made: the service has been failing.
+    BreakerOpen,
+}
+
+impl<E: CallError> TryError<E> {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Answered(error) => error.code(),
+            Self::TimedOut => TIMED_OUT,
+            Self::BreakerOpen => BREAKER_OPEN,
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Answered(error) => error.is_retryable(),
+            Self::TimedOut => true,
+            Self::BreakerOpen => false,
+        }
+    }
+}
+
 /// How one try ended, if not well.
 #[derive(Debug)]
 pub enum Failure {
@@ -106,11 +141,21 @@ impl<E: CallError> From<E> for Failure {
 }
 
 impl Failure {
+    fn of<E: CallError>(error: TryError<E>) -> Self {
+        match error {
+            TryError::Answered(error) => error.into(),
+            TryError::TimedOut => Self::TimedOut,
+            TryError::BreakerOpen => Self::BreakerOpen,
+        }
+    }
+}
+
+impl Failure {
     const fn code(&self) -> &'static str {
         match self {
             Self::Answered { code, .. } => code,
-            Self::TimedOut => "TIMED_OUT",
-            Self::BreakerOpen => "BREAKER_OPEN",
+            Self::TimedOut => TIMED_OUT,
+            Self::BreakerOpen => BREAKER_OPEN,
         }
     }
 
@@ -125,8 +170,7 @@ impl Failure {
 
 #[derive(Debug)]
 struct State {
-    /// By call and outcome.
-    counts: BTreeMap<(&'static str, &'static str), CallCount>,
+    counts: CallCounts,
     /// Failures since the last call that went well, and when the first of them was.
     failures: u32,
     failing_since: Option<Instant>,
@@ -159,9 +203,9 @@ impl Caller {
         self.policy.try_max
     }
 
-    /// Tries by call and outcome (`OK` or a code), since the start.
+    /// Tries since the start.
     #[must_use]
-    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), CallCount> {
+    pub fn counts(&self) -> CallCounts {
         self.state().counts.clone()
     }
 
@@ -184,6 +228,29 @@ impl Caller {
         Tries { caller: self, call, started: Instant::now(), count: 0, pauses: 0 }
     }
 
+    /// One try, for a caller that repeats calls itself. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// The service's own, or that there was no answer in time, or that the breaker is open.
+    pub async fn once<T, E: CallError>(
+        &self,
+        call: &'static str,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, TryError<E>> {
+        if !self.admits() {
+            return Err(TryError::BreakerOpen);
+        }
+        let started = Instant::now();
+        let answer = match timeout(self.policy.try_max, attempt).await {
+            Ok(answer) => answer.map_err(TryError::Answered),
+            Err(_) => Err(TryError::TimedOut),
+        };
+        let failure = answer.as_ref().err();
+        let (code, is_passing) = (failure.map_or("OK", TryError::code), failure.is_some_and(TryError::is_retryable));
+        self.note(call, started.elapsed(), code, is_passing);
+        answer
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,12 +270,12 @@ impl Caller {
     }
 
     /// Notes how a try ended. An answer that is no passing failure shows that the service is there.
-    fn note(&self, call: &'static str, took: Duration, failure: Option<&Failure>) {
+    fn note(&self, call: &'static str, took: Duration, code: &'static str, is_passing: bool) {
         let mut state = self.state();
-        let count = state.counts.entry((call, failure.map_or("OK", Failure::code))).or_default();
+        let count = state.counts.entry((call, code)).or_default();
         count.calls += 1;
         count.seconds += took.as_secs_f64();
-        if !failure.is_some_and(Failure::is_retryable) {
+        if !is_passing {
             (state.failures, state.failing_since, state.next_try) = (0, None, None);
             return;
         }
@@ -240,22 +307,14 @@ impl Tries<'_> {
     /// # Errors
     /// What [`Tries::wait`] decides on.
     pub async fn run<T, E: CallError>(&mut self, attempt: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
-        if !self.caller.admits() {
-            return Err(Failure::BreakerOpen);
-        }
-        self.count += 1;
-        let started = Instant::now();
-        let answer = match timeout(self.caller.policy.try_max, attempt).await {
-            Ok(answer) => answer.map_err(Failure::from),
-            Err(_) => Err(Failure::TimedOut),
-        };
-        self.caller.note(self.call, started.elapsed(), answer.as_ref().err());
+        let answer = self.caller.once(self.call, attempt).await.map_err(Failure::of);
+        self.count += u32::from(!matches!(answer, Err(Failure::BreakerOpen)));
         answer
     }
 
     /// Counts a failure that came after the try: a stream that broke off, a part that failed.
     pub fn broke(&self, failure: Failure) -> Failure {
-        self.caller.note(self.call, Duration::ZERO, Some(&failure));
+        self.caller.note(self.call, Duration::ZERO, failure.code(), failure.is_retryable());
         failure
     }
 

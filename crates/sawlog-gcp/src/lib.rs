@@ -4,6 +4,7 @@
 //! records (`sawlog-core`) or when something is stored (`sawlog-stream`).
 
 mod access;
+mod answer;
 mod background;
 pub mod bigquery;
 pub mod bigtable;

@@ -260,6 +260,13 @@ impl Metrics {
         total.inc_by((seconds - total.get()).max(0.0));
     }
 
+    /// Counts one call to a service and how long it took, for callers that keep no counts.
+    pub fn add_cloud_call(&self, service: &'static str, call: &'static str, outcome: &'static str, seconds: f64) {
+        let labels = CallLabels { service, call, outcome };
+        self.cloud.calls.get_or_create(&labels).inc();
+        self.cloud.call_seconds.get_or_create(&labels).inc_by(seconds);
+    }
+
     /// Takes over what waits for Cloud Storage: objects, bytes, age of the oldest in seconds, and objects set aside.
     pub fn set_spool(&self, objects: usize, bytes: u64, oldest_seconds: u64, conflicts: usize) {
         self.cloud.spool_objects.set(objects as i64);

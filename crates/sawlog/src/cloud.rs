@@ -13,6 +13,7 @@ use sawlog_core::batch::AgeLimits;
 use sawlog_core::schema::Table;
 use sawlog_gcp::bigquery::{BigQueryOptions, BigQueryWarehouse};
 use sawlog_gcp::bigtable::{Bigtable, BigtableOptions, BigtableServing, TableChange};
+use sawlog_gcp::call::{CallCounts, RetryPolicy};
 use sawlog_gcp::logging::sink::{self, DeadLetterOptions, Entries, SinkLayer, SinkOptions, SinkWriter};
 use sawlog_gcp::logging::{self, BackfillOptions, LoggingQuery, LoggingState, Pace, TailOptions};
 use sawlog_gcp::storage::{GcsLake, GcsLakeOptions, SpoolOptions, SpooledLake};
@@ -39,6 +40,8 @@ const UPLOAD_AGE: Duration = Duration::from_secs(86_400);
 const CELL_MARGIN: Duration = Duration::from_secs(2 * 86_400);
 /// Requests for entries that a project has in a minute.
 const READS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+/// Longest wait for an answer of Cloud Storage by default.
+const STORAGE_ANSWER_MAX: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What of the services has something to count or to clean up.
@@ -46,17 +49,23 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) struct Cloud {
     gcs: Option<Arc<GcsLake>>,
     spool: Option<Arc<SpooledLake>>,
+    bigquery: Option<Arc<BigQueryWarehouse>>,
     bigtable: Option<(Arc<Bigtable>, Arc<BigtableServing>)>,
 }
 
 impl Cloud {
     /// The lake in Cloud Storage, with its spool in a folder.
-    pub(crate) async fn lake(&mut self, config: &StorageConfig, folder: &Path) -> anyhow::Result<Arc<dyn Lake>> {
+    pub(crate) async fn lake(
+        &mut self,
+        config: &StorageConfig,
+        answer_max: Option<Duration>,
+        folder: &Path,
+    ) -> anyhow::Result<Arc<dyn Lake>> {
         let gcs = Arc::new(GcsLake::open(GcsLakeOptions {
             bucket: config.bucket.clone(),
             prefix: config.prefix.clone(),
             access: config.access.clone(),
-            try_deadline: Duration::from_secs(10),
+            try_deadline: answer_max.unwrap_or(STORAGE_ANSWER_MAX),
             call_deadline: Duration::from_secs(10),
         })?);
         let local = Arc::new(LocalLake::open(folder).context("the folder of the spool cannot be opened")?);
@@ -95,22 +104,46 @@ impl Cloud {
         Ok(serving)
     }
 
-    /// Counts what the services' clients did, and cleans up what crashes have left, until a stop.
+    /// The warehouse: the worker's tables, with BigQuery before them where it is configured.
+    pub(crate) fn warehouse(
+        &mut self,
+        config: &Config,
+        local: Arc<dyn Warehouse>,
+        folder: &Path,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Arc<dyn Warehouse>> {
+        let Some(options) = config.gcp.as_ref().and_then(bigquery_options) else { return Ok(local) };
+        let (disk, metrics): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), Arc::clone(metrics));
+        let warehouse = Arc::new(BigQueryWarehouse::open(options, local, disk, folder, metrics)?);
+        self.bigquery = Some(Arc::clone(&warehouse));
+        Ok(warehouse)
+    }
+
+    /// Counts what the services' clients did, until a stop.
     async fn run(self: Arc<Self>, metrics: Arc<Metrics>, mut stopped: watch::Receiver<bool>) {
         let mut count = tokio::time::interval(METRICS_INTERVAL);
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-        loop {
-            let is_daily = tokio::select! {
-                () = listen::until(&mut stopped) => break,
-                _ = count.tick() => false,
-                _ = sweep.tick() => true,
-            };
+        while !*stopped.borrow() {
+            tokio::select! {
+                () = listen::until(&mut stopped) => {}
+                _ = count.tick() => {}
+            }
             self.count(&metrics);
-            if is_daily {
+        }
+    }
+
+    /// Cleans up what crashes have left, daily until a stop, which does not wait for it.
+    async fn sweep_daily(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let mut daily = tokio::time::interval(SWEEP_INTERVAL);
+        let sweeping = async {
+            loop {
+                daily.tick().await;
                 self.sweep().await;
             }
+        };
+        tokio::select! {
+            () = listen::until(&mut stopped) => {}
+            () = sweeping => {}
         }
-        self.count(&metrics);
     }
 
     /// Stops what brings objects to Cloud Storage.
@@ -126,10 +159,19 @@ impl Cloud {
             let oldest = stats.oldest_age.unwrap_or_default().as_secs();
             metrics.set_spool(stats.objects, stats.bytes, oldest, stats.conflicting);
         }
-        if let Some((bigtable, _)) = &self.bigtable {
-            for ((call, outcome), count) in bigtable.counts() {
-                metrics.set_cloud_calls("bigtable", call, outcome, count.calls, count.seconds);
+        let set = |service: &'static str, counts: CallCounts| {
+            for ((call, outcome), count) in counts {
+                metrics.set_cloud_calls(service, call, outcome, count.calls, count.seconds);
             }
+        };
+        if let Some(gcs) = &self.gcs {
+            set("storage", gcs.counts());
+        }
+        if let Some(bigquery) = &self.bigquery {
+            set("bigquery", bigquery.counts());
+        }
+        if let Some((bigtable, _)) = &self.bigtable {
+            set("bigtable", bigtable.counts());
         }
     }
 
@@ -152,18 +194,6 @@ impl Cloud {
     }
 }
 
-/// The warehouse: the worker's tables, with BigQuery before them where it is configured.
-pub(crate) fn warehouse(
-    config: &Config,
-    local: Arc<dyn Warehouse>,
-    folder: &Path,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Arc<dyn Warehouse>> {
-    let Some(options) = config.gcp.as_ref().and_then(bigquery_options) else { return Ok(local) };
-    let (disk, metrics): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), Arc::clone(metrics));
-    Ok(Arc::new(BigQueryWarehouse::open(options, local, disk, folder, metrics)?))
-}
-
 /// The tables of Bigtable that are configured.
 pub(crate) fn bigtable_options(
     gcp: &GcpConfig,
@@ -177,7 +207,13 @@ pub(crate) fn bigtable_options(
     let age = |kept: usize| (kept > 0).then(|| days(kept));
     options.rollup_age = retention.rollups.map(age);
     options.timeline_age = age(retention.timelines);
+    options.retry = with_answer_max(options.retry, gcp.answer_max);
     options
+}
+
+/// The policy with another longest wait for one answer, where that is set.
+fn with_answer_max(policy: RetryPolicy, answer_max: Option<Duration>) -> RetryPolicy {
+    RetryPolicy { try_max: answer_max.unwrap_or(policy.try_max), ..policy }
 }
 
 /// What the tables of Bigtable lack, made or only named.
@@ -203,6 +239,8 @@ pub(crate) fn bigquery_options(gcp: &GcpConfig) -> Option<BigQueryOptions> {
         partition: config.partition,
         expiration_days: config.expiration_days.clone(),
         labels: config.labels.clone(),
+        retry: with_answer_max(BigQueryOptions::retry(), gcp.answer_max),
+        append: with_answer_max(BigQueryOptions::append(), gcp.answer_max),
     })
 }
 
@@ -229,9 +267,14 @@ pub(crate) fn spawn(
         spawn_log_sink(sink, config, node, stopped, tasks);
     }
     spawn_logging(config, node, stopped, tasks)?;
-    let (cloud, metrics, stopped) = (Arc::clone(&node.cloud), Arc::clone(&node.metrics), stopped.clone());
+    let (cloud, metrics, until) = (Arc::clone(&node.cloud), Arc::clone(&node.metrics), stopped.clone());
     tasks.spawn(async move {
-        cloud.run(metrics, stopped).await;
+        cloud.run(metrics, until).await;
+        Ok(())
+    });
+    let (cloud, until) = (Arc::clone(&node.cloud), stopped.clone());
+    tasks.spawn(async move {
+        cloud.sweep_daily(until).await;
         Ok(())
     });
     Ok(())

@@ -24,7 +24,7 @@ use sawlog_stream::{JudgeOptions, Pipeline, PipelineOptions, RecoverySummary, Ru
 use sawlog_telemetry::Metrics;
 use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
-use crate::cloud::{self, Cloud};
+use crate::cloud::Cloud;
 use crate::config::{Config, HumanDuration, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::deploys_file;
@@ -60,8 +60,8 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let tables = Arc::new(DeltaWarehouse::open(&folder.tables()).await?);
         let local = Arc::clone(&tables) as Arc<dyn Warehouse>;
-        let warehouse = cloud::warehouse(config, local, folder.path(), &metrics)?;
         let mut cloud = Cloud::default();
+        let warehouse = cloud.warehouse(config, local, folder.path(), &metrics)?;
         let serving = serving_store(config, &folder, &mut cloud).await?;
         let lake = match config.lake.enabled {
             true => Some(lake(config, &folder, &mut cloud).await?),
@@ -143,8 +143,8 @@ async fn serving_store(config: &Config, folder: &DataDir, cloud: &mut Cloud) -> 
 
 /// The lake in Cloud Storage where it is configured, else on this disk.
 async fn lake(config: &Config, folder: &DataDir, cloud: &mut Cloud) -> anyhow::Result<Arc<dyn Lake>> {
-    match config.gcp.as_ref().and_then(|gcp| gcp.storage.as_ref()) {
-        Some(storage) => cloud.lake(storage, &folder.spool_of_lake()).await,
+    match config.gcp.as_ref().and_then(|gcp| Some((gcp, gcp.storage.as_ref()?))) {
+        Some((gcp, storage)) => cloud.lake(storage, gcp.answer_max, &folder.spool_of_lake()).await,
         None => Ok(Arc::new(LocalLake::open(&folder.lake()).context("the lake folder cannot be opened")?)),
     }
 }

@@ -1,16 +1,15 @@
 //! Statements and queries by BigQuery's REST API.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use google_cloud_bigquery::client::BigQuery;
-use google_cloud_bigquery::error::QueryError as ServiceError;
+use google_cloud_bigquery::error::{QueryError as ServiceError, RowError};
+use google_cloud_gax::retry_policy::NeverRetry;
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::{BigQueryOptions, Statement};
-
-/// Time that a statement may take.
-const STATEMENT_TIME_MAX: Duration = Duration::from_secs(120);
+use crate::answer::cause;
+use crate::call::{CallCounts, CallError, CallFailed, Caller};
 
 /// Why a statement did not run.
 #[derive(Debug, thiserror::Error)]
@@ -18,19 +17,14 @@ pub enum QueryError {
     /// No client could be made.
     #[error("BigQuery cannot be reached: {0}")]
     Client(String),
-    /// It took too long.
-    #[error("BigQuery did not answer within {} s: {what}", STATEMENT_TIME_MAX.as_secs())]
-    Timeout {
-        /// What was to be done.
-        what: String,
-    },
-    /// BigQuery refused it or failed.
-    #[error("BigQuery: {what}: {problem}")]
-    Refused {
+    /// BigQuery refused it or failed, however often it was tried.
+    #[error("{what}: {source}")]
+    Call {
         /// What was to be done.
         what: String,
         /// What BigQuery said.
-        problem: String,
+        #[source]
+        source: CallFailed,
     },
 }
 
@@ -38,6 +32,7 @@ pub enum QueryError {
 #[derive(Clone, Debug)]
 pub struct BigQueryClient {
     inner: BigQuery,
+    caller: Arc<Caller>,
 }
 
 impl BigQueryClient {
@@ -46,7 +41,8 @@ impl BigQueryClient {
     /// # Errors
     /// When there are no credentials.
     pub async fn new(options: &BigQueryOptions) -> Result<Self, QueryError> {
-        let mut builder = BigQuery::builder().with_project_id(&options.project);
+        // Repeats are made here, where they are counted and end.
+        let mut builder = BigQuery::builder().with_project_id(&options.project).with_retry_policy(NeverRetry);
         if let Some(endpoint) = &options.access.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
@@ -54,10 +50,16 @@ impl BigQueryClient {
             builder = builder.with_credentials(credentials);
         }
         let inner = builder.build().await.map_err(|error| QueryError::Client(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, caller: Arc::new(Caller::new("BigQuery", options.retry.clone())) })
     }
 
-    /// Runs a statement for what it does.
+    /// Tries since the start.
+    #[must_use]
+    pub fn counts(&self) -> CallCounts {
+        self.caller.counts()
+    }
+
+    /// Runs a statement for what it does. It may run more than once: an answer may be lost.
     ///
     /// # Errors
     /// When BigQuery cannot be reached, refuses it or takes too long.
@@ -70,28 +72,83 @@ impl BigQueryClient {
     /// # Errors
     /// As [`BigQueryClient::run`].
     pub async fn rows(&self, sql: &str, what: &str, columns: usize) -> Result<Vec<Vec<Value>>, QueryError> {
-        let refused = |problem: String| QueryError::Refused { what: what.to_owned(), problem };
-        let running = async {
-            let done = self.inner.query(sql).until_done().await.map_err(|error| refused(explain(&error)))?;
-            let mut rows = done.read();
-            let mut found = Vec::new();
-            while let Some(row) = rows.next().await {
-                let row = row.map_err(|error| refused(error.to_string()))?;
-                let values: Result<Vec<Value>, _> = (0..columns).map(|index| row.get(index)).collect();
-                found.push(values.map_err(|error| refused(error.to_string()))?);
+        let mut tries = self.caller.begin("Query");
+        loop {
+            match tries.run(self.rows_once(sql, columns)).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) => {
+                    let waited = tries.wait(failure).await;
+                    waited.map_err(|source| QueryError::Call { what: what.to_owned(), source })?;
+                }
             }
-            Ok(found)
-        };
-        let late = |_| QueryError::Timeout { what: what.to_owned() };
-        timeout(STATEMENT_TIME_MAX, running).await.map_err(late)?
+        }
+    }
+
+    async fn rows_once(&self, sql: &str, columns: usize) -> Result<Vec<Vec<Value>>, Failed> {
+        let done = self.inner.query(sql).until_done().await?;
+        let mut rows = done.read();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().await {
+            let row = row?;
+            let values: Result<Vec<Value>, RowError> = (0..columns).map(|index| row.get(index)).collect();
+            found.push(values?);
+        }
+        Ok(found)
     }
 }
 
-fn explain(error: &ServiceError) -> String {
-    match error {
-        ServiceError::JobFailed { errors, .. } => {
-            errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
+/// How a call ended, if not well.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub(super) struct Failed {
+    code: &'static str,
+    problem: String,
+    is_retryable: bool,
+}
+
+impl CallError for Failed {
+    fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn problem(&self) -> String {
+        self.problem.clone()
+    }
+
+    fn is_retryable(&self) -> bool {
+        self.is_retryable
+    }
+}
+
+impl Failed {
+    /// By the answer of the service that caused an error; what no answer caused will not pass.
+    pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let cause = cause(error);
+        let (code, is_retryable) = cause.map_or(("UNKNOWN", false), |cause| (cause.code(), cause.is_retryable()));
+        Self { code, problem: error.to_string(), is_retryable }
+    }
+}
+
+impl From<ServiceError> for Failed {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::JobFailed { errors, .. } => {
+                // Reasons by Google's "Error messages" of BigQuery: the job was fine, the service was not.
+                let passes =
+                    ["backendError", "internalError", "rateLimitExceeded", "jobBackendError", "jobInternalError"];
+                Self {
+                    code: "JOB_FAILED",
+                    problem: errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "),
+                    is_retryable: errors.iter().any(|error| passes.contains(&error.reason.as_str())),
+                }
+            }
+            other => Self::of(&other),
         }
-        other => other.to_string(),
+    }
+}
+
+impl From<RowError> for Failed {
+    fn from(error: RowError) -> Self {
+        Self::of(&error)
     }
 }

@@ -12,6 +12,7 @@ mod warehouse;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use client::{BigQueryClient, QueryError};
 pub use positions::PositionsError;
@@ -20,6 +21,7 @@ pub use schema::{DdlError, Statement};
 pub use warehouse::{BigQueryWarehouse, prepare, statements};
 
 use crate::access::Access;
+use crate::call::RetryPolicy;
 
 /// How rows are appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,28 @@ pub struct BigQueryOptions {
     pub expiration_days: BTreeMap<String, u32>,
     /// Labels of tables and dataset.
     pub labels: BTreeMap<String, String>,
+    /// How statements and queries are tried.
+    pub retry: RetryPolicy,
+    /// How long one request that appends may take, and when appends are left off for a while. A flush repeats them.
+    pub append: RetryPolicy,
+}
+
+/// Time that one statement, or one request that appends, may take by default.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(120);
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+
+impl BigQueryOptions {
+    /// How statements are tried by default.
+    #[must_use]
+    pub fn retry() -> RetryPolicy {
+        RetryPolicy { try_max: STATEMENT_TIME_MAX, ..RetryPolicy::default() }
+    }
+
+    /// How appends are tried by default.
+    #[must_use]
+    pub fn append() -> RetryPolicy {
+        RetryPolicy { try_max: REQUEST_TIME_MAX, ..RetryPolicy::default() }
+    }
 }
 
 impl BigQueryOptions {

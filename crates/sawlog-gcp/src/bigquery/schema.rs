@@ -271,6 +271,8 @@ pub(super) mod tests_support {
             partition: Partition::Hour,
             expiration_days: [("logs".to_owned(), 30)].into(),
             labels: [("team".to_owned(), "it's".to_owned())].into(),
+            retry: BigQueryOptions::retry(),
+            append: BigQueryOptions::append(),
         }
     }
 }

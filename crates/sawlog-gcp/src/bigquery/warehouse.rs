@@ -22,13 +22,14 @@ use sawlog_core::schema::Table;
 use sawlog_seams::warehouse::{StoredTable, TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{Disk, Position};
 use sawlog_telemetry::Metrics;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::client::{BigQueryClient, QueryError};
 use super::positions::{Positions, PositionsError, Refused};
 use super::rows::FlushRows;
 use super::writer::{Append, Service, TableWriter, WriteError, blocking};
 use super::{BigQueryOptions, Statement, schema, views};
+use crate::call::{CallCounts, Caller};
 
 /// Bytes of a refused row that are kept.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
@@ -44,6 +45,9 @@ pub struct BigQueryWarehouse {
     metrics: Arc<Metrics>,
     /// Reached at the first append, so that a worker starts while BigQuery is away.
     service: Mutex<Option<Arc<Service>>>,
+    /// Made with the first client, and the same for all.
+    client: OnceCell<BigQueryClient>,
+    caller: Arc<Caller>,
     /// A table was not as this version knows it.
     is_drifted: AtomicBool,
     writers: HashMap<&'static str, Mutex<TableWriter>>,
@@ -66,13 +70,23 @@ impl BigQueryWarehouse {
             TableSpec::all().into_iter().map(|spec| (spec.name, Mutex::new(TableWriter::new(spec)))).collect();
         Ok(Self {
             local,
+            caller: Arc::new(Caller::new("BigQuery", options.append.clone())),
             options,
             positions,
             metrics,
             service: Mutex::default(),
+            client: OnceCell::new(),
             is_drifted: AtomicBool::new(false),
             writers,
         })
+    }
+
+    /// Tries since the start: of statements, and of the Storage Write API.
+    #[must_use]
+    pub fn counts(&self) -> CallCounts {
+        let mut counts = self.client.get().map(BigQueryClient::counts).unwrap_or_default();
+        counts.extend(self.caller.counts());
+        counts
     }
 
     /// The clients, with tables and views as this version has them.
@@ -81,7 +95,7 @@ impl BigQueryWarehouse {
         if let Some(service) = &*service {
             return Ok(Arc::clone(service));
         }
-        let client = BigQueryClient::new(&self.options).await?;
+        let client = self.client.get_or_try_init(|| BigQueryClient::new(&self.options)).await?.clone();
         prepare(&client, &self.options, self.is_drifted.load(Ordering::Relaxed)).await?;
         self.is_drifted.store(false, Ordering::Relaxed);
         let mut builder = Write::builder();
@@ -92,7 +106,8 @@ impl BigQueryWarehouse {
             builder = builder.with_credentials(credentials);
         }
         let write = builder.build().await.map_err(|error| QueryError::Client(error.to_string()))?;
-        let made = Arc::new(Service { options: self.options.clone(), write: Arc::new(write), client });
+        let caller = Arc::clone(&self.caller);
+        let made = Arc::new(Service { options: self.options.clone(), write: Arc::new(write), client, caller });
         *service = Some(Arc::clone(&made));
         Ok(made)
     }

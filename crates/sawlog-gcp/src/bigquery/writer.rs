@@ -6,11 +6,13 @@
 //! Source: Google's documentation of the Storage Write API: an append at an offset that the stream has passed fails with
 //! `ALREADY_EXISTS` and is a success of an earlier try; a request with refused rows appends none of its rows.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
 use google_cloud_bigquery::client::Write;
+use google_cloud_bigquery::error::AppendError;
 use google_cloud_bigquery::model::{ArrowRecordBatch, ArrowSchema};
 use google_cloud_bigquery::write::format::Arrow;
 use google_cloud_bigquery::write::stream_type::CommittedStream;
@@ -18,20 +20,19 @@ use google_cloud_bigquery::write::{CommittedWriter, DefaultWriter};
 use google_cloud_gax::error::rpc::Code;
 use sawlog_seams::Position;
 use sawlog_seams::warehouse::TableSpec;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::client::BigQueryClient;
+use super::client::{BigQueryClient, Failed};
 use super::positions::{Pending, Positions, Refused, TablePosition};
 use super::rows::{Encoder, FlushRows, REQUEST_BYTES_MAX};
 use super::schema::{quoted, rows_table, text};
 use super::{BigQueryOptions, Delivery};
+use crate::call::{CallError, Caller, TryError};
 
 /// Connections and streams that one append may use up.
 const REPEATS_MAX: u32 = 4;
 /// After the first connection that was lost; doubles.
 const REPEAT_PAUSE: Duration = Duration::from_millis(100);
-/// Time that one request may take.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Rows of one append.
 pub(super) struct Append<'a> {
@@ -51,8 +52,20 @@ pub(super) enum WriteError {
     Positions(#[from] super::PositionsError),
     #[error("rows cannot be encoded: {0}")]
     Encode(#[from] ArrowError),
-    #[error("no answer within {} s", REQUEST_TIME_MAX.as_secs())]
+    #[error("no answer in time")]
     Timeout,
+    #[error("BigQuery has not answered for some time; it is asked again now and then")]
+    BreakerOpen,
+}
+
+impl<E: Display> From<TryError<E>> for WriteError {
+    fn from(error: TryError<E>) -> Self {
+        match error {
+            TryError::Answered(error) => Self::Service(error.to_string()),
+            TryError::TimedOut => Self::Timeout,
+            TryError::BreakerOpen => Self::BreakerOpen,
+        }
+    }
 }
 
 enum Writer {
@@ -122,7 +135,7 @@ impl TableWriter {
     ) -> Result<(Vec<Refused>, TablePosition), WriteError> {
         let (mut state, mut may_be_there) = self.begin(service, positions, append).await?;
         for repeat in 0_u32.. {
-            match self.send_all(positions, append, &mut state, may_be_there).await {
+            match self.send_all(service, positions, append, &mut state, may_be_there).await {
                 Ok(offset) => {
                     let mut refused = state.pending.take().unwrap_or_default().refused;
                     refused.sort_by_key(|refused| refused.row);
@@ -210,6 +223,7 @@ impl TableWriter {
     /// Sends the requests of an append from the first on. Returns how many rows the stream has then.
     async fn send_all(
         &self,
+        service: &Service,
         positions: &Positions,
         append: &Append<'_>,
         state: &mut TablePosition,
@@ -227,7 +241,7 @@ impl TableWriter {
                 (start, request) = (range.end, request + 1);
                 continue;
             }
-            match self.send(append.rows, offset, &kept).await? {
+            match self.send(service, append.rows, offset, &kept).await? {
                 Answer::WasThere if !may_be_there => {
                     // Nothing of this append was sent before: the note is older than the stream.
                     return Err(Interrupted::StreamEnded("it has more rows than noted".to_owned()));
@@ -262,12 +276,12 @@ impl TableWriter {
     ) -> Result<(), WriteError> {
         let schema = ArrowSchema::new().set_serialized_schema(self.encoder.schema_message()?);
         let table = service.options.table_path(&rows_table(self.spec.name));
-        let opened = service.write.open_default_stream(table).build_arrow(schema).await;
-        self.writer = Some(Writer::Default(opened.map_err(|error| WriteError::Service(error.to_string()))?));
+        let opening = service.write.open_default_stream(table).build_arrow(schema);
+        self.writer = Some(Writer::Default(service.open("GetWriteStream", opening).await?));
         let mut start = 0;
         for count in rows.plan() {
             let places: Vec<usize> = (start..start + count).collect();
-            match self.send(rows, 0, &places).await? {
+            match self.send(service, rows, 0, &places).await? {
                 Answer::Appended | Answer::WasThere => {}
                 // The rows are in the lake and in the worker's own tables: a flush does not wait for what is about them.
                 Answer::Refused(_) => Self::tell_of_lost_letters(count),
@@ -293,21 +307,19 @@ impl TableWriter {
         let mut is_new = false;
         let schema = ArrowSchema::new().set_serialized_schema(self.encoder.schema_message()?);
         let table = service.options.table_path(&rows_table(self.spec.name));
-        let failed = |error: &dyn std::fmt::Display| WriteError::Service(error.to_string());
         self.writer = Some(match service.options.delivery {
             Delivery::AtLeastOnce => {
-                let writer = service.write.open_default_stream(table).build_arrow(schema).await;
-                Writer::Default(writer.map_err(|error| failed(&error))?)
+                let opening = service.write.open_default_stream(table).build_arrow(schema);
+                Writer::Default(service.open("GetWriteStream", opening).await?)
             }
             Delivery::ExactlyOnce => {
                 let known = match &state.stream {
                     Some(stream) => {
                         let opening = service.write.attach_to_stream::<CommittedStream>(stream);
-                        match timeout(REQUEST_TIME_MAX, opening.build_arrow(schema.clone())).await {
-                            Ok(Ok(writer)) => Some(writer),
-                            Ok(Err(error)) if is_gone(&error.to_string()) => None,
-                            Ok(Err(error)) => return Err(failed(&error)),
-                            Err(_) => return Err(WriteError::Timeout),
+                        match service.open("GetWriteStream", opening.build_arrow(schema.clone())).await {
+                            Ok(writer) => Some(writer),
+                            Err(TryError::Answered(error)) if is_gone(&error.to_string()) => None,
+                            Err(error) => return Err(error.into()),
                         }
                     }
                     None => None,
@@ -316,9 +328,7 @@ impl TableWriter {
                     Some(writer) => Writer::Committed(writer),
                     None => {
                         let making = service.write.create_stream::<CommittedStream>(table).build_arrow(schema);
-                        let made: Result<CommittedWriter<Arrow>, _> =
-                            timeout(REQUEST_TIME_MAX, making).await.map_err(|_| WriteError::Timeout)?;
-                        let writer = made.map_err(|error| failed(&error))?;
+                        let writer = service.open("CreateWriteStream", making).await?;
                         (state.stream, state.offset) = (Some(writer.write_stream().to_owned()), 0);
                         is_new = true;
                         Writer::Committed(writer)
@@ -330,8 +340,13 @@ impl TableWriter {
     }
 
     /// Sends one request. `places` are the places of its rows in the append.
-    async fn send(&self, rows: &FlushRows, offset: u64, places: &[usize]) -> Result<Answer, WriteError> {
-        use google_cloud_bigquery::error::AppendError;
+    async fn send(
+        &self,
+        service: &Service,
+        rows: &FlushRows,
+        offset: u64,
+        places: &[usize],
+    ) -> Result<Answer, WriteError> {
         let (encoded, of_request) = (rows.clone(), places.to_vec());
         let message = blocking(move || encoded.message(&of_request)).await?;
         if message.len() > REQUEST_BYTES_MAX {
@@ -342,17 +357,19 @@ impl TableWriter {
         let sent = match &self.writer {
             Some(Writer::Committed(writer)) => {
                 let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-                timeout(REQUEST_TIME_MAX, async { writer.append(message).set_offset(offset).send().await }).await
+                let sending = async { writer.append(message).set_offset(offset).send().await };
+                service.caller.once("AppendRows", sending).await
             }
             Some(Writer::Default(writer)) => {
-                timeout(REQUEST_TIME_MAX, async { writer.append(message).send().await }).await
+                service.caller.once("AppendRows", async { writer.append(message).send().await }).await
             }
             None => return Err(WriteError::Service("no stream is open".to_owned())),
         };
         let error = match sent {
-            Ok(Ok(_)) => return Ok(Answer::Appended),
-            Ok(Err(error)) => error,
-            Err(_) => return Ok(Answer::Lost(WriteError::Timeout.to_string())),
+            Ok(_) => return Ok(Answer::Appended),
+            Err(TryError::Answered(error)) => error,
+            Err(TryError::TimedOut) => return Ok(Answer::Lost(WriteError::Timeout.to_string())),
+            Err(TryError::BreakerOpen) => return Err(WriteError::BreakerOpen),
         };
         match error {
             AppendError::RowErrors { row_errors, .. } => {
@@ -398,6 +415,28 @@ pub(super) async fn blocking<T: Send + 'static>(
     Ok(done.map_err(|error| WriteError::Service(format!("a thread that encodes rows died: {error}")))??)
 }
 
+impl CallError for AppendError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Rpc { source, .. } => source.code(),
+            Self::RowErrors { .. } => "ROW_ERRORS",
+            _ => "UNAVAILABLE",
+        }
+    }
+
+    fn problem(&self) -> String {
+        self.to_string()
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Rpc { source, .. } => source.is_retryable(),
+            Self::RowErrors { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 /// A table that lacks a column, or just got it, refuses all rows.
 fn is_about_schema(problem: &str) -> bool {
     let problem = problem.to_ascii_lowercase();
@@ -416,9 +455,20 @@ pub(super) struct Service {
     pub(super) options: BigQueryOptions,
     pub(super) write: Arc<Write>,
     pub(super) client: BigQueryClient,
+    /// Of the Storage Write API.
+    pub(super) caller: Arc<Caller>,
 }
 
 impl Service {
+    /// Opens or makes a stream, once.
+    async fn open<W, E: std::error::Error + 'static>(
+        &self,
+        call: &'static str,
+        opening: impl Future<Output = Result<W, E>>,
+    ) -> Result<W, TryError<Failed>> {
+        self.caller.once(call, async { opening.await.map_err(|error| Failed::of(&error)) }).await
+    }
+
     /// Up to which place the rows of an append are in a table. Looks at their times only.
     async fn rows_of(&self, spec: &TableSpec, append: &Append<'_>) -> Result<usize, WriteError> {
         let Some((first, last)) = append.rows.times() else { return Ok(0) };

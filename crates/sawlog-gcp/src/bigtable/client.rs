@@ -1,6 +1,5 @@
 //! The connection to an instance, and what all its calls share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -19,7 +18,7 @@ use tonic::{Request, Status};
 use super::error::BigtableError;
 use super::options::BigtableOptions;
 use crate::background::Background;
-use crate::call::{CallCount, Caller};
+use crate::call::{CallCounts, Caller};
 use crate::grpc::Grpc;
 
 const DATA_HOST: &str = "bigtable.googleapis.com";
@@ -77,9 +76,9 @@ impl Bigtable {
         Ok(Arc::new(Self { background, client: Arc::new(client) }))
     }
 
-    /// Tries by call and outcome (`OK` or a code), since the start, for metrics.
+    /// Tries since the start.
     #[must_use]
-    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), CallCount> {
+    pub fn counts(&self) -> CallCounts {
         self.client.caller.counts()
     }
 

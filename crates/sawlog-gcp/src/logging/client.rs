@@ -12,9 +12,11 @@ use google_cloud_logging_v2::client::LoggingServiceV2;
 use sawlog_seams::{Clock, Disk};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::Metrics;
+use tokio::time::{Instant, timeout};
 
 use super::pace::{Backoff, Pace};
 use crate::access::Access;
+use crate::call::CallError;
 
 /// Which entries are wanted, whose name they get, and how they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +78,20 @@ pub(super) async fn connect(access: &Access) -> google_cloud_gax::client_builder
         builder = builder.with_credentials(credentials);
     }
     builder.build().await
+}
+
+/// Makes a request once, within a time, and counts it.
+pub(super) async fn counted<T>(
+    metrics: &Metrics,
+    call: &'static str,
+    answer_max: Duration,
+    request: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let started = Instant::now();
+    let answer = timeout(answer_max, request).await.unwrap_or_else(|late| Err(Error::timeout(late)));
+    let outcome = answer.as_ref().err().map_or("OK", CallError::code);
+    metrics.add_cloud_call("logging", call, outcome, started.elapsed().as_secs_f64());
+    answer
 }
 
 /// What to do about a failed request.

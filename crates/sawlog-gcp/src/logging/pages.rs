@@ -7,9 +7,9 @@ use google_cloud_logging_v2::Error;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_logging_v2::model::{ListLogEntriesResponse, LogEntry};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::client::{LoggingQuery, LoggingState, Remedy, is_invalid, remedy};
+use super::client::{LoggingQuery, LoggingState, Remedy, counted, is_invalid, remedy};
 use super::entry::{Nanos, to_rfc3339};
 use super::pace::Waits;
 
@@ -100,7 +100,7 @@ impl<'a> Pages<'a> {
             .set_order_by("timestamp asc")
             .set_page_size(self.query.page_entries)
             .set_page_token(token);
-        timeout(self.query.answer_max, request.send()).await.unwrap_or_else(|late| Err(Error::timeout(late)))
+        counted(&self.state.metrics, "ListLogEntries", self.query.answer_max, request.send()).await
     }
 }
 

@@ -25,6 +25,7 @@ use super::pace::Waits;
 use super::pages::{PageError, Pages, Range};
 use super::submit::{Body, Unstored, submit};
 use super::tail_state::{Gap, Marks, TailFile};
+use crate::answer::code_of;
 
 /// A stream that ran so long was a good one: waits begin anew.
 const GOOD_AGE: Duration = Duration::from_secs(60);
@@ -85,6 +86,8 @@ pub async fn tail(options: TailOptions, state: LoggingState, mut stopped: watch:
         let mut stream = Stream::new(&options, &state, &file, &mut marks, stopped.clone());
         let ended = stream.run().await;
         stream.end();
+        let outcome = ended.as_ref().err().map_or("OK", |error| code_of(error.as_ref()));
+        state.metrics.add_cloud_call("logging", "TailLogEntries", outcome, started.elapsed().as_secs_f64());
         if let Err(error) = ended {
             tracing::warn!(%error, source = options.query.source, "the tail of entries has ended; it is opened again");
         }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::{Ready, body};
 use crate::access::Access;
+use crate::answer::code_of;
 
 /// Bytes at which a batch is stored.
 const BATCH_BYTES: usize = 4 << 20;
@@ -66,7 +67,10 @@ pub async fn serve(options: PubsubOptions, state: PubsubState, mut stopped: watc
     let mut delay = RETRY;
     while !*stopped.borrow() {
         let started = Instant::now();
-        match stream(&options, &state, &mut stopped).await {
+        let ended = stream(&options, &state, &mut stopped).await;
+        let outcome = ended.as_ref().err().map_or("OK", |error| code_of(error.as_ref()));
+        state.metrics.add_cloud_call("pubsub", "StreamingPull", outcome, started.elapsed().as_secs_f64());
+        match ended {
             Ok(()) => {}
             Err(error) => {
                 let subscription = &options.subscription;

@@ -23,11 +23,13 @@ use object_store::{
 use sawlog_seams::lake::{Lake, LakeError, Put};
 
 use super::content::{Content, read};
+use super::counts::Counts;
 use super::errors::Failure;
 use super::retry::{Deadlines, transfer};
 use super::transport::{Connector, ContentCrc32c};
 use super::upload::{PART_BYTES, REQUEST_BYTES_MAX, UPLOADS};
 use crate::access::Access;
+use crate::call::CallCounts;
 
 /// How long opening a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -93,6 +95,7 @@ pub struct GcsLake {
     pub(super) deadlines: Deadlines,
     bucket: String,
     prefix: String,
+    counts: Arc<Counts>,
 }
 
 impl fmt::Debug for GcsLake {
@@ -124,6 +127,7 @@ impl GcsLake {
                 .map_err(|error| OpenLakeError::Credentials { problem: error.to_string() })?,
         };
         let endpoint = access.endpoint.as_deref();
+        let counts = Arc::<Counts>::default();
         let build = |repeats: usize, request_limit: Option<Duration>| {
             let client = ClientOptions::new()
                 .with_allow_http(endpoint.is_some_and(|url| url.starts_with("http://")))
@@ -139,7 +143,7 @@ impl GcsLake {
             let mut builder = GoogleCloudStorageBuilder::new()
                 .with_bucket_name(&bucket)
                 .with_credentials(Arc::new(no_credentials))
-                .with_http_connector(Connector { credentials: credentials.clone() })
+                .with_http_connector(Connector { credentials: credentials.clone(), counts: Arc::clone(&counts) })
                 .with_client_options(client)
                 .with_retry(retry);
             if let Some(endpoint) = endpoint {
@@ -150,7 +154,13 @@ impl GcsLake {
         };
         let store = build(0, None)?;
         let parts = build(PART_REPEATS_MAX, Some(try_deadline + transfer(PART_BYTES)))?;
-        Self::over(store, parts, deadlines, bucket, prefix)
+        Ok(Self { counts, ..Self::over(store, parts, deadlines, bucket, prefix)? })
+    }
+
+    /// Requests by what they are and how they ended, since the start.
+    #[must_use]
+    pub fn counts(&self) -> CallCounts {
+        self.counts.all()
     }
 
     fn over(
@@ -166,7 +176,7 @@ impl GcsLake {
         {
             return Err(OpenLakeError::Prefix { prefix, problem });
         }
-        Ok(Self { store, parts, deadlines, bucket, prefix })
+        Ok(Self { store, parts, deadlines, bucket, prefix, counts: Arc::default() })
     }
 
     /// Name of an object in the bucket.

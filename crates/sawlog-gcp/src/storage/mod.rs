@@ -7,6 +7,7 @@
 //! only the lake knows that its puts may be repeated.
 
 mod content;
+mod counts;
 mod errors;
 mod lake;
 mod retry;

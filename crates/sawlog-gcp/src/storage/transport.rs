@@ -4,6 +4,7 @@
 //! words. Not for: repeats ([`super::retry`]).
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -15,6 +16,9 @@ use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
+
+use super::counts::{Counts, name_of};
+use crate::answer::name_of_http;
 
 const HASH: &str = "x-goog-hash";
 const COPY_SOURCE: &str = "x-goog-copy-source";
@@ -39,12 +43,13 @@ pub(super) fn crc32c_text(crc32c: u32) -> String {
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) credentials: Credentials,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Service { client, credentials: self.credentials.clone() }))
+        Ok(HttpClient::new(Service { client, credentials: self.credentials.clone(), counts: Arc::clone(&self.counts) }))
     }
 }
 
@@ -52,6 +57,7 @@ impl HttpConnector for Connector {
 struct Service {
     client: HttpClient,
     credentials: Credentials,
+    counts: Arc<Counts>,
 }
 
 #[async_trait]
@@ -59,7 +65,10 @@ impl HttpService for Service {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         self.authorize(request.headers_mut()).await?;
         complete(&mut request);
-        let mut response = self.client.execute(request).await?;
+        let counting = self.counts.begin(name_of(&request));
+        let answer = self.client.execute(request).await;
+        counting.end(answer.as_ref().map_or("UNAVAILABLE", |response| name_of_http(response.status().as_u16())));
+        let mut response = answer?;
         keep_checksum(response.headers_mut());
         match response.status() {
             status if status.is_success() => Ok(response),

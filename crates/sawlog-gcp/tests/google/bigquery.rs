@@ -45,6 +45,8 @@ fn options(double: &Double, dataset: &str, delivery: Delivery, day: i32) -> BigQ
         delivery,
         partition: Partition::Day,
         expiration_days: [("logs".to_owned(), 30)].into(),
+        retry: BigQueryOptions::retry(),
+        append: BigQueryOptions::append(),
         labels: [("app".to_owned(), "sawlog".to_owned())].into(),
     }
 }

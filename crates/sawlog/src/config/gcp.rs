@@ -3,6 +3,7 @@
 //! For: its shape and its mistakes. Not for: reaching the services (`sawlog_gcp`).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sawlog_core::schema::Table;
 use sawlog_core::time;
@@ -13,11 +14,13 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::values::FromSetting;
-use super::{ByteSize, ConfigProblem};
+use super::{ByteSize, ConfigProblem, HumanDuration};
 
 /// Bytes of the spool by default.
 const SPOOL_BYTES: u64 = 10 << 30;
 
+/// Shortest wait for an answer that lets any come.
+const ANSWER_MIN: Duration = Duration::from_millis(100);
 /// Days of hours that fit into the 10,000 partitions that a table of BigQuery may have.
 const HOUR_PARTITION_DAYS_MAX: u32 = 10_000 / 24;
 
@@ -27,6 +30,8 @@ pub(crate) struct GcpConfig {
     pub(crate) project: String,
     /// Name of this worker in what it writes.
     pub(crate) worker: String,
+    /// Longest wait for one answer of Cloud Storage, BigQuery and Bigtable; without it each has its own.
+    pub(crate) answer_max: Option<Duration>,
     pub(crate) storage: Option<StorageConfig>,
     pub(crate) bigquery: Option<BigQueryConfig>,
     pub(crate) bigtable: Option<BigtableConfig>,
@@ -87,6 +92,8 @@ struct Section {
     project: String,
     #[serde(default)]
     worker: Option<String>,
+    #[serde(default)]
+    answer_max: Option<Value>,
     #[serde(default)]
     storage: Option<StorageSection>,
     #[serde(default)]
@@ -243,6 +250,17 @@ fn checked(section: Section, problems: &mut Problems) -> GcpConfig {
     problems.name("gcp.project", &project, "-.:", 64);
     let worker = section.worker.unwrap_or_else(|| "sawlog".to_owned());
     problems.name("gcp.worker", &worker, "-_.", 64);
+    let answer_max = section.answer_max.and_then(|value| match HumanDuration::from_setting(&value) {
+        Ok(time) if time.duration() >= ANSWER_MIN => Some(time.duration()),
+        _ => {
+            problems.note(
+                "gcp.answer-max",
+                format!("{value} is too short or no time"),
+                "write it like 30s, at least 100ms",
+            );
+            None
+        }
+    });
     let storage = section.storage.map(|storage| storage_of(storage, problems));
     let bigquery = section.bigquery.map(|bigquery| bigquery_of(bigquery, problems));
     let bigtable = section.bigtable.map(|bigtable| {
@@ -267,7 +285,7 @@ fn checked(section: Section, problems: &mut Problems) -> GcpConfig {
         problems.name("gcp.log.log-id", &log_id, "/_-.", 512);
         LogSinkConfig { log_id, access: problems.access("gcp.log.endpoint", log.endpoint) }
     });
-    GcpConfig { project, worker, storage, bigquery, bigtable, logging, log }
+    GcpConfig { project, worker, answer_max, storage, bigquery, bigtable, logging, log }
 }
 
 fn storage_of(section: StorageSection, problems: &mut Problems) -> StorageConfig {
@@ -401,7 +419,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_with_its_key() {
-        let text = "[gcp]\nproject = \"\"\n[gcp.storage]\nbucket = \"gs://x\"\nspool-max = \"much\"\n\
+        let text = "[gcp]\nproject = \"\"\nanswer-max = \"0s\"\n[gcp.storage]\nbucket = \"gs://x\"\nspool-max = \"much\"\n\
                     [gcp.bigquery]\ndataset = \"a-b\"\nendpoint = \"http://127.0.0.1:1\"\nlabels = { Team = \"a\" }\n\
                     expiration-days = { logs = 0, none = 1 }\n[gcp.bigtable]\ninstance = \"a/b\"\n\
                     [[gcp.logging]]\nbackfill-from = \"yesterday\"\nbackfill-until = \"2026-01-01T00:00:00Z\"\n\
@@ -409,6 +427,7 @@ mod tests {
         let problems = read_text(text).expect_err("mistakes");
         for key in [
             "gcp.project:",
+            "gcp.answer-max:",
             "gcp.storage.bucket:",
             "gcp.storage.spool-max:",
             "gcp.bigquery.dataset:",

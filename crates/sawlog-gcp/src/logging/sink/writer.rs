@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::queue::{Entry, Waiting};
 use super::{SinkOptions, envelope};
-use crate::logging::client::{connect, is_invalid};
+use crate::logging::client::{connect, counted, is_invalid};
 use crate::logging::pace::Waits;
 
 /// Bytes of a write, of which the service takes 10 MB.
@@ -137,8 +137,8 @@ impl SinkWriter {
         let mut request = envelope(&self.options);
         request["entries"] = self.batch.iter().map(|entry| entry.json.clone()).collect::<Value>();
         let request: WriteLogEntriesRequest = serde_json::from_value(request).map_err(|error| error.to_string())?;
-        let answer = timeout(self.options.answer_max, client.write_log_entries().with_request(request).send());
-        match answer.await.unwrap_or_else(|late| Err(Error::timeout(late))) {
+        let writing = client.write_log_entries().with_request(request).send();
+        match counted(&self.metrics, "WriteLogEntries", self.options.answer_max, writing).await {
             Ok(_) => Ok(0),
             Err(error) => match refused_in_part(&error) {
                 Some(refused) => Ok(refused),
