@@ -169,8 +169,8 @@ class BigtableDouble(Double):
     instance = "instance"
     table = "sawlog"
 
-    def __init__(self):
-        super().__init__("bigtable")
+    def __init__(self, *arguments: str):
+        super().__init__("bigtable", *arguments)
 
     def start(self) -> None:
         super().start()
@@ -207,8 +207,8 @@ class BigQueryDouble(Double):
 
     dataset = "sawlog"
 
-    def __init__(self):
-        super().__init__("bigquery")
+    def __init__(self, *arguments: str):
+        super().__init__("bigquery", *arguments)
 
     def start(self) -> None:
         super().start()
@@ -218,9 +218,9 @@ class BigQueryDouble(Double):
         options = {"api_endpoint": self.url}
         self.client = bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
 
-    def rows(self, sql: str) -> list[tuple]:
+    def rows(self, sql: str, dataset: str | None = None) -> list[tuple]:
         """Rows of a query, in which `{}` is the dataset. Not while a flush is under way: the double would stand still."""
-        return [tuple(row) for row in self.client.query(sql.replace("{}", f"{PROJECT}.{self.dataset}")).result()]
+        return [tuple(row) for row in self.client.query(sql.replace("{}", f"{PROJECT}.{dataset or self.dataset}")).result()]
 
     def stop(self) -> None:
         self.client.close()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import sawlog
-from google_doubles import PROJECT, LoggingDouble
+from conftest import Server, sawlog
+from google_doubles import PROJECT, BigtableDouble, LoggingDouble
 from test_gcp import Cloud
 
 SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/orders"
@@ -173,6 +173,36 @@ def test_a_service_that_is_away_is_unknown_and_not_lacking(world: World):
         if double is world.pubsub:
             world.pubsub.create()
             world.careful_subscription()
+
+
+def test_calls_go_over_tls_with_a_token_that_nobody_else_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    double = BigtableDouble("-tls", str(tmp_path))
+    config = tmp_path / "tls.toml"
+    port = double.address.rsplit(":", 1)[1]
+    config.write_text(f'[gcp]\nproject = "{PROJECT}"\n[gcp.bigtable]\ninstance = "instance"\nendpoint = "https://localhost:{port}"\n')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    monkeypatch.setenv("RUST_LOG", "trace")
+    refused = Checked(config, "--deadline", "3s")
+    assert refused.code == 1 and double.ask("GET", "/authorizations", None) == b"[]\n", "an unknown authority gets no token"
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    worker = Server(tmp_path / "data", "host-metrics.enabled=false", "log.level=trace", config=config).start()
+    try:
+        double.deny("bigtable.tables.readRows")
+        denied = sawlog("gcp", "check", "--config", str(config))
+        assert denied.returncode == 1 and b"--member=serviceAccount:worker@sawlog-test." in denied.stdout, denied.stdout
+        double.ask("POST", "/faults", {"method": "GetTable", "when": "before", "code": "PERMISSION_DENIED", "times": 1})
+        failed = sawlog("gcp", "init", "--config", str(config))
+        assert failed.returncode == 1 and b"PERMISSION_DENIED" in failed.stderr
+    finally:
+        worker.stop()
+    seen = json.loads(double.ask("GET", "/authorizations", None))
+    double.kill()
+    assert seen and all(authorization.startswith("Bearer ") for authorization in seen)
+    secret = json.loads((tmp_path / "key.json").read_text())["private_key"].splitlines()[1]
+    told = worker.log().encode() + denied.stdout + denied.stderr + failed.stdout + failed.stderr
+    for token in (secret, *(authorization.removeprefix("Bearer ") for authorization in seen)):
+        # A part of it is too much already.
+        assert token[-40:].encode() not in told
 
 
 def test_a_configuration_without_google_cloud_is_a_misuse(tmp_path: Path):

@@ -53,6 +53,37 @@ impl BigtableTable {
     }
 }
 
+/// Tablets that a new table has for a family whose keys have salts: as many as a large cluster's nodes for ids, of which each
+/// event may have one, and fewer for what only windows and sessions have.
+const ID_TABLETS: u8 = 16;
+const DUE_TABLETS: u8 = 4;
+
+impl BigtableTable {
+    /// Row keys at which a new table is cut into tablets, so that the first hour of writes goes to many nodes: the service
+    /// cuts and joins tablets by load later. Where keys have salts they are cut by these, elsewhere by kind.
+    #[must_use]
+    pub fn split_keys(self) -> Vec<Vec<u8>> {
+        let mut keys: Vec<Vec<u8>> = match self {
+            Self::Served => Rollup::ALL.into_iter().map(|rollup| vec![rollup.byte()]).collect(),
+            Self::State => Family::ALL.into_iter().filter(|family| Self::of(*family) == self).flat_map(cuts).collect(),
+        };
+        keys.sort_unstable();
+        keys
+    }
+}
+
+/// Where the rows of a family begin, and where they are cut.
+fn cuts(family: Family) -> Vec<Vec<u8>> {
+    match layout_of(family) {
+        Layout::Same | Layout::Width(_) => Vec::new(),
+        Layout::Coded(code) => vec![vec![code]],
+        Layout::Salted(code, _) => {
+            let tablets = if family == Family::EventId { ID_TABLETS } else { DUE_TABLETS };
+            (0..tablets).map(|part| vec![code, part * (u8::MAX / tablets + 1)]).collect()
+        }
+    }
+}
+
 /// Row keys from the first one up to the second, which is not among them and is absent where they have no end.
 pub type RowRange = (Vec<u8>, Option<Vec<u8>>);
 

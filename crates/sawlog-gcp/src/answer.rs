@@ -3,8 +3,10 @@
 //! For: one code for each, the same that a service without such a client gives, and whether the same call may go well later.
 //! Not for: what a caller does about it.
 
+use std::time::Duration;
+
 use google_cloud_gax::error::Error;
-use google_cloud_gax::error::rpc::Code;
+use google_cloud_gax::error::rpc::{Code, StatusDetails};
 
 use crate::call::{CallError, TIMED_OUT};
 use crate::grpc::{code_name, is_passing};
@@ -22,6 +24,15 @@ impl CallError for Error {
 
     fn problem(&self) -> String {
         self.to_string()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        let details = self.status()?.details.iter();
+        let delay = details.filter_map(|detail| match detail {
+            StatusDetails::RetryInfo(info) => info.retry_delay,
+            _ => None,
+        });
+        Duration::try_from(delay.last()?).ok()
     }
 
     fn is_retryable(&self) -> bool {

@@ -57,6 +57,10 @@ pub trait CallError {
     fn problem(&self) -> String;
     /// Whether the same call may go well later.
     fn is_retryable(&self) -> bool;
+    /// How long the service wants to be left alone, if it says so.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Calls with one outcome.
@@ -127,6 +131,8 @@ pub enum Failure {
         problem: String,
         /// Whether the same call may go well later.
         is_retryable: bool,
+        /// How long the service wants to be left alone.
+        retry_after: Option<Duration>,
     },
     /// There was no answer in time.
     TimedOut,
@@ -136,7 +142,12 @@ pub enum Failure {
 
 impl<E: CallError> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Answered { code: error.code(), problem: error.problem(), is_retryable: error.is_retryable() }
+        Self::Answered {
+            code: error.code(),
+            problem: error.problem(),
+            is_retryable: error.is_retryable(),
+            retry_after: error.retry_after(),
+        }
     }
 }
 
@@ -156,6 +167,13 @@ impl Failure {
             Self::Answered { code, .. } => code,
             Self::TimedOut => TIMED_OUT,
             Self::BreakerOpen => BREAKER_OPEN,
+        }
+    }
+
+    fn retry_after(&self) -> Duration {
+        match self {
+            Self::Answered { retry_after, .. } => retry_after.unwrap_or_default(),
+            Self::TimedOut | Self::BreakerOpen => Duration::ZERO,
         }
     }
 
@@ -323,7 +341,7 @@ impl Tries<'_> {
         (self.started, self.pauses) = (Instant::now(), 0);
     }
 
-    /// Waits until the next try.
+    /// Waits until the next try, at least as long as the service asks for.
     ///
     /// # Errors
     /// When there is none: trying again does not help, or has been done for long enough.
@@ -332,7 +350,7 @@ impl Tries<'_> {
         let delay = policy.delay_first.saturating_mul(1 << self.pauses.min(20)).min(policy.delay_max);
         let half = delay / 2;
         let jitter = self.caller.state().jitter.below(u64::try_from(half.as_micros()).unwrap_or(u64::MAX));
-        let delay = half + Duration::from_micros(jitter);
+        let delay = (half + Duration::from_micros(jitter)).max(failure.retry_after());
         if !failure.is_retryable() || self.started.elapsed() + delay > policy.total_max {
             return Err(self.failed(failure));
         }

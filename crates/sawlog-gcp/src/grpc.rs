@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
 use http::Extensions;
+use prost::Message;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -167,6 +169,31 @@ impl CallError for Status {
     fn is_retryable(&self) -> bool {
         is_passing(self.code())
     }
+
+    fn retry_after(&self) -> Option<Duration> {
+        let details = StatusDetails::decode(self.details()).ok()?.details;
+        let info = details.iter().find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
+        RetryInfo::decode(&*info.value).ok()?.retry_delay?.try_into().ok()
+    }
+}
+
+/// Of google/rpc/status.proto what comes with a status beside its code.
+#[derive(Clone, PartialEq, Message)]
+struct StatusDetails {
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+/// Of google/rpc/error_details.proto.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<prost_types::Duration>,
+}
+
+/// The details of a status within a message, as a status of gRPC has them.
+pub(crate) fn details(details: Vec<prost_types::Any>) -> Bytes {
+    StatusDetails { details }.encode_to_vec().into()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 Prints the address of its REST API and of its Storage API on two lines. `-listen HOST:PORT` and `-storage HOST:PORT` set
 them, `-root FOLDER` is where `gs://bucket/key` is read as a file, `-data FOLDER` keeps tables over restarts,
-`-faults FILE` has a fault on each line (`next_fault`). A test PUTs a list of permissions to `/_denied` to take them away. With `-with-input` it ends when its standard input does, and so with
+`-faults FILE` has a fault on each line (`next_fault`). A test PUTs a list of permissions to `/_denied` to take them away, and a list of
+statuses to `/_statuses`, with which the next queries are answered. With `-with-input` it ends when its standard input does, and so with
 the process that started it.
 """
 
@@ -13,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -55,8 +57,12 @@ def one_by_one(handle, faults: str | None):
             request.write_stream = request.write_stream or first.write_stream
             request.arrow_rows.writer_schema = first.arrow_rows.writer_schema
             fault = next_fault(faults)
-            if fault == "unavailable":
-                context.abort(grpc.StatusCode.UNAVAILABLE, "a fault that the test asked for")
+            if fault in REFUSALS:
+                context.abort(REFUSALS[fault], "a fault that the test asked for")
+            if fault == "hang":
+                while context.is_active():
+                    time.sleep(0.05)
+                return
             if refused := refused_rows(request):
                 yield types.AppendRowsResponse.serialize(refused)
                 continue
@@ -83,29 +89,36 @@ def refused_rows(request) -> types.AppendRowsResponse | None:
     return types.AppendRowsResponse(row_errors=errors, error=status) if errors else None
 
 
-def answer_about_permissions() -> None:
-    """Adds what the emulator lacks: permissions that a test may take away, told of tables and needed by dry runs."""
+def answer_as_tests_want() -> None:
+    """Adds what the emulator lacks: permissions that a test may take away, told of tables and needed by dry runs; failures."""
     from bqemulator import server  # which writes to standard output while it is imported
 
     make = server.create_app
     denied: set[str] = set()
+    statuses: list[int] = []
 
     def with_permissions(context):
         app = make(context)
 
         @app.middleware("http")
-        async def permit(request, call_next):
+        async def answer(request, call_next):
             path = request.scope["path"]
             if path == "/_denied":
                 denied.clear()
                 denied.update(json.loads(await request.body()))
                 return JSONResponse({})
+            if path == "/_statuses":
+                statuses[:] = json.loads(await request.body())
+                return JSONResponse({})
+            if statuses and request.method == "POST" and path.endswith("/queries"):
+                status = statuses.pop(0)
+                return JSONResponse({"error": {"code": status, "message": "a fault that the test asked for"}}, status)
             if path.endswith(":testIamPermissions") and "/tables/" in path:
                 asked = json.loads(await request.body())["permissions"]
                 request.scope.update(method="GET", path=path.removesuffix(":testIamPermissions"))
-                answer = await call_next(request)
+                found = await call_next(request)
                 held = [one for one in asked if one not in denied]
-                return JSONResponse({"permissions": held}) if answer.status_code == 200 else answer
+                return JSONResponse({"permissions": held}) if found.status_code == 200 else found
             for permission in needed_by(request.method, path, await request.body()):
                 if permission in denied:
                     message = f"Access Denied: the user does not have {permission}"
@@ -132,8 +145,15 @@ def needed_by(method: str, path: str, body: bytes) -> list[str]:
 FAULTS = threading.Lock()
 
 
+REFUSALS = {
+    "unavailable": grpc.StatusCode.UNAVAILABLE,
+    "exhausted": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "internal": grpc.StatusCode.INTERNAL,
+}
+
+
 def next_fault(path: str | None) -> str:
-    """Takes the first line of a file off it: `unavailable` before anything is done, `lost` after it."""
+    """Takes the first line of a file off it: one of `REFUSALS` or `hang` before anything is done, `lost` after it."""
     if not path or not os.path.exists(path):
         return ""
     with FAULTS, open(path, "r+") as file:
@@ -182,7 +202,7 @@ if __name__ == "__main__":
     kept = ["--persistent", "--data-dir", options.data] if options.data else ["--ephemeral"]
     print(f"{host}:{port}\n{storage_host}:{storage_port}", flush=True)
     os.dup2(2, 1)
-    answer_about_permissions()
+    answer_as_tests_want()
     sys.exit(main([
         "start", "--rest-host", host, "--rest-port", str(port), "--grpc-host", storage_host, "--grpc-port", str(storage_port),
         "--project", "sawlog-test", "--log-level", "warning", *kept,

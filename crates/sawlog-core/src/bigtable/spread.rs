@@ -92,6 +92,21 @@ fn ids_of_one_minute_go_to_all_tablets_and_without_salts_to_one() {
 }
 
 #[test]
+fn a_new_table_takes_ids_in_all_of_its_tablets_for_them() {
+    let splits = BigtableTable::State.split_keys();
+    assert!(splits.is_sorted() && splits.iter().all(|key| !key.is_empty()), "{splits:?}");
+    let mut counts = std::collections::BTreeMap::<usize, u32>::new();
+    for number in 0..30_000 {
+        let row = row_key(Family::EventId, &id(NOW, number));
+        *counts.entry(splits.partition_point(|split| **split <= *row)).or_default() += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or_default();
+    assert_eq!(counts.len(), usize::from(ID_TABLETS));
+    assert!(f64::from(most) < 1.2 * 30_000.0 / f64::from(ID_TABLETS), "{most}");
+    assert_eq!(BigtableTable::Served.split_keys().len(), Rollup::ALL.len());
+}
+
+#[test]
 fn deadlines_of_one_minute_go_to_all_tablets() {
     let deadline = |number: u64, width: i64, end: i64| {
         let end = end - end.rem_euclid(width * SECOND);

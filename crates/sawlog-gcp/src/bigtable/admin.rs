@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use googleapis_tonic_google_bigtable_admin_v2::google::bigtable::admin::v2::create_table_request::Split;
 use googleapis_tonic_google_bigtable_admin_v2::google::bigtable::admin::v2::gc_rule::{Rule, Union};
 use googleapis_tonic_google_bigtable_admin_v2::google::bigtable::admin::v2::modify_column_families_request::Modification;
 use googleapis_tonic_google_bigtable_admin_v2::google::bigtable::admin::v2::modify_column_families_request::modification::Mod;
@@ -33,6 +34,8 @@ pub enum TableChange {
     CreateTable {
         /// Id of the table.
         table: String,
+        /// In how many tablets it begins.
+        tablets: usize,
     },
     /// A family is missing.
     CreateFamily {
@@ -59,7 +62,7 @@ pub enum TableChange {
 impl fmt::Display for TableChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CreateTable { table } => write!(formatter, "create table {table}"),
+            Self::CreateTable { table, tablets } => write!(formatter, "create table {table} in {tablets} tablets"),
             Self::CreateFamily { table, family, rule } => {
                 write!(formatter, "create family {family} of table {table}: delete {rule}")
             }
@@ -153,7 +156,7 @@ impl Client {
         for table in BigtableTable::ALL {
             let id = self.options.table_id(table);
             let Some(found) = self.table(table).await? else {
-                changes.push(TableChange::CreateTable { table: id });
+                changes.push(TableChange::CreateTable { table: id, tablets: table.split_keys().len() + 1 });
                 continue;
             };
             for (name, rule) in rules(&self.options, table) {
@@ -200,7 +203,7 @@ impl Client {
         let mut modifications = Vec::new();
         for change in changes {
             match change {
-                TableChange::CreateTable { table } if *table == id => self.create(&id, &rules).await?,
+                TableChange::CreateTable { table: created, .. } if *created == id => self.create(table, &rules).await?,
                 TableChange::CreateFamily { table, family, .. } if *table == id => {
                     let created = family_of(rules[&**family].clone());
                     modifications.push((family, Mod::Create(created), None));
@@ -219,17 +222,23 @@ impl Client {
         if modifications.is_empty() { Ok(()) } else { self.modify(table, modifications).await }
     }
 
-    async fn create(&self, id: &str, rules: &BTreeMap<&'static str, GcRule>) -> Result<(), BigtableError> {
+    async fn create(
+        &self,
+        created: BigtableTable,
+        rules: &BTreeMap<&'static str, GcRule>,
+    ) -> Result<(), BigtableError> {
         let parent = self.options.instance_name();
+        let initial_splits: Vec<Split> =
+            created.split_keys().into_iter().map(|key| Split { key: key.into() }).collect();
         let families: HashMap<String, ColumnFamily> =
             rules.iter().map(|(name, rule)| ((*name).to_owned(), family_of(rule.clone()))).collect();
         let create = async || {
             let table = Table { column_families: families.clone(), ..Table::default() };
             let message = CreateTableRequest {
                 parent: parent.clone(),
-                table_id: id.to_owned(),
+                table_id: self.options.table_id(created),
                 table: Some(table),
-                ..CreateTableRequest::default()
+                initial_splits: initial_splits.clone(),
             };
             let request = self.admin_request("parent", &parent, message).await?;
             match self.admin().create_table(request).await {

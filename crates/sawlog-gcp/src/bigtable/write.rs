@@ -15,7 +15,7 @@ use super::cells::{RowChange, shown};
 use super::client::Client;
 use super::error::BigtableError;
 use crate::call::Failure;
-use crate::grpc::{code_name, is_passing};
+use crate::grpc::{code_name, details, is_passing};
 
 /// Rows of one table that go in one request.
 struct Part {
@@ -109,7 +109,11 @@ impl Client {
                         let status = entry.status.unwrap_or_default();
                         let place = usize::try_from(entry.index).ok().and_then(|index| outcomes.get_mut(index));
                         let place = place.ok_or_else(|| Status::data_loss("an answer for a row that was not sent"))?;
-                        *place = Some(Status::new(Code::from_i32(status.code), status.message));
+                        *place = Some(Status::with_details(
+                            Code::from_i32(status.code),
+                            status.message,
+                            details(status.details),
+                        ));
                     }
                 }
                 Ok(None) => return Ok(outcomes),

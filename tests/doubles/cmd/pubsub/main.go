@@ -28,5 +28,6 @@ func main() {
 	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double, denied), map[string]http.Handler{
 		faults.Path:      plan,
 		permissions.Path: denied,
+		"/_expire":       http.HandlerFunc(double.Expire),
 	}))
 }

@@ -1,25 +1,29 @@
 // Package bigtable lets Google's in-memory Bigtable fail as a test wants it.
 //
 // Faults are set over HTTP: POST /faults with a Fault takes the place of what was set, DELETE /faults ends it, GET /calls
-// tells how many calls there were, PUT /_denied takes permissions away. What the double cannot show is in docs/gcp.md.
+// tells how many calls there were, GET /splits at how many keys tables were cut, GET /authorizations what calls were authorized with, PUT /_denied takes permissions away. What the double cannot show is in docs/gcp.md.
 package bigtable
 
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
 	"cloud.google.com/go/bigtable/admin/apiv2/adminpb"
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 	"cloud.google.com/go/iam/apiv1/iampb"
-	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"sawlog.test/doubles/internal/permissions"
 )
@@ -48,6 +52,8 @@ type Fault struct {
 	Answers int `json:"answers"`
 	// DelayMillis is how much later a delayed call is done.
 	DelayMillis int `json:"delay_ms"`
+	// RetryMillis is how long the error asks to be left alone.
+	RetryMillis int `json:"retry_ms"`
 }
 
 // Faults decides what becomes of calls.
@@ -57,11 +63,15 @@ type Faults struct {
 	calls       map[string]int
 	connections map[net.Conn]struct{}
 	denied      permissions.Denied
+	// Tables that were made, with the number of keys that they were cut at.
+	splits [][2]any
+	// What calls were authorized with, each once.
+	authorizations map[string]bool
 }
 
 // NewFaults lets all calls go well.
 func NewFaults() *Faults {
-	return &Faults{calls: map[string]int{}, connections: map[net.Conn]struct{}{}}
+	return &Faults{calls: map[string]int{}, connections: map[net.Conn]struct{}{}, authorizations: map[string]bool{}}
 }
 
 // Options make a server ask before each call.
@@ -99,10 +109,13 @@ func (f *Faults) cutOff() {
 }
 
 // take counts a call and tells what becomes of it.
-func (f *Faults) take(method string) (Fault, bool) {
+func (f *Faults) take(ctx context.Context, method string) (Fault, bool) {
 	method = path.Base(method)
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
+	for _, authorization := range metadata.ValueFromIncomingContext(ctx, "authorization") {
+		f.authorizations[authorization] = true
+	}
 	f.calls[method]++
 	if f.fault.Method != method || f.fault.Times == 0 {
 		return Fault{}, false
@@ -115,8 +128,19 @@ func (f *Faults) take(method string) (Fault, bool) {
 	return f.fault, true
 }
 
+func (f Fault) status() *status.Status {
+	failed := status.New(f.Code, "a fault of the double")
+	if f.RetryMillis > 0 {
+		pause := durationpb.New(time.Duration(f.RetryMillis) * time.Millisecond)
+		if detailed, err := failed.WithDetails(&errdetails.RetryInfo{RetryDelay: pause}); err == nil {
+			return detailed
+		}
+	}
+	return failed
+}
+
 func (f Fault) error() error {
-	return status.Error(f.Code, "a fault of the double")
+	return f.status().Err()
 }
 
 // begin does what comes before a call; an error ends it.
@@ -134,7 +158,7 @@ func (f Fault) begin(ctx context.Context) error {
 }
 
 func (f *Faults) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	fault, fails := f.take(info.FullMethod)
+	fault, fails := f.take(ctx, info.FullMethod)
 	handler = f.completed(handler)
 	if !fails {
 		return handler(ctx, request)
@@ -158,6 +182,10 @@ func (f *Faults) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 func (f *Faults) completed(handler grpc.UnaryHandler) grpc.UnaryHandler {
 	return func(ctx context.Context, request any) (any, error) {
 		switch request := request.(type) {
+		case *adminpb.CreateTableRequest:
+			f.mutex.Lock()
+			f.splits = append(f.splits, [2]any{request.TableId, len(request.InitialSplits)})
+			f.mutex.Unlock()
 		case *iampb.TestIamPermissionsRequest:
 			return &iampb.TestIamPermissionsResponse{Permissions: f.denied.Held(request.Permissions)}, nil
 		case *adminpb.ListClustersRequest:
@@ -176,7 +204,7 @@ func (f *Faults) completed(handler grpc.UnaryHandler) grpc.UnaryHandler {
 }
 
 func (f *Faults) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	fault, fails := f.take(info.FullMethod)
+	fault, fails := f.take(stream.Context(), info.FullMethod)
 	if !fails {
 		return handler(server, stream)
 	}
@@ -238,7 +266,7 @@ func (f *faulty) SendMsg(message any) error {
 			for place := 1; place < f.all; place += 2 {
 				answer.Entries = append(answer.Entries, &bigtablepb.MutateRowsResponse_Entry{
 					Index:  int64(place),
-					Status: &statuspb.Status{Code: int32(f.fault.Code), Message: "a fault of the double"},
+					Status: f.fault.status().Proto(),
 				})
 			}
 		}
@@ -264,6 +292,10 @@ func (f *Faults) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
 		f.fault = fault
 	case "DELETE /faults":
 		f.fault = Fault{}
+	case "GET /splits":
+		_ = json.NewEncoder(writer).Encode(f.splits)
+	case "GET /authorizations":
+		_ = json.NewEncoder(writer).Encode(slices.Collect(maps.Keys(f.authorizations)))
 	case "GET /calls":
 		_ = json.NewEncoder(writer).Encode(f.calls)
 	default:

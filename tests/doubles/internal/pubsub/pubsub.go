@@ -8,6 +8,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"net/http"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -299,6 +302,15 @@ func (s *Server) expire() {
 			}
 		}
 		found.back(late)
+	}
+}
+
+// Expire ends all leases at once, as if their holders had been silent for too long.
+func (s *Server) Expire(http.ResponseWriter, *http.Request) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for _, found := range s.subscriptions {
+		found.back(slices.Collect(maps.Values(found.out)))
 	}
 }
 

@@ -119,6 +119,21 @@ fn a_service_that_hangs_or_is_away_holds_nobody_up_for_longer_than_is_set() {
 }
 
 #[test]
+fn a_service_that_asks_for_a_pause_gets_it() {
+    let world = World::new();
+    let store = world.open();
+    let places = [("MutateRows", "before"), ("MutateRows", "partly"), ("CheckAndMutateRow", "before")];
+    for ((method, when), position) in places.into_iter().zip(1..) {
+        let fault =
+            format!(r#"{{"method":"{method}","times":1,"when":"{when}","code":"RESOURCE_EXHAUSTED","retry_ms":600}}"#);
+        world.fail(&fault);
+        let started = Instant::now();
+        apply(&store, numbered(10), position);
+        assert!(started.elapsed() >= Duration::from_millis(600), "{method} {when}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
 fn calls_are_counted_by_outcome() {
     let world = World::new();
     let bigtable = world.connect();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sawlog_core::bigtable::BigtableTable;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::rowkey;
 use sawlog_gcp::bigtable::{Bigtable, TableChange};
@@ -26,9 +27,11 @@ fn a_plan_shows_what_is_missing_and_is_empty_once_it_is_carried_out() {
     assert_eq!(world.connect().ensure_tables().expect("changed").len(), 1);
     assert_eq!(plan(world.connect()), []);
     world.options.table = "fresh".to_owned();
-    let created = |table: &str| TableChange::CreateTable { table: table.to_owned() };
-    assert_eq!(plan(world.connect()), [created("fresh"), created("fresh_state")]);
+    let created = |table: &str, tablets| TableChange::CreateTable { table: table.to_owned(), tablets };
+    let splits = [BigtableTable::Served, BigtableTable::State].map(|table| table.split_keys().len());
+    assert_eq!(plan(world.connect()), [created("fresh", splits[0] + 1), created("fresh_state", splits[1] + 1)]);
     world.connect().ensure_tables().expect("created");
+    assert_eq!(world.splits(), [("fresh".to_owned(), splits[0]), ("fresh_state".to_owned(), splits[1])]);
     assert_eq!(plan(world.connect()), []);
 }
 

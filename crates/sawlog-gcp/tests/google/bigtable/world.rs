@@ -83,6 +83,12 @@ impl World {
         calls.get(method).copied().unwrap_or(0)
     }
 
+    /// Keys that the two tables made last were cut at, by the id of the table.
+    pub(super) fn splits(&self) -> Vec<(String, usize)> {
+        let made: Vec<(String, usize)> = serde_json::from_str(&self.http("GET", "/splits", "").1).expect("counts");
+        made[made.len() - 2..].to_vec()
+    }
+
     fn http(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.control).expect("the double's control");
         let length = body.len();
