@@ -218,9 +218,9 @@ class BigQueryDouble(Double):
         options = {"api_endpoint": self.url}
         self.client = bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
 
-    def rows(self, sql: str, dataset: str | None = None) -> list[tuple]:
+    def rows(self, sql: str) -> list[tuple]:
         """Rows of a query, in which `{}` is the dataset. Not while a flush is under way: the double would stand still."""
-        return [tuple(row) for row in self.client.query(sql.replace("{}", f"{PROJECT}.{dataset or self.dataset}")).result()]
+        return [tuple(row) for row in self.client.query(sql.replace("{}", f"{PROJECT}.{self.dataset}")).result()]
 
     def stop(self) -> None:
         self.client.close()

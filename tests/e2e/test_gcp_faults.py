@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from conftest import Server, wait_for
+from conftest import Server, sawlog, wait_for
 from google_doubles import PROJECT, BigQueryDouble, BigtableDouble, PubsubDouble, StorageDouble
 from link import Link
 from test_gcp import SMALL
@@ -33,6 +33,13 @@ class Doubles:
         self.faults = folder / "appends"
         self.pubsub, self.storage = PubsubDouble(), StorageDouble(folder / "buckets")
         self.bigquery, self.bigtable = BigQueryDouble("-faults", str(self.faults)), BigtableDouble()
+        made = folder / "init.toml"
+        made.write_text(
+            f'[gcp]\nproject = "{PROJECT}"\n[gcp.bigquery]\ndataset = "{self.bigquery.dataset}"\n'
+            f'endpoint = "{self.bigquery.url}"\nstorage-endpoint = "http://{self.bigquery.storage}"\n'
+        )
+        init = sawlog("gcp", "init", "--config", str(made))
+        assert init.returncode == 0, init.stderr
         self.links = {
             "pubsub": Link(self.pubsub.address), "bigtable": Link(self.bigtable.address),
             "query": Link(self.bigquery.address), "append": Link(self.bigquery.storage),
@@ -54,7 +61,7 @@ def doubles(tmp_path_factory):
 
 
 class Run:
-    """A worker with a topic, tables and a folder of its own, and messages that flow to it."""
+    """A worker with a name, a topic and a folder of its own, and messages that flow to it. Workers share the dataset."""
 
     def __init__(self, doubles: Doubles, folder: Path, name: str, answer_max: str):
         self.doubles, self.folder, self.name = doubles, folder, name
@@ -66,9 +73,9 @@ class Run:
         self.config = folder / "faults.toml"
         self.config.write_text(
             f'[[pubsub]]\nsubscription = "{self.subscription}"\nsource = "orders"\nendpoint = "{links["pubsub"].url}"\n'
-            f'[gcp]\nproject = "{PROJECT}"\nanswer-max = "{answer_max}"\n'
+            f'[gcp]\nproject = "{PROJECT}"\nworker = "{name}"\nanswer-max = "{answer_max}"\n'
             f'[gcp.storage]\nbucket = "{doubles.storage.bucket}"\nprefix = "{name}"\nendpoint = "{doubles.storage.url}"\n'
-            f'[gcp.bigquery]\ndataset = "{name}"\nendpoint = "{links["query"].url}"\nstorage-endpoint = "{links["append"].url}"\n'
+            f'[gcp.bigquery]\ndataset = "{doubles.bigquery.dataset}"\nendpoint = "{links["query"].url}"\nstorage-endpoint = "{links["append"].url}"\n'
             f'[gcp.bigtable]\ninstance = "{doubles.bigtable.instance}"\ntable = "{name}"\nendpoint = "{links["bigtable"].url}"\n'
         )
         self.worker = Server(folder / "data", *SETTINGS, config=self.config)
@@ -129,7 +136,8 @@ class Run:
         self.flow.join()
         expected = self.sent * 8
         wait_for(lambda: self.stored() == expected and self.ledger()["in_flight"] == 0, f"{expected} events are stored", 60)
-        wait_for(lambda: "sawlog_spool_objects 0" in self.worker.get("/metrics")[1].decode(), "the spool is empty", 60)
+        for metric in ("sawlog_hot_bytes 0", "sawlog_spool_objects 0"):
+            wait_for(lambda: metric in self.worker.get("/metrics")[1].decode(), f"everything is flushed: {metric}", 60)
         ledger = self.ledger()
         assert ledger["received"] == sum(ledger[name] for name in COUNTS[1:]), ledger
         assert ledger["stored"] == expected and ledger["dead_lettered"] >= self.sent and ledger["duplicate"] >= self.sent, ledger
@@ -137,7 +145,8 @@ class Run:
         assert "panicked" not in self.worker.log()
         assert not self.doubles.pubsub.subscriber.pull(subscription=self.subscription, max_messages=10).received_messages
         rows = self.doubles.bigquery.rows(
-            "SELECT COUNT(*), COUNT(DISTINCT message) FROM `{}.logs` WHERE event_time > '2000-01-01'", self.name
+            "SELECT COUNT(*), COUNT(DISTINCT message) FROM `{}.logs` WHERE event_time > '2000-01-01' "
+            f"AND flush_writer = '{self.name}'"
         )
         assert rows == [(expected, expected)]
         self.check_lake(ledger["received"])

@@ -13,8 +13,8 @@ use crate::grpc::{code_name, is_passing};
 
 impl CallError for Error {
     fn code(&self) -> &'static str {
-        match (self.status(), self.http_status_code()) {
-            (Some(status), _) => code_name(in_grpc(status.code)),
+        match (known_status(self), self.http_status_code()) {
+            (Some(code), _) => code_name(code),
             (None, Some(status)) => name_of_http(status),
             (None, None) if self.is_timeout() => TIMED_OUT,
             // It did not come to an answer.
@@ -36,8 +36,8 @@ impl CallError for Error {
     }
 
     fn is_retryable(&self) -> bool {
-        match (self.status(), self.http_status_code()) {
-            (Some(status), _) => is_passing(in_grpc(status.code)),
+        match (known_status(self), self.http_status_code()) {
+            (Some(code), _) => is_passing(code),
             (None, Some(status)) => matches!(status, 408 | 429 | 500 | 502..=599),
             (None, None) => !(self.is_serialization() || self.is_binding() || self.is_authentication()),
         }
@@ -61,8 +61,10 @@ pub(crate) fn code_of(error: &(dyn std::error::Error + 'static)) -> &'static str
     cause(error).map_or("UNAVAILABLE", CallError::code)
 }
 
-fn in_grpc(code: Code) -> tonic::Code {
-    tonic::Code::from_i32(code as i32)
+/// The code that an answer names; answers in JSON may leave it to the status of HTTP.
+fn known_status(error: &Error) -> Option<tonic::Code> {
+    let code = error.status()?.code;
+    (code != Code::Unknown || error.http_status_code().is_none()).then(|| tonic::Code::from_i32(code as i32))
 }
 
 /// Name of a status of HTTP among the codes of gRPC (google/rpc/code.proto has the pairs).

@@ -239,7 +239,8 @@ pub(crate) fn bigquery_options(gcp: &GcpConfig) -> Option<BigQueryOptions> {
         partition: config.partition,
         expiration_days: config.expiration_days.clone(),
         labels: config.labels.clone(),
-        retry: with_answer_max(BigQueryOptions::retry(), gcp.answer_max),
+        // A statement is no one answer: it takes the time that it takes.
+        retry: BigQueryOptions::retry(),
         append: with_answer_max(BigQueryOptions::append(), gcp.answer_max),
     })
 }

@@ -30,7 +30,7 @@ pub(crate) struct GcpConfig {
     pub(crate) project: String,
     /// Name of this worker in what it writes.
     pub(crate) worker: String,
-    /// Longest wait for one answer of Cloud Storage, BigQuery and Bigtable; without it each has its own.
+    /// Longest wait for one answer of Cloud Storage, Bigtable and appends to BigQuery; without it each has its own.
     pub(crate) answer_max: Option<Duration>,
     pub(crate) storage: Option<StorageConfig>,
     pub(crate) bigquery: Option<BigQueryConfig>,
