@@ -145,7 +145,7 @@ class Run:
         assert "panicked" not in self.worker.log()
         assert not self.doubles.pubsub.subscriber.pull(subscription=self.subscription, max_messages=10).received_messages
         rows = self.doubles.bigquery.rows(
-            "SELECT COUNT(*), COUNT(DISTINCT message) FROM `{}.logs` WHERE event_time > '2000-01-01' "
+            "SELECT COUNT(*), COUNT(DISTINCT message) FROM `{}.logs_rows` WHERE event_time > '2000-01-01' "
             f"AND flush_writer = '{self.name}'"
         )
         assert rows == [(expected, expected)]

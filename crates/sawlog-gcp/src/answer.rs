@@ -27,12 +27,11 @@ impl CallError for Error {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        let details = self.status()?.details.iter();
-        let delay = details.filter_map(|detail| match detail {
+        let delay = self.status()?.details.iter().find_map(|detail| match detail {
             StatusDetails::RetryInfo(info) => info.retry_delay,
             _ => None,
         });
-        Duration::try_from(delay.last()?).ok()
+        Duration::try_from(delay?).ok()
     }
 
     fn is_retryable(&self) -> bool {
