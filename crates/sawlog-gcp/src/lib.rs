@@ -14,6 +14,7 @@ mod grpc;
 pub mod logging;
 pub mod pubsub;
 pub mod storage;
+mod submit;
 
 pub use access::{Access, AccessError};
 pub use grpc::GrpcError;

@@ -6,9 +6,10 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_logging_v2::model::LogEntry;
-use sawlog_core::batch::AgeLimits;
+use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::Counts;
 use sawlog_stream::SubmitError;
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use super::client::{LoggingQuery, LoggingState, connect};
 use super::entry::{self, Ready, nanos};
 use super::pages::{PageError, Pages, Range};
 use super::progress::{Pending, Progress, ProgressError, ProgressFile};
-use super::submit::{Body, Unstored, submit};
+use crate::submit::{Body, Unstored, submit};
 
 /// Settings of a back-fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,9 +208,14 @@ impl Run {
         let counts = if entries.is_empty() {
             Counts::default()
         } else {
-            let (source, age) = (&self.query.source, AgeLimits::any_past());
-            let body = Body { source, age, entries, idempotency_key: Some(pending.key) };
-            submit(body, &self.state, &mut self.stopped).await.map_err(|unstored| match unstored {
+            let body = Body {
+                source: self.query.source.clone(),
+                format: Format::Json,
+                age: AgeLimits::any_past(),
+                bytes: Bytes::from(entry::body(entries)),
+                idempotency_key: Some(pending.key),
+            };
+            submit(body, &self.state.pipeline, &self.state.metrics, &mut self.stopped).await.map_err(|unstored| match unstored {
                 Unstored::Stopped => Interrupted::Stopped,
                 Unstored::Refused(error) => Interrupted::Failed(BackfillError::Store(error)),
             })?

@@ -12,7 +12,6 @@ mod pages;
 mod progress;
 
 pub mod sink;
-mod submit;
 mod tail;
 mod tail_state;
 

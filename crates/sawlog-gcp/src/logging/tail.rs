@@ -11,9 +11,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_logging_v2::model::{LogEntry, TailLogEntriesRequest, TailLogEntriesResponse};
-use sawlog_core::batch::AgeLimits;
+use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_core::ledger::Counts;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,9 +24,9 @@ use super::client::{LoggingQuery, LoggingState, connect};
 use super::entry::{self, Nanos, Ready, nanos};
 use super::pace::Waits;
 use super::pages::{PageError, Pages, Range};
-use super::submit::{Body, Unstored, submit};
 use super::tail_state::{Gap, Marks, TailFile};
 use crate::answer::code_of;
+use crate::submit::{Body, Unstored, submit};
 
 /// A stream that ran so long was a good one: waits begin anew.
 const GOOD_AGE: Duration = Duration::from_secs(60);
@@ -382,8 +383,14 @@ async fn store(
         }
     });
     for entries in entry::bodies(ready.collect()) {
-        let body = Body { source, age: options.age, entries: &entries, idempotency_key: None };
-        match submit(body, state, stopped).await {
+        let body = Body {
+            source: source.clone(),
+            format: Format::Json,
+            age: options.age,
+            bytes: Bytes::from(entry::body(&entries)),
+            idempotency_key: None,
+        };
+        match submit(body, &state.pipeline, &state.metrics, stopped).await {
             Ok(_) => {}
             Err(Unstored::Stopped) => return false,
             Err(Unstored::Refused(error)) => {

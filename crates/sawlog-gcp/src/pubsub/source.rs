@@ -11,7 +11,7 @@ use bytes::Bytes;
 use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use sawlog_core::batch::{AgeLimits, Format};
-use sawlog_stream::{AckLevel, Pipeline, Submission};
+use sawlog_stream::Pipeline;
 use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::batch::{Ready, body};
 use crate::access::Access;
 use crate::answer::code_of;
+use crate::submit::{Body, submit};
 
 /// Bytes at which a batch is stored.
 const BATCH_BYTES: usize = 4 << 20;
@@ -31,7 +32,7 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 const BATCHES_AT_ONCE: usize = 4;
 /// How long the service waits for this process before it gives its messages to another one.
 const LEASE: Duration = Duration::from_secs(20);
-/// Between two tries to store a batch, or to open a stream; the latter doubles up to its limit.
+/// Between two tries to open a stream; it doubles up to its limit.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
@@ -161,37 +162,20 @@ async fn stream(
 
 /// Stores a batch, however often that takes, and acknowledges its messages. At a stop what is not stored goes back to the
 /// service.
-async fn store(options: PubsubOptions, state: PubsubState, batch: Batch, stopped: watch::Receiver<bool>) {
-    let submission = Submission {
-        source: options.source.clone(),
-        file: None,
+async fn store(options: PubsubOptions, state: PubsubState, batch: Batch, mut stopped: watch::Receiver<bool>) {
+    let body = Body {
+        source: options.source,
         format: Format::Pubsub,
-        is_declared: true,
         age: options.age,
-        body: Bytes::from(body(&batch.messages)),
+        bytes: Bytes::from(body(&batch.messages)),
         idempotency_key: None,
-        ack: AckLevel::Disk,
     };
-    let mut was_logged = false;
-    loop {
-        let started = Instant::now();
-        let error = match state.pipeline.submit(submission.clone()).await {
-            Ok(receipt) => {
-                state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
-                state.metrics.add_records(&options.source, &receipt.counts);
-                batch.handlers.into_iter().for_each(Handler::ack);
-                return;
-            }
-            Err(error) => error,
-        };
-        if error.is_final() || *stopped.borrow() {
-            tracing::error!(%error, source = options.source, "messages were given back to the subscription");
+    let source = body.source.clone();
+    match submit(body, &state.pipeline, &state.metrics, &mut stopped).await {
+        Ok(_) => batch.handlers.into_iter().for_each(Handler::ack),
+        Err(error) => {
+            tracing::error!(%error, source, "messages were given back to the subscription");
             batch.handlers.into_iter().for_each(Handler::nack);
-            return;
         }
-        if !std::mem::replace(&mut was_logged, true) {
-            tracing::warn!(%error, source = options.source, "messages wait until they can be stored");
-        }
-        sleep(RETRY).await;
     }
 }
