@@ -215,9 +215,11 @@ impl Run {
                 bytes: Bytes::from(entry::body(entries)),
                 idempotency_key: Some(pending.key),
             };
-            submit(body, &self.state.pipeline, &self.state.metrics, &mut self.stopped).await.map_err(|unstored| match unstored {
-                Unstored::Stopped => Interrupted::Stopped,
-                Unstored::Refused(error) => Interrupted::Failed(BackfillError::Store(error)),
+            submit(body, &self.state.pipeline, &self.state.metrics, &mut self.stopped).await.map_err(|unstored| {
+                match unstored {
+                    Unstored::Stopped => Interrupted::Stopped,
+                    Unstored::Refused(error) => Interrupted::Failed(BackfillError::Store(error)),
+                }
             })?
         };
         self.progress.commit(&counts, is_next);

@@ -8,6 +8,7 @@
 
 mod batch;
 mod publish;
+pub mod push;
 mod source;
 
 pub use publish::{DATA_BYTES_MAX, Outgoing, PublishError, TopicPublisher};
