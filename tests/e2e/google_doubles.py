@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import grpc
@@ -95,6 +96,27 @@ class PubsubDouble(Double):
         path = f"projects/{PROJECT}/subscriptions/{name}"
         self.subscriber.create_subscription(name=path, topic=self.topic, ack_deadline_seconds=10)
         return path
+
+    def push_to(self, endpoint: str, name: str, account: str, **settings) -> str:
+        """A subscription that pushes all messages from now on, with tokens of an account."""
+        path = f"projects/{PROJECT}/subscriptions/{name}"
+        oidc = {"service_account_email": account, "audience": endpoint}
+        push = {"push_endpoint": endpoint, "oidc_token": oidc}
+        self.subscriber.create_subscription(
+            request={"name": path, "topic": self.topic, "ack_deadline_seconds": 10, "push_config": push, **settings}
+        )
+        return path
+
+    def token(self, account: str, audience: str) -> str:
+        """A token as a push carries it."""
+        query = urlencode({"email": account, "audience": audience})
+        with urlopen(f"{self.url}/token?{query}", timeout=10) as answer:
+            return json.load(answer)["token"]
+
+    def rotate_keys(self) -> None:
+        """From now on tokens are signed with another key, and the old one is withdrawn."""
+        for method in ("POST", "DELETE"):
+            urlopen(Request(f"{self.url}/certs", method=method), timeout=10).close()
 
     def publish(self, *messages: tuple[bytes, dict[str, str]]) -> list[str]:
         futures = [self.publisher.publish(self.topic, data, **attributes) for data, attributes in messages]

@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// An error answer.
 #[derive(Clone, Debug)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
@@ -23,16 +23,14 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    pub(crate) fn new(
-        status: StatusCode,
-        code: &'static str,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    /// An error with a code for programs, a message and a hint for people.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), hint: hint.into(), retry_after: None, place: None }
     }
 
-    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+    /// Says when to send the request again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }

@@ -10,6 +10,7 @@ use sawlog_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
 use crate::auth::AuthPolicy;
+use crate::receive::push::PushReceiver;
 
 /// Whether the server takes work.
 #[derive(Debug, Default)]
@@ -50,6 +51,8 @@ pub struct ServerState {
     pub files_age: AgeLimits,
     /// Bodies that may be in memory at the same time.
     pub bodies: Arc<Semaphore>,
+    /// Takes what Pub/Sub pushes, where a subscription does.
+    pub push: Option<Arc<dyn PushReceiver>>,
     /// Clients that may watch rows arrive at the same time.
     pub tails: Arc<Semaphore>,
 }

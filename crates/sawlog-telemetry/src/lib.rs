@@ -6,6 +6,7 @@
 mod cloud;
 mod logging;
 mod metrics;
+mod pubsub;
 mod upkeep;
 
 pub use cloud::LogEntryOutcome;

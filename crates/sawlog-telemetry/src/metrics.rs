@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use sawlog_core::ledger::{Counts, Outcome};
 
 use crate::cloud::{CallLabels, CloudMetrics, LogEntryLabels, LogEntryOutcome, RowLabels, SuppressedLabels};
+use crate::pubsub::PubsubMetrics;
 use crate::upkeep::{ProblemLabels, SubjectLabels, UpkeepMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,6 +103,7 @@ pub struct Metrics {
     enrichment: Family<EnrichmentLabels, Counter>,
     upkeep: UpkeepMetrics,
     cloud: CloudMetrics,
+    pub(crate) pubsub: PubsubMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -145,6 +147,7 @@ impl Default for Metrics {
             enrichment: Family::default(),
             upkeep: UpkeepMetrics::default(),
             cloud: CloudMetrics::default(),
+            pubsub: PubsubMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("ingest_records", "Records by source and outcome", metrics.records.clone());
@@ -166,6 +169,7 @@ impl Default for Metrics {
         registry.register("enrichment", "Users looked up, by table and by whether it has them", enrichment);
         metrics.upkeep.register(registry);
         metrics.cloud.register(registry);
+        metrics.pubsub.register(registry);
         let hot = metrics.memory_bytes.clone();
         registry.register("hot_bytes", "Memory of what is not in files yet, and of what alert rules keep", hot);
         registry.register("dedup_ids", "Ids in the store within the dedup window", metrics.dedup_ids.clone());

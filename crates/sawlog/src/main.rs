@@ -9,6 +9,7 @@ mod config;
 mod data_dir;
 mod deploys_file;
 mod host_metrics;
+mod push;
 mod rules_files;
 mod rules_reload;
 mod shutdown;

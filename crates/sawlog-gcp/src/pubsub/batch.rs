@@ -43,18 +43,22 @@ impl Ready {
         self.data().len()
     }
 
+    /// When the service received it, UTC microseconds.
+    pub(super) fn published(&self) -> Option<i64> {
+        let time = self.message.publish_time.as_ref()?;
+        Some(time.seconds() * 1_000_000 + i64::from(time.nanos()) / 1_000)
+    }
+
     fn data(&self) -> &[u8] {
         self.data.as_deref().unwrap_or(&self.message.data)
     }
 
     fn as_message(&self) -> Message<'_> {
-        let publish_time = self.message.publish_time.as_ref();
-        let micros = publish_time.map_or(0, |time| time.seconds() * 1_000_000 + i64::from(time.nanos()) / 1_000);
         Message {
             data: self.data(),
             attributes: self.message.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
             message_id: &self.message.message_id,
-            publish_time: micros,
+            publish_time: self.published().unwrap_or(0),
             ordering_key: &self.message.ordering_key,
         }
     }

@@ -6,10 +6,14 @@
 //! `google-cloud-pubsub` (Google's own) does what a subscriber must: it keeps leases, batches acknowledgements, limits what is
 //! under way in messages and bytes, and opens broken streams again. The tonic types alone would leave all of that to us.
 
+mod backlog;
 mod batch;
 mod publish;
 pub mod push;
+mod seek;
+pub mod service_backlog;
 mod source;
 
 pub use publish::{DATA_BYTES_MAX, Outgoing, PublishError, TopicPublisher};
+pub use seek::{SeekError, SeekPlan, SeekTarget, Seeker};
 pub use source::{PubsubOptions, PubsubState, serve};

@@ -3,20 +3,25 @@
 //! For: one event-log append for many messages, and the order of steps: durable first, acknowledged then. Invariants: a
 //! message is acknowledged only after its records are in the synced event log; what is under way is bounded by the
 //! subscription's flow control, in messages and bytes. Not for: repeats, which dedup recognizes by the message id.
+//!
+//! Where the subscription delivers exactly once, the service confirms each acknowledgement. Nothing waits for that but the end
+//! of a stream: a confirmation that fails means that its message comes again, which dedup recognizes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use google_cloud_pubsub::client::Subscriber;
-use google_cloud_pubsub::subscriber::handler::Handler;
+use google_cloud_pubsub::subscriber::handler::{ExactlyOnce, Handler};
 use sawlog_core::batch::{AgeLimits, Format};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::backlog::{Backlog, HeldBatch};
 use super::batch::{Ready, body};
 use crate::access::Access;
 use crate::answer::code_of;
@@ -35,6 +40,9 @@ const LEASE: Duration = Duration::from_secs(20);
 /// Between two tries to open a stream; it doubles up to its limit.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How long the end of a stream waits for confirmations.
+const CONFIRMATION_MAX: Duration = Duration::from_secs(2);
 
 /// Settings of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +72,19 @@ pub struct PubsubState {
 
 /// Takes messages of a subscription until a stop. A stream that ends is opened again for as long as it takes; the log says
 /// why it ended.
-pub async fn serve(options: PubsubOptions, state: PubsubState, mut stopped: watch::Receiver<bool>) {
+pub async fn serve(options: PubsubOptions, state: PubsubState, stopped: watch::Receiver<bool>) {
+    let backlog = Backlog::default();
+    tokio::join!(
+        streams(&options, &state, &backlog, stopped.clone()),
+        backlog.report(&options.source, &state.metrics, stopped),
+    );
+}
+
+async fn streams(options: &PubsubOptions, state: &PubsubState, backlog: &Backlog, mut stopped: watch::Receiver<bool>) {
     let mut delay = RETRY;
     while !*stopped.borrow() {
         let started = Instant::now();
-        let ended = stream(&options, &state, &mut stopped).await;
+        let ended = stream(options, state, backlog, &mut stopped).await;
         let outcome = ended.as_ref().err().map_or("OK", |error| code_of(error.as_ref()));
         state.metrics.add_cloud_call("pubsub", "StreamingPull", outcome, started.elapsed().as_secs_f64());
         match ended {
@@ -87,16 +103,21 @@ pub async fn serve(options: PubsubOptions, state: PubsubState, mut stopped: watc
 }
 
 /// Messages with what acknowledges them.
-#[derive(Default)]
 struct Batch {
     messages: Vec<Ready>,
     handlers: Vec<Handler>,
     bytes: usize,
+    held: HeldBatch,
 }
 
 impl Batch {
+    fn new(backlog: &Backlog) -> Self {
+        Self { messages: Vec::new(), handlers: Vec::new(), bytes: 0, held: backlog.begin() }
+    }
+
     fn add(&mut self, message: Ready, handler: Handler) {
         self.bytes += message.len();
+        self.held.add(message.len(), message.published());
         self.messages.push(message);
         self.handlers.push(handler);
     }
@@ -110,6 +131,7 @@ impl Batch {
 async fn stream(
     options: &PubsubOptions,
     state: &PubsubState,
+    backlog: &Backlog,
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut builder = Subscriber::builder();
@@ -127,18 +149,24 @@ async fn stream(
         .set_max_lease_extension(LEASE)
         .build();
     let shutdown = messages.shutdown_token();
-    let mut storing = JoinSet::new();
-    let (mut batch, mut full_at) = (Batch::default(), Instant::now());
+    let (mut storing, mut confirming) = (JoinSet::new(), JoinSet::new());
+    let (mut batch, mut full_at) = (Batch::new(backlog), Instant::now());
     let ended = loop {
         tokio::select! {
             biased;
             _ = stopped.wait_for(|stopped| *stopped) => break Ok(()),
-            Some(_) = storing.join_next(), if storing.len() >= BATCHES_AT_ONCE => continue,
-            () = sleep_until(full_at), if !batch.messages.is_empty() => {}
+            Some(stored) = storing.join_next() => {
+                confirm(stored, options, state, &mut confirming);
+                continue;
+            }
+            () = sleep_until(full_at), if !batch.messages.is_empty() && storing.len() < BATCHES_AT_ONCE => {}
             next = messages.next(), if storing.len() < BATCHES_AT_ONCE => match next {
                 Some(Ok((message, handler))) => {
                     if batch.messages.is_empty() {
                         full_at = Instant::now() + BATCH_AGE;
+                    }
+                    if handler.delivery_attempt().is_some_and(|attempt| attempt > 1) {
+                        state.metrics.add_pubsub_redelivery(&options.source);
                     }
                     batch.add(Ready::new(message), handler);
                     if !batch.is_full() {
@@ -149,20 +177,58 @@ async fn stream(
                 None => break Ok(()),
             },
         }
-        let full = std::mem::take(&mut batch);
+        let full = std::mem::replace(&mut batch, Batch::new(backlog));
         storing.spawn(store(options.clone(), state.clone(), full, stopped.clone()));
     };
     if !batch.messages.is_empty() {
         storing.spawn(store(options.clone(), state.clone(), batch, stopped.clone()));
     }
-    while storing.join_next().await.is_some() {}
+    while let Some(stored) = storing.join_next().await {
+        confirm(stored, options, state, &mut confirming);
+    }
+    // An acknowledgement that is under way is as good as lost when the client ends first.
+    let confirmed = async { while confirming.join_next().await.is_some() {} };
+    drop(timeout(CONFIRMATION_MAX, confirmed).await);
     shutdown.shutdown().await;
     ended
 }
 
-/// Stores a batch, however often that takes, and acknowledges its messages. At a stop what is not stored goes back to the
-/// service.
-async fn store(options: PubsubOptions, state: PubsubState, batch: Batch, mut stopped: watch::Receiver<bool>) {
+/// Messages whose acknowledgement the service confirms.
+struct Unconfirmed {
+    handlers: Vec<ExactlyOnce>,
+    held: HeldBatch,
+}
+
+/// Waits for confirmations beside the stream. Those that fail are counted.
+fn confirm(
+    stored: Result<Option<Unconfirmed>, JoinError>,
+    options: &PubsubOptions,
+    state: &PubsubState,
+    confirming: &mut JoinSet<()>,
+) {
+    while confirming.try_join_next().is_some() {}
+    let Ok(Some(Unconfirmed { handlers, held })) = stored else { return };
+    let (source, metrics) = (options.source.clone(), Arc::clone(&state.metrics));
+    confirming.spawn(async move {
+        let mut failed = 0;
+        let outcomes = join_all(handlers.into_iter().map(ExactlyOnce::confirmed_ack)).await;
+        for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            tracing::debug!(source, %error, "an acknowledgement is not confirmed; its message comes again");
+            failed += 1;
+        }
+        metrics.add_pubsub_confirmations(&source, outcomes.len() as u64 - failed, failed);
+        drop(held);
+    });
+}
+
+/// Stores a batch, however often that takes, and acknowledges its messages; what is left is to be confirmed. At a stop what is
+/// not stored goes back to the service.
+async fn store(
+    options: PubsubOptions,
+    state: PubsubState,
+    batch: Batch,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<Unconfirmed> {
     let body = Body {
         source: options.source,
         format: Format::Pubsub,
@@ -172,10 +238,20 @@ async fn store(options: PubsubOptions, state: PubsubState, batch: Batch, mut sto
     };
     let source = body.source.clone();
     match submit(body, &state.pipeline, &state.metrics, &mut stopped).await {
-        Ok(_) => batch.handlers.into_iter().for_each(Handler::ack),
+        Ok(_) => {
+            let mut unconfirmed = Vec::new();
+            for handler in batch.handlers {
+                match handler {
+                    Handler::ExactlyOnce(handler) => unconfirmed.push(handler),
+                    handler => handler.ack(),
+                }
+            }
+            (!unconfirmed.is_empty()).then_some(Unconfirmed { handlers: unconfirmed, held: batch.held })
+        }
         Err(error) => {
             tracing::error!(%error, source, "messages were given back to the subscription");
             batch.handlers.into_iter().for_each(Handler::nack);
+            None
         }
     }
 }

@@ -168,7 +168,7 @@ pub(super) async fn read(state: &ServerState, headers: &HeaderMap, body: Body) -
     body::read(headers, body, state.body_bytes_max).await.map_err(|error| body_error(&error))
 }
 
-fn body_error(error: &BodyError) -> ApiError {
+pub(super) fn body_error(error: &BodyError) -> ApiError {
     let (status, code) = match error {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
         BodyError::Undecodable { .. } => (StatusCode::BAD_REQUEST, "body_undecodable"),

@@ -1,9 +1,10 @@
-//! Receiving events: HTTP JSON, Elasticsearch's bulk protocol, OTLP and syslog.
+//! Receiving events: HTTP JSON, Elasticsearch's bulk protocol, OTLP, pushes of Pub/Sub and syslog.
 
 pub mod body;
 pub(crate) mod elastic;
 pub(crate) mod events;
 pub mod otlp;
+pub mod push;
 pub mod syslog;
 
 use sawlog_core::ledger::Counts;

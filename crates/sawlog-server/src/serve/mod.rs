@@ -22,7 +22,7 @@ pub use tail::TAILS_MAX;
 
 use crate::auth::{AuthError, Scope};
 use crate::error::ApiError;
-use crate::receive::{elastic, events};
+use crate::receive::{elastic, events, push};
 use crate::state::ServerState;
 
 pub(crate) use web::asset as page;
@@ -31,6 +31,7 @@ pub(crate) use web::asset as page;
 pub fn router(state: Arc<ServerState>) -> Router {
     Router::new()
         .route("/v1/events", post(events::post_events))
+        .route("/v1/pubsub/push", post(push::post_push))
         .route("/v1/sql", post(sql::post_sql))
         .route("/v1/search", post(search::post_search))
         .route("/v1/tail", get(tail::get_tail))
@@ -58,6 +59,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
 async fn guard(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
     let route = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
         Some("/v1/events") => "/v1/events",
+        Some("/v1/pubsub/push") => "/v1/pubsub/push",
         Some("/v1/sql") => "/v1/sql",
         Some("/_bulk" | "/{index}/_bulk" | "/{index}/{kind}/_bulk") => "/_bulk",
         Some("/v1/search") => "/v1/search",

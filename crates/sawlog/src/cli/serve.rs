@@ -24,8 +24,9 @@ use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
 use crate::cloud;
-use crate::config::{Config, Loaded, SyslogConfig};
+use crate::config::{Config, Loaded, PubsubMode, SyslogConfig};
 use crate::host_metrics;
+use crate::push;
 use crate::rules_reload::RulesReload;
 use crate::shutdown::{REQUESTS_TIME_MAX, Stop, THREADS_TIME_MAX};
 use crate::tail::{self, TailOptions};
@@ -308,7 +309,7 @@ fn spawn_pubsub(
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) {
-    for one in &config.pubsub {
+    for one in config.pubsub.iter().filter(|one| one.mode == PubsubMode::Pull) {
         let options = PubsubOptions {
             subscription: one.subscription.clone(),
             source: one.source.clone(),
@@ -363,6 +364,7 @@ fn states(
         age: age_limits(&config.sources.http),
         files_age: age_limits(&config.sources.files),
         bodies: Arc::clone(&bodies),
+        push: push::receiver(config, node)?,
         tails: Arc::new(Semaphore::new(TAILS_MAX)),
     };
     let otlp = OtlpState {

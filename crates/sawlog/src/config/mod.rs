@@ -22,6 +22,7 @@ use sawlog_core::rules::{Rules, RulesConfig};
 
 pub(crate) use gcp::{BigtableConfig, GcpConfig, LoggingSourceConfig, StorageConfig};
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
+pub(crate) use pubsub::PubsubMode;
 pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
 pub(crate) use values::{ByteSize, FromSetting, HumanDuration};
 

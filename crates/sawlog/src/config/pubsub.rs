@@ -2,7 +2,10 @@
 //!
 //! For: its shape and its mistakes. Not for: receiving (`sawlog_gcp::pubsub`).
 
+use std::net::SocketAddr;
+
 use sawlog_gcp::Access;
+use sawlog_gcp::pubsub::push::GOOGLE_KEYS_URL;
 use serde::Deserialize;
 use toml::Value;
 
@@ -14,11 +17,29 @@ const SOURCE_BYTES_MAX: usize = 64;
 const MESSAGES_MAX: u32 = 40_000;
 const BYTES_MAX: u64 = 64 << 20;
 
+/// How messages come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PubsubMode {
+    /// They are fetched from the service.
+    Pull,
+    /// The service sends them, with tokens.
+    Push(PushConfig),
+}
+
+/// Which tokens count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PushConfig {
+    pub(crate) audience: String,
+    pub(crate) service_account: String,
+    pub(crate) keys_url: String,
+}
+
 /// A subscription as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PubsubConfig {
     pub(crate) subscription: String,
     pub(crate) source: String,
+    pub(crate) mode: PubsubMode,
     pub(crate) access: Access,
     pub(crate) messages_max: u32,
     pub(crate) bytes_max: u64,
@@ -31,11 +52,27 @@ struct PubsubSection {
     #[serde(default)]
     source: Option<String>,
     #[serde(default)]
+    mode: ModeName,
+    #[serde(default)]
+    audience: Option<String>,
+    #[serde(default)]
+    service_account: Option<String>,
+    #[serde(default)]
+    keys_url: Option<String>,
+    #[serde(default)]
     endpoint: Option<String>,
     #[serde(default)]
     messages_max: Option<u32>,
     #[serde(default)]
     bytes_max: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ModeName {
+    #[default]
+    Pull,
+    Push,
 }
 
 /// Reads the list; what is wrong is left out and reported.
@@ -53,7 +90,8 @@ pub(super) fn read(value: &Value) -> (Vec<PubsubConfig>, Vec<ConfigProblem>) {
     for (index, section) in sections.iter().enumerate() {
         let read = section.clone().try_into().map_err(|error: toml::de::Error| {
             let problem = error.message().trim().replace('\n', " ");
-            (problem, "the settings are subscription, source, endpoint, messages-max and bytes-max".to_owned())
+            (problem, "the settings are subscription, source, mode, audience, service-account, keys-url, endpoint, messages-max and \
+                  bytes-max".to_owned())
         });
         match read.and_then(checked) {
             Ok(one) if found.iter().any(|other| other.subscription == one.subscription) => {
@@ -71,7 +109,8 @@ pub(super) fn read(value: &Value) -> (Vec<PubsubConfig>, Vec<ConfigProblem>) {
 }
 
 fn checked(section: PubsubSection) -> Result<PubsubConfig, (String, String)> {
-    let PubsubSection { subscription, source, endpoint, messages_max, bytes_max } = section;
+    let mode = mode_of(&section)?;
+    let PubsubSection { subscription, source, endpoint, messages_max, bytes_max, .. } = section;
     let parts: Vec<&str> = subscription.split('/').collect();
     let ["projects", project, "subscriptions", name] = parts[..] else {
         let problem = format!("{subscription:?} is no name of a subscription");
@@ -99,7 +138,45 @@ fn checked(section: PubsubSection) -> Result<PubsubConfig, (String, String)> {
             _ => return Err((format!("bytes-max = {value} is no size"), "write it like 64MiB".to_owned())),
         },
     };
-    Ok(PubsubConfig { subscription, source, access, messages_max, bytes_max })
+    Ok(PubsubConfig { subscription, source, mode, access, messages_max, bytes_max })
+}
+
+/// How the messages come, with what a push must have and a pull must not.
+fn mode_of(section: &PubsubSection) -> Result<PubsubMode, (String, String)> {
+    let problem = |problem: String, hint: &str| Err((problem, hint.to_owned()));
+    let PubsubSection { audience, service_account, keys_url, .. } = section;
+    if section.mode == ModeName::Pull {
+        let push_only = [("audience", audience), ("service-account", service_account), ("keys-url", keys_url)];
+        return match push_only.into_iter().find(|(_, value)| value.is_some()) {
+            Some((name, _)) => problem(format!("{name} is for pushes"), "set mode = \"push\", or remove it"),
+            None => Ok(PubsubMode::Pull),
+        };
+    }
+    if section.endpoint.is_some() {
+        return problem("endpoint is for pulls: who pushes comes here".to_owned(), "remove `endpoint`");
+    }
+    let Some(audience) = audience.clone().filter(|audience| !audience.is_empty()) else {
+        let hint = "set it to the subscription's --push-auth-token-audience, or its push endpoint without one";
+        return problem("audience is missing".to_owned(), hint);
+    };
+    let Some(service_account) = service_account.clone().filter(|account| account.contains('@')) else {
+        let hint = "set it to the subscription's --push-auth-service-account, NAME@PROJECT.iam.gserviceaccount.com";
+        return problem("service-account is missing, or no address".to_owned(), hint);
+    };
+    let keys_url = keys_url.clone().unwrap_or_else(|| GOOGLE_KEYS_URL.to_owned());
+    if !is_safe_for_keys(&keys_url) {
+        let hint = "write https://HOST/PATH; http:// is for doubles on this machine: who changes keys on the way lets anyone in";
+        return problem(format!("keys-url = {keys_url:?} is no place for keys"), hint);
+    }
+    Ok(PubsubMode::Push(PushConfig { audience, service_account, keys_url }))
+}
+
+fn is_safe_for_keys(url: &str) -> bool {
+    let plain_host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
+    match plain_host {
+        Some(host) => host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()),
+        None => url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()),
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +202,32 @@ mod tests {
             ("orders-v2", 40_000, 64 << 20)
         );
         assert_eq!((found[1].source.as_str(), found[1].messages_max, found[1].bytes_max), ("b2", 7, 1 << 20));
+    }
+
+    #[test]
+    fn a_push_needs_to_know_whose_tokens_count() {
+        let push = "[[pubsub]]\nsubscription = \"projects/p/subscriptions/a\"\nmode = \"push\"\n";
+        let (audience, account) =
+            ("audience = \"https://h/push\"\n", "service-account = \"a@p.iam.gserviceaccount.com\"\n");
+        let (found, problems) = read_text(&[push, audience, account].concat());
+        assert!(problems.is_empty(), "{problems:?}");
+        let PubsubMode::Push(config) = &found[0].mode else { panic!("a push") };
+        assert_eq!((config.audience.as_str(), config.keys_url.as_str()), ("https://h/push", GOOGLE_KEYS_URL));
+        let local = [push, audience, account, "keys-url = \"http://127.0.0.1:9/certs\"\n"].concat();
+        assert!(read_text(&local).1.is_empty());
+        for (settings, problem) in [
+            (account.to_owned(), "audience is missing"),
+            (audience.to_owned(), "service-account is missing"),
+            (format!("{audience}service-account = \"me\"\n"), "no address"),
+            (format!("{audience}{account}endpoint = \"http://127.0.0.1:9\"\n"), "endpoint is for pulls"),
+            (format!("{audience}{account}keys-url = \"http://keys.example/certs\"\n"), "no place for keys"),
+            (format!("{audience}{account}keys-url = \"http://127.0.0.1:9@keys.example/certs\"\n"), "no place for keys"),
+        ] {
+            let (found, problems) = read_text(&format!("{push}{settings}"));
+            assert!(found.is_empty() && problems[0].contains(problem), "{settings}: {problems:?}");
+        }
+        let pull = "[[pubsub]]\nsubscription = \"projects/p/subscriptions/a\"\n";
+        assert!(read_text(&[pull, audience].concat()).1[0].contains("audience is for pushes"));
     }
 
     #[test]

@@ -29,5 +29,7 @@ func main() {
 		faults.Path:      plan,
 		permissions.Path: denied,
 		"/_expire":       http.HandlerFunc(double.Expire),
+		"/certs":         double.Tokens,
+		"/token":         http.HandlerFunc(double.Tokens.Token),
 	}))
 }

@@ -54,6 +54,28 @@ func Admin(publisher pubsubpb.PublisherServer, subscriber pubsubpb.SubscriberSer
 			return subscriber.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: name})
 		case "DELETE subscriptions":
 			return subscriber.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: name})
+		case "POST subscriptions":
+			subscription, isSeek := strings.CutSuffix(name, ":seek")
+			if !isSeek {
+				break
+			}
+			seek := &pubsubpb.SeekRequest{}
+			if err := rest.Unmarshal(body, seek); err != nil {
+				return nil, err
+			}
+			seek.Subscription = subscription
+			return subscriber.Seek(ctx, seek)
+		case "PUT snapshots":
+			snapshot := &pubsubpb.CreateSnapshotRequest{}
+			if err := rest.Unmarshal(body, snapshot); err != nil {
+				return nil, err
+			}
+			snapshot.Name = name
+			return subscriber.CreateSnapshot(ctx, snapshot)
+		case "GET snapshots":
+			return subscriber.GetSnapshot(ctx, &pubsubpb.GetSnapshotRequest{Snapshot: name})
+		case "DELETE snapshots":
+			return subscriber.DeleteSnapshot(ctx, &pubsubpb.DeleteSnapshotRequest{Snapshot: name})
 		}
 		return nil, status.Errorf(codes.Unimplemented, "%s %s is no call of this double", request.Method, name)
 	}

@@ -1,7 +1,8 @@
 // Package pubsub is an in-memory double of Cloud Pub/Sub for volume: messages of up to 10 MB, tens of thousands a second.
 //
 // It has what a subscriber and a publisher can see: leases that run out, delivery attempts, flow control, dead-letter topics,
-// ordering keys, seek to a time. It has no schemas, filters, snapshots, push, or access control.
+// ordering keys, exactly-once delivery, seek to times and snapshots, pushes with identity tokens. It has no schemas, filters, or
+// access control.
 package pubsub
 
 import (
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -42,8 +44,11 @@ type Server struct {
 	mutex         sync.Mutex
 	topics        map[string]*pubsubpb.Topic
 	subscriptions map[string]*subscription
+	snapshots     map[string]*snapshot
 	nextID        uint64
 	now           func() time.Time
+	// Signs what pushes carry.
+	Tokens *Tokens
 }
 
 type entry struct {
@@ -73,6 +78,8 @@ func New() *Server {
 	server := &Server{
 		topics:        map[string]*pubsubpb.Topic{},
 		subscriptions: map[string]*subscription{},
+		snapshots:     map[string]*snapshot{},
+		Tokens:        newTokens(),
 		// Ids are unique for ever, also after this process was started again.
 		nextID: uint64(time.Now().UnixNano()),
 		now:    time.Now,
@@ -176,7 +183,11 @@ func (s *Server) CreateSubscription(_ context.Context, spec *pubsubpb.Subscripti
 	if spec.AckDeadlineSeconds == 0 {
 		spec.AckDeadlineSeconds = 10
 	}
-	s.subscriptions[spec.Name] = &subscription{spec: spec, out: map[string]*entry{}, changed: make(chan struct{})}
+	made := &subscription{spec: spec, out: map[string]*entry{}, changed: make(chan struct{})}
+	s.subscriptions[spec.Name] = made
+	if spec.PushConfig.GetPushEndpoint() != "" {
+		go s.push(spec.Name, made)
+	}
 	return spec, nil
 }
 
@@ -201,30 +212,6 @@ func (s *Server) DeleteSubscription(_ context.Context, request *pubsubpb.DeleteS
 	delete(s.subscriptions, request.Subscription)
 	found.wake()
 	return &emptypb.Empty{}, nil
-}
-
-// Seek makes messages since a time undelivered again, and those before it acknowledged.
-func (s *Server) Seek(_ context.Context, request *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	found := s.subscriptions[request.Subscription]
-	if found == nil {
-		return nil, notFound(request.Subscription)
-	}
-	at := request.GetTime()
-	if at == nil {
-		return nil, status.Error(codes.Unimplemented, "Seek takes a time here.")
-	}
-	found.ready, found.out = nil, map[string]*entry{}
-	for _, one := range found.log {
-		one.out, one.ackID = false, ""
-		one.acked = one.message.PublishTime.AsTime().Before(at.AsTime())
-		if !one.acked {
-			found.ready = append(found.ready, one)
-		}
-	}
-	found.wake()
-	return &pubsubpb.SeekResponse{}, nil
 }
 
 // take hands out messages up to the limits. The caller holds the lock.
@@ -321,15 +308,37 @@ func (s *Server) acknowledge(name string, ackIDs []string) error {
 	if found == nil {
 		return notFound(name)
 	}
+	var invalid []string
 	for _, ackID := range ackIDs {
-		if one := found.out[ackID]; one != nil {
-			one.acked, one.out = true, false
-			delete(found.out, ackID)
+		one := found.out[ackID]
+		if one == nil {
+			invalid = append(invalid, ackID)
+			continue
 		}
+		one.acked, one.out = true, false
+		delete(found.out, ackID)
 	}
 	// An acknowledgement makes room for further messages of its key, and under flow control.
 	found.wake()
-	return nil
+	return found.refusal(invalid)
+}
+
+// refusal is what a subscription with exactly-once delivery says of ids whose lease has run out; others forgive them.
+func (found *subscription) refusal(invalid []string) error {
+	if len(invalid) == 0 || !found.spec.EnableExactlyOnceDelivery {
+		return nil
+	}
+	info := &errdetails.ErrorInfo{
+		Reason: "EXACTLY_ONCE_ACKID_FAILURE", Domain: "pubsub.googleapis.com", Metadata: map[string]string{},
+	}
+	for _, ackID := range invalid {
+		info.Metadata[ackID] = "PERMANENT_FAILURE_INVALID_ACK_ID"
+	}
+	refused := status.New(codes.FailedPrecondition, "Some acknowledgement ids in the request were invalid.")
+	if detailed, err := refused.WithDetails(info); err == nil {
+		refused = detailed
+	}
+	return refused.Err()
 }
 
 func (s *Server) modify(name string, ackIDs []string, seconds int32) error {
@@ -340,10 +349,12 @@ func (s *Server) modify(name string, ackIDs []string, seconds int32) error {
 		return notFound(name)
 	}
 	var refused []*entry
+	var invalid []string
 	for _, ackID := range ackIDs {
 		one := found.out[ackID]
 		switch {
 		case one == nil:
+			invalid = append(invalid, ackID)
 		case seconds == 0:
 			refused = append(refused, one)
 		default:
@@ -351,7 +362,7 @@ func (s *Server) modify(name string, ackIDs []string, seconds int32) error {
 		}
 	}
 	found.back(refused)
-	return nil
+	return found.refusal(invalid)
 }
 
 // Acknowledge ends the delivery of messages.
@@ -389,6 +400,7 @@ func (s *Server) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) e
 		return status.Error(codes.InvalidArgument, "The deadline of a stream is 10 to 600 seconds.")
 	}
 	failed := make(chan error, 1)
+	confirmations := make(chan *pubsubpb.StreamingPullResponse_AcknowledgeConfirmation, 16)
 	go func() {
 		for {
 			request, err := stream.Recv()
@@ -396,8 +408,8 @@ func (s *Server) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) e
 				failed <- nil
 				return
 			}
-			if err == nil {
-				err = s.acknowledge(name, request.AckIds)
+			if err == nil && len(request.AckIds) > 0 {
+				err = s.confirm(name, request.AckIds, confirmations)
 			}
 			for at, ackID := range request.GetModifyDeadlineAckIds() {
 				if err == nil {
@@ -419,6 +431,9 @@ func (s *Server) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) e
 			return notFound(name)
 		}
 		changed := found.changed
+		properties := &pubsubpb.StreamingPullResponse_SubscriptionProperties{
+			ExactlyOnceDeliveryEnabled: found.spec.EnableExactlyOnceDelivery, MessageOrderingEnabled: found.spec.EnableMessageOrdering,
+		}
 		var outstanding int64
 		for ackID, size := range mine {
 			if found.out[ackID] == nil {
@@ -440,7 +455,7 @@ func (s *Server) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) e
 		}
 		s.mutex.Unlock()
 		if len(taken) > 0 {
-			response := &pubsubpb.StreamingPullResponse{ReceivedMessages: taken}
+			response := &pubsubpb.StreamingPullResponse{ReceivedMessages: taken, SubscriptionProperties: properties}
 			if err := stream.Send(response); err != nil {
 				return err
 			}
@@ -448,12 +463,40 @@ func (s *Server) StreamingPull(stream pubsubpb.Subscriber_StreamingPullServer) e
 		}
 		select {
 		case <-changed:
+		case confirmed := <-confirmations:
+			response := &pubsubpb.StreamingPullResponse{AcknowledgeConfirmation: confirmed, SubscriptionProperties: properties}
+			if err := stream.Send(response); err != nil {
+				return err
+			}
 		case err := <-failed:
 			return err
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
 	}
+}
+
+// confirm acknowledges by a stream. With exactly-once delivery it says which ids counted.
+func (s *Server) confirm(
+	name string, ackIDs []string, confirmations chan<- *pubsubpb.StreamingPullResponse_AcknowledgeConfirmation,
+) error {
+	confirmed := &pubsubpb.StreamingPullResponse_AcknowledgeConfirmation{}
+	s.mutex.Lock()
+	found := s.subscriptions[name]
+	for _, ackID := range ackIDs {
+		if found != nil && found.out[ackID] != nil {
+			confirmed.AckIds = append(confirmed.AckIds, ackID)
+		} else {
+			confirmed.InvalidAckIds = append(confirmed.InvalidAckIds, ackID)
+		}
+	}
+	s.mutex.Unlock()
+	err := s.acknowledge(name, ackIDs)
+	if found == nil || !found.spec.EnableExactlyOnceDelivery {
+		return err
+	}
+	confirmations <- confirmed
+	return nil
 }
 
 // Kind tells topics and subscriptions apart by their names.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use sawlog_core::batch::AgeLimits;
 use sawlog_seams::Clock;
+use sawlog_telemetry::Metrics;
 
 use self::collector::{Collector, CollectorOptions, Unstored};
 use self::keys::{KeyError, KeySet};
@@ -121,6 +122,7 @@ pub struct Pusher(Claims);
 /// Takes pushes of some subscriptions.
 pub struct PushReceiver {
     subscriptions: Vec<Subscription>,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     warned: Mutex<Option<Duration>>,
 }
@@ -154,7 +156,7 @@ impl PushReceiver {
             let collector = Collector::new(collecting, state.clone());
             subscriptions.push(Subscription { options, keys, collector });
         }
-        Ok(Self { subscriptions, clock, warned: Mutex::default() })
+        Ok(Self { subscriptions, metrics: Arc::clone(&state.metrics), clock, warned: Mutex::default() })
     }
 
     /// Checks the value of an `Authorization` header, before anything of the body is read.
@@ -222,6 +224,9 @@ impl PushReceiver {
             PushRefusal::new(403, "subscription_unknown", message, "add it as a [[pubsub]] with mode = \"push\"")
         })?;
         claims.check_parties(&found.options.audience, &found.options.service_account)?;
+        if pushed.delivery_attempt.is_some_and(|attempt| attempt > 1) {
+            self.metrics.add_pubsub_redelivery(&found.options.source);
+        }
         Ok(found.collector.store(Ready::new(pushed.message)).await?)
     }
 

@@ -79,6 +79,8 @@ pub(super) fn read(body: &[u8]) -> Result<Pushed, WrapperError> {
     if subscription.is_empty() {
         return Err(body.missing("subscription", text));
     }
+    let publish_time = body.time(fields.publish_time)?;
+    let publish_time = publish_time.ok_or_else(|| body.missing("message.publishTime", message.get()))?;
     let data = body.data(fields.data)?;
     let attributes: HashMap<String, String> = body.value("message.attributes", fields.attributes)?.unwrap_or_default();
     let ordering_key: String = body.value("message.orderingKey", fields.ordering_key)?.unwrap_or_default();
@@ -86,7 +88,7 @@ pub(super) fn read(body: &[u8]) -> Result<Pushed, WrapperError> {
         .set_data(data)
         .set_attributes(attributes)
         .set_message_id(message_id)
-        .set_or_clear_publish_time(body.time(fields.publish_time)?)
+        .set_publish_time(publish_time)
         .set_ordering_key(ordering_key);
     let delivery_attempt = body.value("deliveryAttempt", wrapper.delivery_attempt)?;
     Ok(Pushed { subscription, message, delivery_attempt })
@@ -180,47 +182,44 @@ mod tests {
             .set_ordering_key("k");
         assert_eq!(pushed.message, message);
         assert_eq!((pushed.subscription.as_str(), pushed.delivery_attempt), ("projects/p/subscriptions/s", Some(3)));
-        let least = br#"{"message":{"messageId":"8","data":null},"subscription":"s"}"#;
-        assert_eq!(read(least).expect("a push").message, Received::new().set_message_id("8"));
+        let least =
+            br#"{"message":{"messageId":"8","publishTime":"2026-11-20T01:02:03.5Z","data":null},"subscription":"s"}"#;
+        assert_eq!(read(least).expect("a push").message, Received::new().set_message_id("8").set_publish_time(time));
     }
 
     #[test]
     fn mistakes_name_the_field_and_the_byte() {
+        let with = |more: &str| {
+            let message = "{\"messageId\":\"5\",\"publishTime\":\"2026-11-20T01:02:03Z\"";
+            format!("{{\"message\":{message}{more}")
+        };
+        let start = with("").len();
         for (body, field, at, problem) in [
-            ("", "body", 0, "no JSON object"),
-            ("[1]", "body", 0, "no JSON object"),
-            ("{\"message\":{}", "body", 12, "EOF"),
-            ("{\"subscription\":\"s\"}", "message", 0, "missing"),
-            ("{\"message\":3,\"subscription\":\"s\"}", "message", 11, "no JSON object"),
-            ("{\"message\":{},\"subscription\":\"s\"}", "message.messageId", 11, "missing"),
-            ("{\"message\":{\"messageId\":5},\"subscription\":\"s\"}", "message.messageId", 24, "expected a string"),
-            ("{\"message\":{\"messageId\":\"5\"}}", "subscription", 0, "missing"),
+            (String::new(), "body", 0, "no JSON object"),
+            ("[1]".to_owned(), "body", 0, "no JSON object"),
+            ("{\"message\":{}".to_owned(), "body", 12, "EOF"),
+            ("{\"subscription\":\"s\"}".to_owned(), "message", 0, "missing"),
+            ("{\"message\":3,\"subscription\":\"s\"}".to_owned(), "message", 11, "no JSON object"),
+            ("{\"message\":{},\"subscription\":\"s\"}".to_owned(), "message.messageId", 11, "missing"),
+            ("{\"message\":{\"messageId\":5},\"subscription\":\"s\"}".to_owned(), "message.messageId", 24, "a string"),
             (
-                "{\"message\":{\"messageId\":\"5\",\n\"data\":\"eyJ*\"},\"subscription\":\"s\"}",
-                "message.data",
-                40,
-                "no base64",
-            ),
-            (
-                "{\"message\":{\"messageId\":\"5\",\"attributes\":{\"a\":1}},\"subscription\":\"s\"}",
-                "message.attributes",
-                46,
-                "expected a string",
-            ),
-            (
-                "{\"message\":{\"messageId\":\"5\",\"publishTime\":\"soon\"},\"subscription\":\"s\"}",
+                "{\"message\":{\"messageId\":\"5\"},\"subscription\":\"s\"}".to_owned(),
                 "message.publishTime",
-                42,
+                11,
+                "missing",
+            ),
+            (
+                "{\"message\":{\"messageId\":\"5\",\"publishTime\":\"soon\"},\"subscription\":\"s\"}".to_owned(),
+                "message.publishTime",
+                43,
                 "no time",
             ),
-            (
-                "{\"message\":{\"messageId\":\"5\"},\"subscription\":\"s\",\"deliveryAttempt\":\"x\"}",
-                "deliveryAttempt",
-                66,
-                "i32",
-            ),
+            (with("}}"), "subscription", 0, "missing"),
+            (with(",\n\"data\":\"eyJ*\"},\"subscription\":\"s\"}"), "message.data", start + 13, "no base64"),
+            (with(",\"attributes\":{\"a\":1}},\"subscription\":\"s\"}"), "message.attributes", start + 19, "a string"),
+            (with("},\"subscription\":\"s\",\"deliveryAttempt\":\"x\"}"), "deliveryAttempt", start + 40, "i32"),
         ] {
-            let error = read(body.as_bytes()).expect_err(body);
+            let error = read(body.as_bytes()).expect_err(&body);
             assert_eq!(error.field, field, "{body}: {error}");
             assert!(error.problem.contains(problem), "{body}: {error}");
             assert!(error.at.abs_diff(at) <= 3, "{body}: {error}, not {at}");
