@@ -9,7 +9,7 @@ mod config;
 mod data_dir;
 mod deploys_file;
 mod host_metrics;
-mod push;
+mod pubsub;
 mod rules_files;
 mod rules_reload;
 mod shutdown;

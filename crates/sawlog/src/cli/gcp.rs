@@ -1,4 +1,4 @@
-//! `sawlog gcp`: what a configuration needs and makes in Google Cloud.
+//! `sawlog gcp`: what a configuration needs and makes in Google Cloud, and changes by hand there.
 
 mod check;
 
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use sawlog_gcp::bigquery::{BigQueryClient, prepare, statements};
 
+use super::seek::{self, SeekArgs};
 use super::{SettingsArgs, runtime};
 use crate::cloud;
 use crate::config::Config;
@@ -25,11 +26,15 @@ enum Action {
     Init(SettingsArgs),
     /// Say whether all that the configuration names is there and may be used, and what to do where not. Changes nothing.
     Check(check::CheckArgs),
+    /// Take messages of a Pub/Sub subscription again from a time or snapshot on; says what it does first.
+    Seek(SeekArgs),
 }
 
 pub(crate) fn run(args: &GcpArgs) -> anyhow::Result<ExitCode> {
-    let (Action::Plan(settings) | Action::Init(settings) | Action::Check(check::CheckArgs { settings, .. })) =
-        &args.action;
+    let settings = match &args.action {
+        Action::Plan(settings) | Action::Init(settings) | Action::Check(check::CheckArgs { settings, .. }) => settings,
+        Action::Seek(args) => return seek::run(args),
+    };
     let config = match settings.load() {
         Ok(config) => config,
         Err(code) => return Ok(code),
@@ -40,9 +45,9 @@ pub(crate) fn run(args: &GcpArgs) -> anyhow::Result<ExitCode> {
     }
     runtime()?.block_on(async {
         match &args.action {
-            Action::Plan(_) => plan(&config).await?,
-            Action::Init(_) => init(&config).await?,
             Action::Check(args) => return check::run(args, &config).await,
+            Action::Init(_) => init(&config).await?,
+            _ => plan(&config).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

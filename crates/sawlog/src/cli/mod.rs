@@ -13,6 +13,7 @@ mod query;
 mod recount;
 mod retention;
 mod search;
+mod seek;
 mod serve;
 mod tail;
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use sawlog_gcp::logging::sink::{Entries, SinkWriter};
-use sawlog_gcp::pubsub::{self, PubsubOptions, PubsubState};
 use sawlog_query::QueryEngine;
 use sawlog_seams::SystemClock;
 use sawlog_server::auth::{AuthPolicy, KeyStore};
@@ -24,9 +23,9 @@ use tokio::task::JoinSet;
 
 use crate::cli::{SettingsArgs, runtime};
 use crate::cloud;
-use crate::config::{Config, Loaded, PubsubMode, SyslogConfig};
+use crate::config::{Config, Loaded, SyslogConfig};
 use crate::host_metrics;
-use crate::push;
+use crate::pubsub;
 use crate::rules_reload::RulesReload;
 use crate::shutdown::{REQUESTS_TIME_MAX, Stop, THREADS_TIME_MAX};
 use crate::tail::{self, TailOptions};
@@ -109,7 +108,7 @@ where
     let address = listeners.http.local_addr()?.to_string();
     listeners.serve(&mut tasks, state, otlp, syslog_state(config, &node), &stopped);
     spawn_tail(config, &node, Arc::clone(&metrics), &stopped, &mut tasks);
-    spawn_pubsub(config, &node, &stopped, &mut tasks);
+    pubsub::spawn(config, &node, &stopped, &mut tasks);
     cloud::spawn(sink, config, &node, &stopped, &mut tasks)?;
     let reload = RulesReload {
         settings: settings.clone(),
@@ -303,30 +302,6 @@ fn spawn_host_metrics(
     });
 }
 
-fn spawn_pubsub(
-    config: &Config,
-    node: &Node,
-    stopped: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-) {
-    for one in config.pubsub.iter().filter(|one| one.mode == PubsubMode::Pull) {
-        let options = PubsubOptions {
-            subscription: one.subscription.clone(),
-            source: one.source.clone(),
-            access: one.access.clone(),
-            messages_max: one.messages_max,
-            bytes_max: one.bytes_max,
-            age: age_limits(&config.sources.pubsub),
-        };
-        let state = PubsubState { pipeline: Arc::clone(&node.pipeline), metrics: Arc::clone(&node.metrics) };
-        let stopped = stopped.clone();
-        tasks.spawn(async move {
-            pubsub::serve(options, state, stopped).await;
-            Ok(())
-        });
-    }
-}
-
 fn syslog_state(config: &Config, node: &Node) -> Arc<SyslogState> {
     Arc::new(SyslogState {
         pipeline: Arc::clone(&node.pipeline),
@@ -364,7 +339,7 @@ fn states(
         age: age_limits(&config.sources.http),
         files_age: age_limits(&config.sources.files),
         bodies: Arc::clone(&bodies),
-        push: push::receiver(config, node)?,
+        push: pubsub::push_receiver(config, node)?,
         tails: Arc::new(Semaphore::new(TAILS_MAX)),
     };
     let otlp = OtlpState {

@@ -37,6 +37,8 @@ pub(crate) struct GcpConfig {
     pub(crate) bigtable: Option<BigtableConfig>,
     pub(crate) logging: Vec<LoggingSourceConfig>,
     pub(crate) log: Option<LogSinkConfig>,
+    /// Where Cloud Monitoring is asked for what subscriptions hold; `None` where it is not.
+    pub(crate) backlog_metrics: Option<Access>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,10 @@ struct Section {
     logging: Vec<LoggingSection>,
     #[serde(default)]
     log: Option<LogSection>,
+    #[serde(default)]
+    backlog_metrics: bool,
+    #[serde(default)]
+    monitoring_endpoint: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -285,7 +291,13 @@ fn checked(section: Section, problems: &mut Problems) -> GcpConfig {
         problems.name("gcp.log.log-id", &log_id, "/_-.", 512);
         LogSinkConfig { log_id, access: problems.access("gcp.log.endpoint", log.endpoint) }
     });
-    GcpConfig { project, worker, answer_max, storage, bigquery, bigtable, logging, log }
+    if section.monitoring_endpoint.is_some() && !section.backlog_metrics {
+        let hint = "set backlog-metrics = true, or remove it";
+        problems.note("gcp.monitoring-endpoint", "Cloud Monitoring is not asked".to_owned(), hint);
+    }
+    let monitoring = problems.access("gcp.monitoring-endpoint", section.monitoring_endpoint);
+    let backlog_metrics = section.backlog_metrics.then_some(monitoring);
+    GcpConfig { project, worker, answer_max, storage, bigquery, bigtable, logging, log, backlog_metrics }
 }
 
 fn storage_of(section: StorageSection, problems: &mut Problems) -> StorageConfig {
