@@ -91,10 +91,11 @@ class PubsubDouble(Double):
         self.publisher.create_topic(name=self.topic)
         self.subscriber.create_subscription(name=self.subscription, topic=self.topic, ack_deadline_seconds=10)
 
-    def subscribe(self, name: str) -> str:
+    def subscribe(self, name: str, **settings) -> str:
         """Another subscription of the topic, with all messages from now on."""
         path = f"projects/{PROJECT}/subscriptions/{name}"
-        self.subscriber.create_subscription(name=path, topic=self.topic, ack_deadline_seconds=10)
+        request = {"name": path, "topic": self.topic, "ack_deadline_seconds": 10, **settings}
+        self.subscriber.create_subscription(request=request)
         return path
 
     def push_to(self, endpoint: str, name: str, account: str, **settings) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,50 @@ def test_files_are_published_and_come_in_as_they_were(tmp_path: Path, data: Path
     ]:
         refused = sawlog("publish", str(access), *arguments)
         assert refused.returncode == 2 and problem in refused.stderr, refused.stderr
+
+
+def test_a_seek_says_what_it_does_and_what_comes_again_is_stored_once(data: Path, double: PubsubDouble, config: Path):
+    before = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    server = Server(data, "host-metrics.enabled=false", config=config).start()
+    try:
+        path = double.subscribe("kept", retain_acked_messages=True)
+        config.write_text(f'{config.read_text()}[[pubsub]]\nsubscription = "{path}"\nendpoint = "{double.url}"\n')
+        server.stop()
+        server.start()
+        double.publish(*[(event(number), {}) for number in range(20)])
+        wait_for(lambda: server.value("SELECT count(*) FROM logs WHERE source = 'kept'") == 20, "all are there", 30)
+        seek = ["gcp", "seek", path, "--to", before, "--config", str(config)]
+        asked = sawlog(*seek)
+        assert asked.returncode == 2 and b"--yes" in asked.stderr, asked.stderr
+        assert b"come again" in asked.stdout and b"7.0 days" in asked.stdout, asked.stdout
+        done = sawlog(*seek, "--yes")
+        assert done.returncode == 0 and b"done" in done.stdout, done.stderr
+        duplicates = "SELECT coalesce(sum(duplicate), 0) FROM sawlog_ledger WHERE source = 'kept'"
+        wait_for(lambda: server.value(duplicates) >= 20, "they came again", 30)
+        assert server.value("SELECT count(*) FROM logs WHERE source = 'kept'") == 20
+        metrics = server.get("/metrics")[1].decode()
+        assert 'sawlog_pubsub_outstanding_messages{source="kept"}' in metrics
+    finally:
+        server.stop()
+    for arguments, problem in [
+        (["orders", "--to", before], b"is no subscription"),
+        ([path, "--to", "yesterday"], b"2026-11-01T00:00:00Z"),
+        ([path, "--to", "projects/sawlog-test/snapshots/none", "--yes"], b"snapshots/none does not exist"),
+        ([path, "--to", before, "--endpoint", "127.0.0.1"], b"no endpoint"),
+    ]:
+        refused = sawlog("gcp", "seek", *arguments, "--config", str(config))
+        assert refused.returncode != 0 and problem in refused.stderr, refused.stderr
+
+
+def test_exactly_once_delivery_is_confirmed(data: Path, double: PubsubDouble, tmp_path: Path):
+    path = double.subscribe("once", enable_exactly_once_delivery=True)
+    config = tmp_path / "once.toml"
+    config.write_text(f'[[pubsub]]\nsubscription = "{path}"\nendpoint = "{double.url}"\n')
+    server = Server(data, "host-metrics.enabled=false", config=config).start()
+    confirmed = 'sawlog_pubsub_confirmations_total{source="once",outcome="confirmed"} 500'
+    try:
+        double.publish(*[(event(number), {}) for number in range(500)])
+        wait_for(lambda: confirmed in server.get("/metrics")[1].decode(), "all are confirmed", 30)
+        assert server.value("SELECT count(*) FROM logs") == 500
+    finally:
+        server.stop()

@@ -40,6 +40,11 @@ impl Double {
         self.request("POST", path, &body.to_string())
     }
 
+    /// Puts JSON.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Value {
+        self.request("PUT", path, &body.to_string())
+    }
+
     /// Gets JSON.
     pub(crate) fn get(&self, path: &str) -> Value {
         self.request("GET", path, "")

@@ -4,5 +4,6 @@ mod bigquery;
 mod bigtable;
 mod double;
 mod logging;
+mod pubsub;
 mod storage;
 mod world;

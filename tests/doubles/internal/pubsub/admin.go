@@ -55,6 +55,14 @@ func Admin(publisher pubsubpb.PublisherServer, subscriber pubsubpb.SubscriberSer
 		case "DELETE subscriptions":
 			return subscriber.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: name})
 		case "POST subscriptions":
+			if subscription, isPull := strings.CutSuffix(name, ":pull"); isPull {
+				pull := &pubsubpb.PullRequest{}
+				if err := rest.Unmarshal(body, pull); err != nil {
+					return nil, err
+				}
+				pull.Subscription = subscription
+				return subscriber.Pull(ctx, pull)
+			}
 			subscription, isSeek := strings.CutSuffix(name, ":seek")
 			if !isSeek {
 				break

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -182,6 +183,9 @@ func (s *Server) CreateSubscription(_ context.Context, spec *pubsubpb.Subscripti
 	}
 	if spec.AckDeadlineSeconds == 0 {
 		spec.AckDeadlineSeconds = 10
+	}
+	if spec.MessageRetentionDuration == nil {
+		spec.MessageRetentionDuration = durationpb.New(7 * 24 * time.Hour)
 	}
 	made := &subscription{spec: spec, out: map[string]*entry{}, changed: make(chan struct{})}
 	s.subscriptions[spec.Name] = made
