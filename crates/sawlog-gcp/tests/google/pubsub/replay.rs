@@ -1,11 +1,11 @@
 //! Seeking, which only our double does: pstest has no snapshots and loses the data of what comes again.
 
-use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use sawlog_gcp::pubsub::{SeekError, SeekTarget, Seeker};
 use sawlog_seams::{Clock, SystemClock};
 use serde_json::json;
 
+use super::source::subscriber;
 use super::{PubsubDouble, Running, TOPIC, wait_for};
 use crate::world::{World, ledger, texts};
 
@@ -81,11 +81,7 @@ async fn an_id_whose_delivery_is_over_confirms_nothing() {
     let double = PubsubDouble::start("pubsub");
     let subscription = double.subscribe("orders", TOPIC, json!({"enableExactlyOnceDelivery": true}));
     double.publish(0..1).await;
-    let subscriber = Subscriber::builder()
-        .with_endpoint(double.0.url())
-        .with_credentials(google_cloud_auth::credentials::anonymous::Builder::new().build());
-    let subscriber = subscriber.build().await.expect("a subscriber");
-    let mut messages = subscriber.subscribe(&subscription).build();
+    let mut messages = subscriber(&double).await.subscribe(&subscription).build();
     let (_, first) = messages.next().await.expect("a stream").expect("a message");
     let Handler::ExactlyOnce(first) = first else { panic!("the subscription delivers exactly once") };
     let seeker = Seeker::connect(&subscription, &double.access()).await.expect("a client");
