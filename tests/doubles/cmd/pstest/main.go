@@ -4,30 +4,23 @@
 package main
 
 import (
-	"flag"
-	"fmt"
 	"log"
-	"net"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
 	"google.golang.org/grpc"
 
+	"sawlog.test/doubles/internal/permissions"
 	"sawlog.test/doubles/internal/pubsub"
 	"sawlog.test/doubles/internal/rest"
+	"sawlog.test/doubles/internal/start"
 )
 
 func main() {
-	address := flag.String("listen", "127.0.0.1:0", "address to listen on")
-	flag.Parse()
-	listener, err := net.Listen("tcp", *address)
-	if err != nil {
-		log.Fatal(err)
-	}
+	listener := start.Listen("listen")[0]
 	double := &pstest.NewServer().GServer
 	server := grpc.NewServer()
 	pubsubpb.RegisterPublisherServer(server, double)
 	pubsubpb.RegisterSubscriberServer(server, double)
-	fmt.Println(listener.Addr())
-	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double), nil))
+	log.Fatal(rest.Serve(listener, server, pubsub.Admin(double, double, &permissions.Denied{}), nil))
 }
