@@ -78,7 +78,8 @@ pub(crate) async fn submit(
             Ok(counts) => return Ok(counts),
             Err(error) => error,
         };
-        if error.is_final() {
+        // What this process cannot store any more others may: messages go back to the service.
+        if error.is_final() || error.is_of_stopped_log() {
             return Err(Unstored::Refused(error));
         }
         if !std::mem::replace(&mut was_logged, true) {

@@ -120,6 +120,16 @@ impl SubmitError {
             _ => false,
         }
     }
+
+    /// Whether this process stores nothing any more: the log has failed for good, or the pipeline has stopped.
+    #[must_use]
+    pub fn is_of_stopped_log(&self) -> bool {
+        match self {
+            Self::Log(error) => error.disposition() == Disposition::Stop,
+            Self::Stopped => true,
+            _ => false,
+        }
+    }
 }
 
 /// The pipeline.

@@ -37,6 +37,9 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 const BATCHES_AT_ONCE: usize = 4;
 /// How long the service waits for this process before it gives its messages to another one.
 const LEASE: Duration = Duration::from_secs(20);
+/// How long a message may wait here, as long as the service keeps messages at most. Given up earlier, it would come again
+/// and be stored twice when the dedup window has moved on.
+const LEASE_MAX: Duration = Duration::from_secs(31 * 86_400);
 /// Between two tries to open a stream; it doubles up to its limit.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -83,6 +86,14 @@ pub async fn serve(options: PubsubOptions, state: PubsubState, stopped: watch::R
 async fn streams(options: &PubsubOptions, state: &PubsubState, backlog: &Backlog, mut stopped: watch::Receiver<bool>) {
     let mut delay = RETRY;
     while !*stopped.borrow() {
+        // What cannot be stored here is left with the service, and with other workers.
+        if state.pipeline.refusal().is_some() {
+            tokio::select! {
+                () = sleep(RETRY_MAX) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+            }
+            continue;
+        }
         let started = Instant::now();
         let ended = stream(options, state, backlog, &mut stopped).await;
         let outcome = ended.as_ref().err().map_or("OK", |error| code_of(error.as_ref()));
@@ -146,6 +157,7 @@ async fn stream(
         .subscribe(&options.subscription)
         .set_max_outstanding_messages(i64::from(options.messages_max))
         .set_max_outstanding_bytes(i64::try_from(options.bytes_max).unwrap_or(i64::MAX))
+        .set_max_lease(LEASE_MAX)
         .set_max_lease_extension(LEASE)
         .build();
     let shutdown = messages.shutdown_token();
@@ -156,7 +168,9 @@ async fn stream(
             biased;
             _ = stopped.wait_for(|stopped| *stopped) => break Ok(()),
             Some(stored) = storing.join_next() => {
-                confirm(stored, options, state, &mut confirming);
+                if !confirm(stored, options, state, &mut confirming) {
+                    break Ok(());
+                }
                 continue;
             }
             () = sleep_until(full_at), if !batch.messages.is_empty() && storing.len() < BATCHES_AT_ONCE => {}
@@ -199,15 +213,19 @@ struct Unconfirmed {
     held: HeldBatch,
 }
 
-/// Waits for confirmations beside the stream. Those that fail are counted.
+/// Messages were given back.
+struct GivenBack;
+
+/// Waits for confirmations beside the stream. Those that fail are counted. Returns whether the batch was stored.
 fn confirm(
-    stored: Result<Option<Unconfirmed>, JoinError>,
+    stored: Result<Result<Option<Unconfirmed>, GivenBack>, JoinError>,
     options: &PubsubOptions,
     state: &PubsubState,
     confirming: &mut JoinSet<()>,
-) {
+) -> bool {
     while confirming.try_join_next().is_some() {}
-    let Ok(Some(Unconfirmed { handlers, held })) = stored else { return };
+    let Ok(Ok(stored)) = stored else { return false };
+    let Some(Unconfirmed { handlers, held }) = stored else { return true };
     let (source, metrics) = (options.source.clone(), Arc::clone(&state.metrics));
     confirming.spawn(async move {
         let mut failed = 0;
@@ -219,6 +237,7 @@ fn confirm(
         metrics.add_pubsub_confirmations(&source, outcomes.len() as u64 - failed, failed);
         drop(held);
     });
+    true
 }
 
 /// Stores a batch, however often that takes, and acknowledges its messages; what is left is to be confirmed. At a stop what is
@@ -228,7 +247,7 @@ async fn store(
     state: PubsubState,
     batch: Batch,
     mut stopped: watch::Receiver<bool>,
-) -> Option<Unconfirmed> {
+) -> Result<Option<Unconfirmed>, GivenBack> {
     let body = Body {
         source: options.source,
         format: Format::Pubsub,
@@ -246,12 +265,12 @@ async fn store(
                     handler => handler.ack(),
                 }
             }
-            (!unconfirmed.is_empty()).then_some(Unconfirmed { handlers: unconfirmed, held: batch.held })
+            Ok((!unconfirmed.is_empty()).then_some(Unconfirmed { handlers: unconfirmed, held: batch.held }))
         }
         Err(error) => {
             tracing::error!(%error, source, "messages were given back to the subscription");
             batch.handlers.into_iter().for_each(Handler::nack);
-            None
+            Err(GivenBack)
         }
     }
 }
