@@ -162,7 +162,7 @@ impl Failure {
 }
 
 impl Failure {
-    const fn code(&self) -> &'static str {
+    pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Answered { code, .. } => code,
             Self::TimedOut => TIMED_OUT,

@@ -5,6 +5,7 @@
 
 pub mod event_log;
 pub mod lake;
+pub mod remote;
 pub mod serving;
 pub mod upkeep;
 pub mod warehouse;

@@ -19,6 +19,7 @@ pub mod contract;
 pub mod disk;
 pub mod event_log;
 pub mod lake;
+pub mod remote;
 pub mod rng;
 pub mod serving;
 pub mod upkeep;

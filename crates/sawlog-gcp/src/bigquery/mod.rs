@@ -3,8 +3,12 @@
 //! For: the tables of Sawlog as tables of a dataset, made from the one schema, and every flush as appends of the Storage
 //! Write API. Not for: the recent tables that a worker queries itself, which stay where they are (`sawlog-store`).
 
+mod answer;
 mod client;
+mod job_error;
+mod jobs;
 mod positions;
+mod query;
 mod rows;
 mod schema;
 mod views;
@@ -15,8 +19,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use client::{BigQueryClient, QueryError};
+pub use job_error::JobError;
+pub use jobs::{Estimate, JobReport, JobSettings, Jobs};
 pub use positions::PositionsError;
 use sawlog_seams::warehouse::TableSpec;
+pub use query::{Answer, query};
 pub use schema::{DdlError, Statement};
 pub use warehouse::{BigQueryWarehouse, prepare, statements};
 
