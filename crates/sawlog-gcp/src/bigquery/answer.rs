@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, ListArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+    ArrayRef, BinaryArray, ListArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
     TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -51,14 +51,16 @@ fn field(of: &TableFieldSchema) -> Field {
 /// # Errors
 /// When a row has other columns, or a value is not of its column's type.
 pub(super) fn batch(schema: &SchemaRef, rows: &[Map<String, Value>]) -> Result<RecordBatch, JobError> {
-    let rows: Vec<Vec<&Value>> = rows.iter().map(|row| cells(row.get("f"), schema.fields())).collect::<Result<_, _>>()?;
+    let rows: Vec<Vec<&Value>> =
+        rows.iter().map(|row| cells(row.get("f"), schema.fields())).collect::<Result<_, _>>()?;
     let of_column = |(index, field): (usize, &FieldRef)| {
         let cells: Vec<&Value> = rows.iter().map(|row| row[index]).collect();
         column(field, &cells).map_err(|problem| unreadable(format!("column {}: {problem}", field.name())))
     };
     let columns = schema.fields().iter().enumerate().map(of_column).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|error| unreadable(error.to_string()))
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|error| unreadable(error.to_string()))
 }
 
 fn unreadable(problem: String) -> JobError {
@@ -177,6 +179,7 @@ fn from_json(field: &FieldRef, cells: &[&Value]) -> Result<ArrayRef, ArrowError>
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Array;
     use arrow::util::pretty::pretty_format_batches;
     use sawlog_seams::contract::remote::logs;
     use sawlog_seams::warehouse::{ANOMALY_TABLE, TableSpec};
@@ -188,7 +191,11 @@ mod tests {
         let one = |field: &Value| {
             let text = |name: &str| field[name].as_str().unwrap_or_default().to_owned();
             let inner = if field["fields"].is_array() { fields(field["fields"].clone()) } else { Vec::new() };
-            TableFieldSchema::new().set_name(text("name")).set_type(text("type")).set_mode(text("mode")).set_fields(inner)
+            TableFieldSchema::new()
+                .set_name(text("name"))
+                .set_type(text("type"))
+                .set_mode(text("mode"))
+                .set_fields(inner)
         };
         of.as_array().expect("a list").iter().map(one).collect()
     }

@@ -6,7 +6,7 @@
 //! A job's id is drawn here, so that a request whose answer was lost is repeated without a second job.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use google_cloud_bigquery_v2::Error;
@@ -20,6 +20,7 @@ use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::BigQueryOptions;
 use super::job_error::JobError;
@@ -83,6 +84,8 @@ pub struct Jobs {
     location: String,
     labels: BTreeMap<String, String>,
     caller: Caller,
+    /// Cancellations under way.
+    cancelling: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Jobs {
@@ -106,6 +109,7 @@ impl Jobs {
             location: options.location.clone(),
             labels: options.labels.clone(),
             caller: Caller::new("BigQuery", retry),
+            cancelling: Mutex::default(),
         }))
     }
 
@@ -115,13 +119,23 @@ impl Jobs {
         self.caller.counts()
     }
 
+    /// Waits until queries that were dropped are cancelled.
+    pub async fn settle(&self) {
+        let all = std::mem::take(&mut *self.cancelling.lock().unwrap_or_else(PoisonError::into_inner));
+        for one in all {
+            // One that panicked has nothing to wait for.
+            let _ = one.await;
+        }
+    }
+
     /// What a query would read. It is not run.
     ///
     /// # Errors
     /// When it cannot be run, or the service cannot be asked.
     pub async fn estimate(&self, sql: &str) -> Result<Estimate, JobError> {
         let query = self.query(sql).set_use_query_cache(false);
-        let configuration = JobConfiguration::new().set_query(query).set_dry_run(true).set_labels(self.labels("dry-run"));
+        let configuration =
+            JobConfiguration::new().set_query(query).set_dry_run(true).set_labels(self.labels("dry-run"));
         let job = self.insert(Job::new().set_configuration(configuration)).await?;
         let statistics = job.statistics.unwrap_or_default();
         let query = statistics.query.unwrap_or_default();
@@ -291,20 +305,16 @@ impl RunningJob {
     pub async fn report(&self) -> Result<JobReport, JobError> {
         self.jobs.report(&self.reference).await
     }
-
-    /// Ends the query.
-    pub async fn cancel(mut self) {
-        if self.next.take().is_some() {
-            self.jobs.cancel(&self.reference).await;
-        }
-    }
 }
 
 impl Drop for RunningJob {
     fn drop(&mut self) {
         if self.next.is_some() {
             let (jobs, reference) = (Arc::clone(&self.jobs), self.reference.clone());
-            self.handle.spawn(async move { jobs.cancel(&reference).await });
+            let cancelling = self.handle.spawn(async move { jobs.cancel(&reference).await });
+            let mut all = self.jobs.cancelling.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|one| !one.is_finished());
+            all.push(cancelling);
         }
     }
 }

@@ -224,7 +224,8 @@ pub async fn rows_come_in_order_up_to_the_limit(fixture: &dyn Fixture) {
     let spec = spec("logs");
     let table = fixture.holding(&spec, logs()).await;
     let status = spec.schema.index_of("http_status").expect("a column");
-    let ordered = |order: Vec<OrderBy>, limit| RemoteScan { columns: vec![status], order, limit, ..RemoteScan::default() };
+    let ordered =
+        |order: Vec<OrderBy>, limit| RemoteScan { columns: vec![status], order, limit, ..RemoteScan::default() };
     let found = async |scan| {
         let found = all(table.as_ref(), &spec, scan).await;
         found.column(0).as_primitive::<Int32Type>().iter().collect::<Vec<_>>()

@@ -10,6 +10,7 @@ mod ingest;
 mod key;
 mod publish;
 mod query;
+mod query_bigquery;
 mod recount;
 mod retention;
 mod search;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use sawlog_query::{Cut, OutputFormat, QueryError, QueryResult, encode};
 
+use super::query_bigquery::{self, BigQueryArgs};
 use crate::cli::{ServerArgs, SettingsArgs, runtime};
 use crate::client::{Client, ClientError};
 use crate::wiring::Node;
@@ -17,10 +18,22 @@ pub(crate) struct QueryArgs {
     /// Form of the answer [default: table].
     #[arg(long, value_enum, default_value = "table")]
     format: Form,
+    /// Who answers: Sawlog, or BigQuery in its own dialect on the dataset of `[gcp.bigquery]` [default: sawlog].
+    #[arg(long, value_enum, default_value = "sawlog")]
+    engine: Engine,
+    #[command(flatten)]
+    bigquery: BigQueryArgs,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    Sawlog,
+    #[value(name = "bigquery")]
+    BigQuery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,7 +66,13 @@ pub(crate) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let bytes = runtime()?.block_on(async {
-        if let Some(client) = args.server.client()? {
+        let client = args.server.client()?;
+        if args.engine == Engine::BigQuery {
+            anyhow::ensure!(client.is_none(), "--engine bigquery asks BigQuery itself; remove --url");
+            return query_bigquery::run(&args.sql, args.format, &args.bigquery, &config).await;
+        }
+        anyhow::ensure!(!args.bigquery.are_given(), "--bytes-max, --no-cache and --dry-run need --engine bigquery");
+        if let Some(client) = client {
             return through_server(args, &client).await;
         }
         let node = Node::open(&config).await?;

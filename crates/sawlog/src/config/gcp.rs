@@ -13,6 +13,7 @@ use sawlog_seams::warehouse::TableSpec;
 use serde::Deserialize;
 use toml::Value;
 
+use super::bigquery_queries::{BigQueryQueries, Written};
 use super::values::FromSetting;
 use super::{ByteSize, ConfigProblem, HumanDuration};
 
@@ -25,9 +26,10 @@ const ANSWER_MIN: Duration = Duration::from_millis(100);
 const HOUR_PARTITION_DAYS_MAX: u32 = 10_000 / 24;
 
 /// Services in use, all of one project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GcpConfig {
     pub(crate) project: String,
+    pub(crate) role: Role,
     /// Name of this worker in what it writes.
     pub(crate) worker: String,
     /// Longest wait for one answer of Cloud Storage, Bigtable and appends to BigQuery; without it each has its own.
@@ -41,6 +43,17 @@ pub(crate) struct GcpConfig {
     pub(crate) backlog_metrics: Option<Access>,
 }
 
+/// What a process does with the services.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// Takes events and writes them to the services.
+    #[default]
+    Worker,
+    /// Answers queries from what workers have written, and keeps nothing.
+    Reader,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StorageConfig {
     pub(crate) bucket: String,
@@ -49,7 +62,7 @@ pub(crate) struct StorageConfig {
     pub(crate) access: Access,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BigQueryConfig {
     pub(crate) dataset: String,
     pub(crate) location: String,
@@ -57,6 +70,7 @@ pub(crate) struct BigQueryConfig {
     pub(crate) partition: Partition,
     pub(crate) expiration_days: BTreeMap<String, u32>,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) queries: BigQueryQueries,
     pub(crate) access: Access,
     pub(crate) storage: Access,
 }
@@ -92,6 +106,8 @@ pub(crate) struct LogSinkConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Section {
     project: String,
+    #[serde(default)]
+    role: Role,
     #[serde(default)]
     worker: Option<String>,
     #[serde(default)]
@@ -138,6 +154,12 @@ struct BigQuerySection {
     expiration_days: BTreeMap<String, u32>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    query_bytes_max: Option<Value>,
+    #[serde(default)]
+    query_time_max: Option<Value>,
+    #[serde(default)]
+    price_per_tib: Option<Value>,
     #[serde(default)]
     endpoint: Option<String>,
     #[serde(default)]
@@ -213,6 +235,10 @@ pub(super) fn read(value: &Value) -> Result<Option<GcpConfig>, Vec<ConfigProblem
         }
     };
     let config = checked(section, &mut problems);
+    if config.role == Role::Reader && config.bigquery.is_none() {
+        let hint = "add [gcp.bigquery], whose tables a reader reads, or remove `role`";
+        problems.note("gcp.role", "a reader has no tables of its own".to_owned(), hint);
+    }
     if problems.0.is_empty() { Ok(Some(config)) } else { Err(problems.0) }
 }
 
@@ -252,7 +278,7 @@ impl Problems {
 }
 
 fn checked(section: Section, problems: &mut Problems) -> GcpConfig {
-    let project = section.project;
+    let (project, role) = (section.project, section.role);
     problems.name("gcp.project", &project, "-.:", 64);
     let worker = section.worker.unwrap_or_else(|| "sawlog".to_owned());
     problems.name("gcp.worker", &worker, "-_.", 64);
@@ -297,7 +323,7 @@ fn checked(section: Section, problems: &mut Problems) -> GcpConfig {
     }
     let monitoring = problems.access("gcp.monitoring-endpoint", section.monitoring_endpoint);
     let backlog_metrics = section.backlog_metrics.then_some(monitoring);
-    GcpConfig { project, worker, answer_max, storage, bigquery, bigtable, logging, log, backlog_metrics }
+    GcpConfig { project, role, worker, answer_max, storage, bigquery, bigtable, logging, log, backlog_metrics }
 }
 
 fn storage_of(section: StorageSection, problems: &mut Problems) -> StorageConfig {
@@ -340,6 +366,14 @@ fn bigquery_of(section: BigQuerySection, problems: &mut Problems) -> BigQueryCon
             problems.note("gcp.bigquery.labels", problem, "use up to 63 of a-z, 0-9, - and _");
         }
     }
+    let written = Written {
+        query_bytes_max: section.query_bytes_max,
+        query_time_max: section.query_time_max,
+        price_per_tib: section.price_per_tib,
+    };
+    let queries = BigQueryQueries::read(&written, |name, problem, hint| {
+        problems.note(&format!("gcp.bigquery.{name}"), problem, hint);
+    });
     let access = problems.access("gcp.bigquery.endpoint", section.endpoint);
     let storage = problems.access("gcp.bigquery.storage-endpoint", section.storage_endpoint);
     if access.endpoint.is_some() != storage.endpoint.is_some() {
@@ -359,6 +393,7 @@ fn bigquery_of(section: BigQuerySection, problems: &mut Problems) -> BigQueryCon
         },
         expiration_days: section.expiration_days,
         labels: section.labels,
+        queries,
         access,
         storage,
     }

@@ -3,6 +3,7 @@
 //! For: merging defaults, file, environment and flags, and reporting all mistakes at once with their place and remedy.
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
+mod bigquery_queries;
 mod gcp;
 mod layers;
 mod pubsub;
@@ -20,7 +21,8 @@ use std::time::Duration;
 
 use sawlog_core::rules::{Rules, RulesConfig};
 
-pub(crate) use gcp::{BigtableConfig, GcpConfig, LoggingSourceConfig, StorageConfig};
+pub(crate) use bigquery_queries::BigQueryQueries;
+pub(crate) use gcp::{BigtableConfig, GcpConfig, LoggingSourceConfig, Role, StorageConfig};
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use pubsub::PubsubMode;
 pub(crate) use upkeep::{CompactionConfig, RetentionConfig};
