@@ -359,7 +359,8 @@ impl Tries<'_> {
         Ok(())
     }
 
-    fn failed(&self, failure: Failure) -> CallFailed {
+    /// The error of a call that is not tried again.
+    pub(crate) fn failed(&self, failure: Failure) -> CallFailed {
         let code = failure.code();
         let problem = match failure {
             Failure::Answered { problem, .. } => problem,

@@ -26,6 +26,7 @@ use sawlog_core::ledger::Counts;
 use sawlog_core::reconciled::Aggregate;
 use sawlog_core::rollup::Rollup;
 use sawlog_core::session;
+use sawlog_seams::remote::{RemoteError, RemoteFailure};
 use sawlog_seams::view::{View, ViewSource};
 use sawlog_seams::warehouse::{ANOMALY_TABLE, LEDGER_TABLE};
 use sawlog_seams::{Clock, Disk};
@@ -41,6 +42,7 @@ use crate::guard;
 use crate::latest_panes::LatestPanes;
 use crate::postgres::catalog::PgCatalog;
 use crate::reconciled::ReconciledTable;
+use crate::remote_table::RemoteTableProvider;
 use crate::rollup_table::RollupTable;
 use crate::sessions::{SESSIONS_TABLE, sessions_table};
 use crate::stream::PostgresContext;
@@ -104,6 +106,14 @@ pub enum QueryError {
         /// What is wrong.
         problem: String,
     },
+    /// The service that has the rows of a table gives none.
+    #[error("{problem}")]
+    Remote {
+        /// What can be done about it.
+        kind: RemoteFailure,
+        /// The table, and what the service said.
+        problem: String,
+    },
     /// It failed while running.
     #[error("{0}")]
     Execution(String),
@@ -125,6 +135,10 @@ impl QueryError {
             Self::Memory(_) => "sql_memory",
             Self::TooManyRows(_) => "sql_rows",
             Self::Parameter { .. } => "sql_parameter",
+            Self::Remote { kind: RemoteFailure::Unavailable, .. } => "warehouse_unavailable",
+            Self::Remote { kind: RemoteFailure::TooExpensive, .. } => "warehouse_too_expensive",
+            Self::Remote { kind: RemoteFailure::Denied, .. } => "warehouse_denied",
+            Self::Remote { kind: RemoteFailure::Other, .. } => "warehouse_failed",
             Self::Execution(_) => "sql_execution",
             Self::Stopped => "stopping",
         }
@@ -142,6 +156,19 @@ impl QueryError {
             Self::Memory(_) => "narrow the time range or group by fewer values, or raise `query.memory-max`",
             Self::TooManyRows(_) => Cut::Rows.hint(),
             Self::Parameter { .. } => "send a value of the parameter's type, or cast it in the query: `$1::text`",
+            Self::Remote { kind: RemoteFailure::Unavailable, .. } => {
+                "try again; the service or the way to it is disturbed"
+            }
+            Self::Remote { kind: RemoteFailure::TooExpensive, .. } => {
+                "narrow the range of time (WHERE event_time >= …) or name fewer columns, ask the rollups, or raise \
+                 `gcp.bigquery.query-bytes-max`"
+            }
+            Self::Remote { kind: RemoteFailure::Denied, .. } => {
+                "give the server's account roles/bigquery.jobUser on the project and roles/bigquery.dataViewer on the dataset"
+            }
+            Self::Remote { kind: RemoteFailure::Other, .. } => {
+                "start a worker of this version, or run `sawlog gcp init`, so that the dataset has its tables and views"
+            }
             Self::Execution(_) => "check casts and function arguments; the message names the value",
             Self::Stopped => "try again when the server is back",
         }
@@ -425,6 +452,11 @@ pub(crate) fn verify(plan: &LogicalPlan) -> Result<(), QueryError> {
 pub(crate) fn explain(error: DataFusionError) -> QueryError {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let root = error.find_root();
+    if let DataFusionError::External(inner) = root
+        && let Some(RemoteError { kind, .. }) = inner.downcast_ref()
+    {
+        return QueryError::Remote { kind: *kind, problem: inner.to_string() };
+    }
     let mut text = root.strip_backtrace();
     if let Some(span) = span.filter(|_| !text.contains(PLACE)) {
         text.push_str(&format!("{PLACE}{}, Column: {}", span.start.line, span.start.column));
@@ -475,8 +507,14 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
     context.register_udf(sketch_quantile());
     let mut tables: HashMap<&'static str, Arc<dyn TableProvider>> = HashMap::new();
     for (name, table) in &view.tables {
-        let table = Arc::new(SnapshotTable::new(table.clone()));
-        tables.insert(name, Arc::clone(&table) as Arc<dyn TableProvider>);
+        tables.insert(name, Arc::new(SnapshotTable::new(table.clone())));
+    }
+    for (spec, table) in &view.remote {
+        let table = RemoteTableProvider::new(Arc::clone(&spec.schema), Arc::clone(table));
+        tables.insert(spec.name, Arc::new(table));
+    }
+    for (name, table) in &tables {
+        let table = Arc::clone(table);
         if *name == LEDGER_TABLE {
             let ledger = context.read_table(table)?.aggregate(
                 vec![ident("receive_minute"), ident("source")],
@@ -503,14 +541,14 @@ fn context(surroundings: &Surroundings) -> datafusion::common::Result<SessionCon
         let deploys = DeploysTable { logs, activity, listed: listed_deploys.clone(), rollups: Rollups::of(view) };
         context.register_table(DEPLOYS_TABLE, Arc::new(deploys))?;
     }
-    context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
-    if view.tables.contains_key(ANOMALY_TABLE) {
+    if tables.contains_key(ANOMALY_TABLE) {
         let scores = futures::executor::block_on(context.table(ANOMALY_TABLE))?;
         context.register_table("anomalies", scores.filter(ident("is_anomaly"))?.into_view())?;
     }
-    if view.tables.contains_key("logs") {
+    if tables.contains_key("logs") {
         register_severity_split(&context)?;
     }
+    context.register_udtf("search", Arc::new(SearchFunction { tables, now: *now }));
     for table in RollupTable::all(view) {
         context.register_table(table.name(), Arc::new(table))?;
     }

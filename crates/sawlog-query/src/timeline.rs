@@ -203,6 +203,7 @@ mod tests {
         let mutations = chunks.iter().enumerate().map(chunk).chain([profile]);
         serving.apply(mutations.collect(), Position(1)).expect("applied");
         View {
+            remote: Vec::new(),
             tables: HashMap::new(),
             hot_rollups: Vec::new(),
             hot_sessions: Vec::new(),

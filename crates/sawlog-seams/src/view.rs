@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use sawlog_core::rollup::{Cell, Rollup, Width};
 use sawlog_core::session::{SessionDeltas, SessionOptions};
 
+use crate::remote::RemoteTable;
 use crate::serving::ServingSnapshot;
-use crate::warehouse::StoredTable;
+use crate::warehouse::{StoredTable, TableSpec};
 
 /// A table at one moment.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct TableView {
 pub struct View {
     /// Tables by name.
     pub tables: HashMap<&'static str, TableView>,
+    /// Tables whose rows are with a service, and are as of the time at which they are read.
+    pub remote: Vec<(TableSpec, Arc<dyn RemoteTable>)>,
     /// What rollups got that is not in the serving store yet, oldest first: merge it onto the snapshot.
     pub hot_rollups: Vec<Arc<dyn HotRollups>>,
     /// Events of sessions that are not in the serving store yet, oldest first.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sawlog_query::QueryError;
+use sawlog_seams::remote::RemoteFailure;
 use sawlog_seams::{AppendError, Disposition};
 use sawlog_stream::SubmitError;
 use serde_json::json;
@@ -114,7 +115,11 @@ impl From<QueryError> for ApiError {
         let status = match &error {
             QueryError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             QueryError::Memory(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            QueryError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            QueryError::Stopped | QueryError::Remote { kind: RemoteFailure::Unavailable, .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            QueryError::Remote { kind: RemoteFailure::TooExpensive, .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            QueryError::Remote { .. } => StatusCode::BAD_GATEWAY,
             _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error.to_string(), error.hint())

@@ -4,6 +4,7 @@
 //! events (`sawlog-stream`) or how queries run (`sawlog-query`).
 
 pub mod auth;
+mod backend;
 mod error;
 pub mod listen;
 pub mod postgres;
@@ -11,5 +12,6 @@ pub mod receive;
 mod serve;
 mod state;
 
+pub use backend::{Backend, Reader};
 pub use serve::{TAILS_MAX, router};
 pub use state::{Readiness, ServerState};

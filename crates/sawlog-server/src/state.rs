@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sawlog_core::batch::AgeLimits;
 use sawlog_query::QueryEngine;
-use sawlog_stream::Pipeline;
 use sawlog_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
 use crate::auth::AuthPolicy;
 use crate::receive::push::PushReceiver;
+use crate::backend::Backend;
 
 /// Whether the server takes work.
 #[derive(Debug, Default)]
@@ -33,8 +33,8 @@ impl Readiness {
 
 /// What all request handlers share.
 pub struct ServerState {
-    /// Takes events.
-    pub pipeline: Arc<Pipeline>,
+    /// Takes events, or reads what others took.
+    pub backend: Backend,
     /// Answers queries.
     pub queries: Arc<QueryEngine>,
     /// Knows who may do what.

@@ -163,6 +163,7 @@ impl ViewSource for Hot {
             generations().map(|generation| Arc::clone(&generation.sessions) as Arc<dyn HotSessions>).collect();
         View {
             tables,
+            remote: Vec::new(),
             hot_rollups,
             hot_sessions,
             session_rules: state.stream.session_rules(),

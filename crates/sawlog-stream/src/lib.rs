@@ -30,6 +30,7 @@ mod room;
 mod rules_archive;
 #[cfg(test)]
 mod simulation;
+mod stored_stream;
 mod stream_state;
 mod tap;
 mod users;
@@ -44,5 +45,6 @@ pub use pipeline::{Pipeline, PipelineOptions, Stores, SubmitError};
 pub use prepare::{AckLevel, Receipt, RecordProblem, Submission};
 pub use recovery::{OpenError, RecoverySummary};
 pub use rules_archive::{MemoryRulesArchive, RulesArchive};
+pub use stored_stream::StoredStream;
 pub use stream_state::{StreamOptions, StreamStats};
 pub use tap::{Arrival, Tap};

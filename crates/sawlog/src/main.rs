@@ -10,6 +10,7 @@ mod data_dir;
 mod deploys_file;
 mod host_metrics;
 mod pubsub;
+mod reader;
 mod rules_files;
 mod rules_reload;
 mod shutdown;

@@ -25,7 +25,7 @@ use sawlog_telemetry::Metrics;
 use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
 use crate::cloud::Cloud;
-use crate::config::{Config, HumanDuration, SourceConfig};
+use crate::config::{Config, HumanDuration, Role, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::deploys_file;
 use crate::rules_files::RulesFiles;
@@ -53,6 +53,12 @@ impl Node {
 
     /// As [`Node::open`], with the counts of this process.
     pub(crate) async fn open_counting(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        if config.gcp.as_ref().is_some_and(|gcp| gcp.role == Role::Reader) {
+            anyhow::bail!(
+                "a reader (gcp.role) has no data of its own; go through its server with --url, or ask BigQuery with \
+                 `sawlog query --engine bigquery`"
+            );
+        }
         let folder = DataDir::open(&config.data.folder)?;
         let archive = Arc::new(RulesFiles::open(&folder.rules())?);
         let rules = archive.save(&config.rules).context("the rules cannot be used")?;
@@ -261,7 +267,7 @@ pub(crate) fn schedule(config: &Config) -> Schedule {
     }
 }
 
-fn query_limits(config: &Config, folder: &DataDir) -> QueryLimits {
+pub(crate) fn query_limits(config: &Config, folder: &DataDir) -> QueryLimits {
     let query = &config.query;
     QueryLimits {
         time_max: query.time_max.duration(),

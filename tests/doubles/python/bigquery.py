@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -19,7 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pyarrow.ipc
+import sqlglot
 from bqemulator.cli import main
+from bqemulator.domain.errors import DomainError
 from bqemulator.grpc_api import write_servicer
 from bqemulator.storage import engine
 from google.cloud.bigquery_storage_v1 import types
@@ -164,6 +167,55 @@ def next_fault(path: str | None) -> str:
     return first
 
 
+# What one row of a table counts as, bytes.
+ROW_BYTES = 1_000
+
+
+def count_bytes() -> None:
+    """Lets queries read `ROW_BYTES` for each row of the tables that they name, as the service counts bytes: in dry runs,
+    against `maximumBytesBilled`, and not at all for an answer that was given before over as many rows."""
+    # Its import writes to standard output.
+    from bqemulator.api.routes import jobs
+
+    handle, given_before = jobs._handle_query_job, set()
+
+    async def handle_counted(project_id, job_id, config, *, dry_run, ctx, caller, now):
+        query = config["query"]
+        read = await bytes_read(jobs, project_id, query, ctx, caller)
+        limit = int(query.get("maximumBytesBilled") or 0)
+        if limit and read > limit and not dry_run:
+            problem = f"Query exceeded limit for bytes billed: {limit}. {read} or higher required."
+            error = {"reason": "bytesBilledLimitExceeded", "message": problem}
+            return jobs._failed_job_meta(project_id, job_id, "QUERY", config, error, now)
+        answer = await handle(project_id, job_id, config, dry_run=dry_run, ctx=ctx, caller=caller, now=now)
+        statistics = answer["statistics"] if isinstance(answer, dict) else answer.statistics
+        is_hit = query.get("useQueryCache", True) and (query["query"], read) in given_before
+        if not dry_run:
+            given_before.add((query["query"], read))
+        processed = "0" if is_hit else str(read)
+        statistics["query"].update(totalBytesProcessed=processed, totalBytesBilled=processed, cacheHit=is_hit)
+        return answer
+
+    jobs._handle_query_job = handle_counted
+
+
+async def bytes_read(jobs, project_id: str, query: dict, ctx, caller) -> int:
+    try:
+        sql = jobs._apply_default_dataset(query["query"], query, request_project_id=project_id)
+        tables = {table.sql("bigquery") for table in sqlglot.parse_one(sql, read="bigquery").find_all(sqlglot.exp.Table) if table.db}
+    except sqlglot.errors.SqlglotError:
+        return 0  # the query fails by itself
+    count = 0
+    for table in tables:
+        name = f"count_{secrets.token_hex(8)}"
+        try:
+            await jobs.execute_query_job(project_id, name, f"SELECT COUNT(*) AS n FROM {table}", None, ctx, caller=caller)
+            count += jobs.JOB_RESULTS.pop(name).column(0)[0].as_py()
+        except DomainError:
+            pass  # as above
+    return count * ROW_BYTES
+
+
 def free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
@@ -203,6 +255,7 @@ if __name__ == "__main__":
     print(f"{host}:{port}\n{storage_host}:{storage_port}", flush=True)
     os.dup2(2, 1)
     answer_as_tests_want()
+    count_bytes()
     sys.exit(main([
         "start", "--rest-host", host, "--rest-port", str(port), "--grpc-host", storage_host, "--grpc-port", str(storage_port),
         "--project", "sawlog-test", "--log-level", "warning", *kept,

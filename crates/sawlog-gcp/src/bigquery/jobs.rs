@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use google_cloud_bigquery_v2::Error;
-use google_cloud_bigquery_v2::client::JobService;
+use google_cloud_bigquery_v2::client::{DatasetService, JobService};
 use google_cloud_bigquery_v2::model::{
     DataFormatOptions, DatasetReference, ErrorProto, GetQueryResultsResponse, Job, JobConfiguration,
     JobConfigurationQuery, JobReference, JobStatistics2, TableFieldSchema,
@@ -79,6 +79,7 @@ pub(super) struct Page {
 #[derive(Debug)]
 pub struct Jobs {
     service: JobService,
+    datasets: DatasetService,
     project: String,
     dataset: String,
     location: String,
@@ -95,15 +96,20 @@ impl Jobs {
     /// When there are no credentials.
     pub async fn connect(options: &BigQueryOptions, retry: RetryPolicy) -> Result<Arc<Self>, JobError> {
         let mut builder = JobService::builder().with_retry_policy(NeverRetry);
+        let mut datasets = DatasetService::builder().with_retry_policy(NeverRetry);
         if let Some(endpoint) = &options.access.endpoint {
             builder = builder.with_endpoint(endpoint);
+            datasets = datasets.with_endpoint(endpoint);
         }
         if let Some(credentials) = options.access.credentials() {
-            builder = builder.with_credentials(credentials);
+            builder = builder.with_credentials(credentials.clone());
+            datasets = datasets.with_credentials(credentials);
         }
         let service = builder.build().await.map_err(|error| JobError::Client(error.to_string()))?;
+        let datasets = datasets.build().await.map_err(|error| JobError::Client(error.to_string()))?;
         Ok(Arc::new(Self {
             service,
+            datasets,
             project: options.project.clone(),
             dataset: options.dataset.clone(),
             location: options.location.clone(),
@@ -117,6 +123,19 @@ impl Jobs {
     #[must_use]
     pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), CallCount> {
         self.caller.counts()
+    }
+
+    /// Finds out whether the service answers and has the dataset, for nothing. It is tried once.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn probe(&self) -> Result<(), JobError> {
+        let mut tries = self.caller.begin("GetDataset");
+        let ask = self.datasets.get_dataset().set_project_id(&self.project).set_dataset_id(&self.dataset);
+        match tries.run(async { ask.send().await.map_err(Answer) }).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(JobError::Call(tries.failed(failure))),
+        }
     }
 
     /// Waits until queries that were dropped are cancelled.

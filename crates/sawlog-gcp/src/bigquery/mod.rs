@@ -1,7 +1,8 @@
 //! BigQuery behind the warehouse seam.
 //!
 //! For: the tables of Sawlog as tables of a dataset, made from the one schema, and every flush as appends of the Storage
-//! Write API. Not for: the recent tables that a worker queries itself, which stay where they are (`sawlog-store`).
+//! Write API; queries for people, and tables for a process that has none of its own. Not for: the recent tables that a worker
+//! queries itself, which stay where they are (`sawlog-store`).
 
 mod answer;
 mod client;
@@ -9,6 +10,7 @@ mod job_error;
 mod jobs;
 mod positions;
 mod query;
+mod read;
 mod rows;
 mod schema;
 mod views;
@@ -24,6 +26,7 @@ pub use jobs::{Estimate, JobReport, JobSettings, Jobs};
 pub use positions::PositionsError;
 use sawlog_seams::warehouse::TableSpec;
 pub use query::{Answer, query};
+pub use read::BigQueryTable;
 pub use schema::{DdlError, Statement};
 pub use warehouse::{BigQueryWarehouse, prepare, statements};
 

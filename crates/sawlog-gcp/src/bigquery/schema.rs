@@ -62,6 +62,7 @@ pub(super) fn text(value: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\'' => quoted.push_str("\\'"),
             '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
             letter => quoted.push(letter),
         }
     }

@@ -52,10 +52,10 @@ fn options(double: &Double, dataset: &str, delivery: Delivery, day: i32) -> BigQ
 }
 
 /// A worker's tables and folder, over which the warehouse can be opened again and again.
-struct Storage {
+pub(crate) struct Storage {
     local: Arc<MemoryWarehouse>,
     folder: tempfile::TempDir,
-    options: BigQueryOptions,
+    pub(crate) options: BigQueryOptions,
     /// Day of the test's rows, since the epoch.
     day: i32,
     /// The double stands still when connections append while others query: tests take turns.
@@ -67,7 +67,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 impl Storage {
     /// Storage in the dataset that most tests share: making its tables and views takes the double seconds. Each test has
     /// rows of another day.
-    async fn on_day(day: i32) -> Self {
+    pub(crate) async fn on_day(day: i32) -> Self {
         static PREPARED: OnceCell<()> = OnceCell::const_new();
         let turn = TURN.lock().await;
         let shared = || Self::on(&DOUBLE, "shared", Delivery::ExactlyOnce, day);
@@ -83,7 +83,7 @@ impl Storage {
         Self { _turn: None, local: Arc::default(), folder, day, options: options(double, dataset, delivery, day) }
     }
 
-    fn open(&self) -> Arc<dyn Warehouse> {
+    pub(crate) fn open(&self) -> Arc<dyn Warehouse> {
         let (local, metrics) = (Arc::clone(&self.local) as Arc<dyn Warehouse>, Arc::new(Metrics::default()));
         let disk = Arc::new(RealDisk);
         let opened = BigQueryWarehouse::open(self.options.clone(), local, disk, self.folder.path(), metrics);

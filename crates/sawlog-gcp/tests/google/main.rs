@@ -1,6 +1,7 @@
 //! Seams on doubles of Google's services: the contract tests, and what only a service can do.
 
 mod bigquery;
+mod bigquery_read;
 mod bigtable;
 mod double;
 mod logging;

@@ -185,6 +185,8 @@ pub async fn only_what_passes_the_conditions_comes(fixture: &dyn Fixture) {
     let compare = |column, comparison, value| Condition::Compare { column, comparison, value };
     let text = |text: &str| Value::Text(text.to_owned());
     let is_u1 = compare(user, Comparison::Equal, text("u1"));
+    let like =
+        |pattern: &str, is_any_case| Condition::Like { column: source, pattern: pattern.to_owned(), is_any_case };
     let noon = i64::from(DAY) * DAY_MICROS + DAY_MICROS / 2;
     let cases: Vec<(Condition, &[i64])> = vec![
         (is_u1.clone(), &[0, 4]),
@@ -193,6 +195,16 @@ pub async fn only_what_passes_the_conditions_comes(fixture: &dyn Fixture) {
         (compare(source, Comparison::Equal, text("Zürich ☃\n\tline")), &[2]),
         (compare(source, Comparison::Greater, text("plain")), &[4]),
         (Condition::IsMissing { column: status }, &[1]),
+        (like("%QUOTED%", true), &[1]),
+        (like("%QUOTED%", false), &[]),
+        (like("%\\\\ back", false), &[1]),
+        (like("z_rich%line", true), &[2]),
+        (like("ZÜRICH ☃%", true), &[2]),
+        (like("", false), &[3]),
+        (like("p%n", false), &[0]),
+        (like("p\\%n", false), &[]),
+        (like("%.%", true), &[]),
+        (Condition::Not(Box::new(Condition::IsTrue(Box::new(is_u1.clone())))), &[1, 2, 3]),
         (Condition::OneOf { column: status, values: vec![Value::Integer(200), Value::Integer(-1)] }, &[0, 3]),
         (compare(status, Comparison::NotEqual, Value::Integer(200)), &[2, 3, 4]),
         (compare(status, Comparison::LessOrEqual, Value::Integer(200)), &[0, 3]),

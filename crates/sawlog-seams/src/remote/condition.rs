@@ -30,6 +30,18 @@ pub enum Condition {
         /// The column, by its place in the table's schema.
         column: usize,
     },
+    /// A text column that a pattern of SQL's LIKE fits: `%` for any text, `_` for any character, `\\` before one that is meant
+    /// as it is.
+    Like {
+        /// The column, by its place in the table's schema.
+        column: usize,
+        /// The pattern.
+        pattern: String,
+        /// Whether small and capital letters count as the same (Unicode's simple case folding).
+        is_any_case: bool,
+    },
+    /// What is true, rather than false or unknown.
+    IsTrue(Box<Self>),
     /// What is not so.
     Not(Box<Self>),
     /// All of these.

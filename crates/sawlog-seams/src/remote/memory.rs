@@ -116,9 +116,28 @@ fn holds(condition: &Condition, rows: &RecordBatch, row: usize) -> Option<bool> 
         }
         Condition::OneOf { column, values } => Some(values.contains(&value_at(rows.column(*column), row)?)),
         Condition::IsMissing { column } => Some(rows.column(*column).is_null(row)),
+        Condition::Like { column, pattern, is_any_case } => match value_at(rows.column(*column), row)? {
+            Value::Text(text) if *is_any_case => Some(is_like(&folded(&text), &folded(pattern))),
+            Value::Text(text) => Some(is_like(&text.chars().collect::<Vec<_>>(), &pattern.chars().collect::<Vec<_>>())),
+            _ => None,
+        },
+        Condition::IsTrue(inner) => Some(holds(inner, rows, row) == Some(true)),
         Condition::Not(inner) => holds(inner, rows, row).map(|holds| !holds),
         Condition::All(parts) => decided(parts, rows, row, false),
         Condition::Any(parts) => decided(parts, rows, row, true),
+    }
+}
+
+fn folded(text: &str) -> Vec<char> {
+    text.to_lowercase().chars().collect()
+}
+
+fn is_like(text: &[char], pattern: &[char]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        ['%', rest @ ..] => (0..=text.len()).any(|start| is_like(&text[start..], rest)),
+        ['_', rest @ ..] => !text.is_empty() && is_like(&text[1..], rest),
+        ['\\', letter, rest @ ..] | [letter, rest @ ..] => text.first() == Some(letter) && is_like(&text[1..], rest),
     }
 }
 

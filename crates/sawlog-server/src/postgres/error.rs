@@ -35,6 +35,7 @@ fn sqlstate(problem: &QueryError) -> &'static str {
         QueryError::Memory(_) => "53200",
         QueryError::TooManyRows(_) => "54000",
         QueryError::Parameter { .. } => "22P02",
+        QueryError::Remote { .. } => "58000",
         QueryError::Execution(text) if text.to_lowercase().contains("divide by zero") => "22012",
         QueryError::Execution(_) => "22000",
         QueryError::Stopped => "57P01",

@@ -81,8 +81,9 @@ pub(crate) async fn post_events(
 }
 
 async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let pipeline = state.backend.pipeline()?;
     if let Err(error) = authorize(state, headers, Scope::Ingest) {
-        reject(&state.pipeline, &state.metrics, SOURCE, 1);
+        reject(pipeline, &state.metrics, SOURCE, 1);
         return Err(error);
     }
     let source = source_name(query.source)?;
@@ -93,7 +94,7 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
     let body = match read(state, headers, body).await {
         Ok(body) => body,
         Err(error) => {
-            reject(&state.pipeline, &state.metrics, &source, 1);
+            reject(pipeline, &state.metrics, &source, 1);
             return Err(error);
         }
     };
@@ -103,7 +104,7 @@ async fn take(state: &ServerState, query: EventsQuery, headers: &HeaderMap, body
     let is_declared = query.declared.unwrap_or(true);
     let submission =
         Submission { source: source.clone(), file: query.file, format, is_declared, age, body, idempotency_key, ack };
-    let receipt = state.pipeline.submit(submission).await?;
+    let receipt = pipeline.submit(submission).await?;
     state.metrics.observe_acknowledge(started.elapsed().as_secs_f64());
     state.metrics.add_records(&source, &receipt.counts);
     Ok(answer(&receipt))

@@ -18,9 +18,13 @@ pub(crate) async fn get_alerts(State(state): State<Arc<ServerState>>, headers: H
     if let Err(error) = authorize(&state, &headers, Scope::Query) {
         return error.into_response();
     }
-    let (_, groups) = state.pipeline.judge_stats();
+    let pipeline = match state.backend.pipeline() {
+        Ok(pipeline) => pipeline,
+        Err(error) => return error.into_response(),
+    };
+    let (_, groups) = pipeline.judge_stats();
     let alerts = groups.iter().map(document).collect::<Vec<_>>();
-    Json(json!({"rules": state.pipeline.alert_rules(), "alerts": alerts})).into_response()
+    Json(json!({"rules": pipeline.alert_rules(), "alerts": alerts})).into_response()
 }
 
 fn document(group: &GroupState) -> Value {

@@ -43,7 +43,7 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     authorize(state, headers, Scope::Query)?;
     let Query(request) = query.map_err(|error| bad(error.body_text(), "known are from, to and service"))?;
-    let query = query_of(request, state.pipeline.now_micros())?;
+    let query = query_of(request, state.backend.now_micros())?;
     let result = state.queries.deploys(query).await?;
     state.metrics.observe_query(result.elapsed.as_secs_f64());
     let encoded = tokio::task::spawn_blocking(move || json_rows(&result, "deploys")).await;

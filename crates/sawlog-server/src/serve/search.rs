@@ -78,7 +78,7 @@ async fn answer(state: &ServerState, headers: &HeaderMap, body: &[u8]) -> Result
     let hint = "send {\"filter\": \"service:shop error\", \"from\": \"-1h\", \"limit\": 100} as application/json";
     let request: SearchRequest = serde_json::from_slice(body).map_err(|error| bad(error.to_string(), hint))?;
     let format = output_format(headers)?;
-    let search = search_of(request, state.pipeline.now_micros())?;
+    let search = search_of(request, state.backend.now_micros())?;
     let page = state.queries.search(&search).await?;
     state.metrics.observe_query(page.result.elapsed.as_secs_f64());
     let next = page.next.clone();
@@ -124,7 +124,7 @@ async fn fields(
 ) -> Result<Response, ApiError> {
     authorize(state, headers, Scope::Query)?;
     let query = query_of(query)?;
-    let now = state.pipeline.now_micros();
+    let now = state.backend.now_micros();
     let mut search = Search::new(table(query.table.as_deref())?, filter::parse(&query.filter)?, now);
     search.from = time("from", query.from.as_deref(), now)?;
     search.to = time("to", query.to.as_deref(), now)?;

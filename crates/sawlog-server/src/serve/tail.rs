@@ -54,8 +54,9 @@ fn answer(
 ) -> Result<Response, ApiError> {
     authorize(state, headers, Scope::Query)?;
     let query = query_of(query)?;
+    let pipeline = state.backend.pipeline()?;
     let table = table(query.table.as_deref())?;
-    let matcher = Matcher::new(&filter::parse(&query.filter)?, table, state.pipeline.now_micros())?;
+    let matcher = Matcher::new(&filter::parse(&query.filter)?, table, pipeline.now_micros())?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = if accept.contains("ndjson") { Form::Lines } else { Form::Events };
     let place = Arc::clone(&state.tails).try_acquire_owned().map_err(|_| {
@@ -64,7 +65,7 @@ fn answer(
             .retry_after(Duration::from_secs(5))
     })?;
     let watcher = Watcher {
-        tap: state.pipeline.tap(table),
+        tap: pipeline.tap(table),
         table,
         matcher,
         form,

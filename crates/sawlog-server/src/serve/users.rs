@@ -12,7 +12,6 @@ use sawlog_core::session::{SessionRow, session_key};
 use sawlog_core::time::to_rfc3339;
 use sawlog_core::timeline::{Entry, Profile};
 use sawlog_query::timeline::{LIMIT_MAX, Place, TimelineError, TimelineRequest, UserTimeline, user_timeline};
-use sawlog_seams::view::ViewSource;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -53,8 +52,8 @@ async fn answer(
     let Query(query) = query.map_err(|error| bad(error.body_text(), hint))?;
     let hint = "write the id in UTF-8, percent-encoded";
     let Path(user) = user.map_err(|error| bad(format!("the user's id: {}", error.body_text()), hint))?;
-    let request = request_of(user, &query, state.pipeline.now_micros())?;
-    let (view, user) = (state.pipeline.view(), request.user.clone());
+    let request = request_of(user, &query, state.backend.now_micros())?;
+    let (view, user) = (state.backend.view(), request.user.clone());
     let read = tokio::task::spawn_blocking(move || user_timeline(&view, &request)).await;
     let failed = |message: String| {
         let hint = "try again; the server's log says more";

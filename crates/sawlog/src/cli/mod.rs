@@ -16,6 +16,7 @@ mod retention;
 mod search;
 mod seek;
 mod serve;
+mod serve_reader;
 mod tail;
 
 use std::path::PathBuf;

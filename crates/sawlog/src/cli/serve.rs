@@ -13,7 +13,7 @@ use sawlog_server::auth::{AuthPolicy, KeyStore};
 use sawlog_server::postgres::PostgresServer;
 use sawlog_server::receive::otlp::{self, LogsServer, MetricsServer, OtlpState};
 use sawlog_server::receive::syslog::{self, SyslogState};
-use sawlog_server::{Readiness, ServerState, TAILS_MAX, listen};
+use sawlog_server::{Backend, Readiness, ServerState, TAILS_MAX, listen};
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::{LogFormat, Metrics, init_logging};
 use tokio::net::{TcpListener, UdpSocket};
@@ -21,9 +21,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::serve_reader;
 use crate::cli::{SettingsArgs, runtime};
 use crate::cloud;
-use crate::config::{Config, Loaded, SyslogConfig};
+use crate::config::{Config, Loaded, Role, SyslogConfig};
+use crate::data_dir::DataDir;
 use crate::host_metrics;
 use crate::pubsub;
 use crate::rules_reload::RulesReload;
@@ -32,7 +34,7 @@ use crate::tail::{self, TailOptions};
 use crate::wiring::{Node, age_limits, schedule};
 
 /// Bodies that are in memory at the same time; more requests wait.
-const BODIES_MAX: usize = 16;
+pub(super) const BODIES_MAX: usize = 16;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -78,7 +80,10 @@ where
     };
     init_logging(&config.log.level, format, layer).map_err(anyhow::Error::msg)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(&loaded, settings, metrics, sink, beside));
+    let served = match config.gcp.as_ref().filter(|gcp| gcp.role == Role::Reader) {
+        Some(gcp) => runtime.block_on(serve_reader::serve(config, gcp, metrics, sink)),
+        None => runtime.block_on(serve(&loaded, settings, metrics, sink, beside)),
+    };
     // What was cut off must not hold up the end of the process.
     runtime.shutdown_timeout(THREADS_TIME_MAX);
     served
@@ -313,7 +318,7 @@ fn syslog_state(config: &Config, node: &Node) -> Arc<SyslogState> {
     })
 }
 
-async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; stop what uses the port or set `{setting}`"))
@@ -326,11 +331,14 @@ fn states(
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<ServerState>, Arc<OtlpState>)> {
-    let auth = auth_policy(config, node)?;
+    let server = &config.server;
+    let postgres = config.postgres.enabled.then_some(config.postgres.listen);
+    let listened = [server.listen, server.otlp_grpc_listen, server.otlp_http_listen].into_iter().chain(postgres);
+    let auth = auth_policy(&node.folder, listened)?;
     let bodies = Arc::new(Semaphore::new(BODIES_MAX));
     let body_bytes_max = config.server.body_size_max.bytes() as usize;
     let state = ServerState {
-        pipeline: Arc::clone(&node.pipeline),
+        backend: Backend::Worker(Arc::clone(&node.pipeline)),
         queries: Arc::clone(&node.queries),
         auth: Arc::clone(&auth),
         metrics: Arc::clone(metrics),
@@ -354,27 +362,29 @@ fn states(
 }
 
 /// A non-loopback address without a key would let anyone in: refuse it.
-fn auth_policy(config: &Config, node: &Node) -> anyhow::Result<Arc<AuthPolicy>> {
-    let keys = KeyStore::open(&node.folder.keys())?;
-    let server = &config.server;
-    let postgres = config.postgres.enabled.then_some(config.postgres.listen);
-    let exposed = [server.listen, server.otlp_grpc_listen, server.otlp_http_listen]
-        .into_iter()
-        .chain(postgres)
-        .find(|address| !address.ip().is_loopback());
+pub(super) fn auth_policy(
+    folder: &DataDir,
+    mut listened: impl Iterator<Item = SocketAddr>,
+) -> anyhow::Result<Arc<AuthPolicy>> {
+    let keys = KeyStore::open(&folder.keys())?;
+    let exposed = listened.find(|address| !address.ip().is_loopback());
     if let Some(address) = exposed
         && keys.is_empty()
     {
         anyhow::bail!(
             "{address} can be reached from other machines, but there is no API key; \
              make one with `sawlog key create --name NAME --scope ingest --data {}`, or listen on 127.0.0.1",
-            node.folder.path().display()
+            folder.path().display()
         );
     }
     Ok(Arc::new(AuthPolicy::new(keys, exposed.is_none())))
 }
 
-async fn serve_http(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub(super) async fn serve_http(
+    listener: TcpListener,
+    router: axum::Router,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     listen::serve(listener, router, stopped).await.context("the HTTP server failed")
 }
 
@@ -393,17 +403,17 @@ async fn serve_grpc(
 }
 
 /// The signals that ask for a stop. What is sent from its making on is not missed.
-struct StopSignals {
+pub(super) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn received(&mut self) {
+    pub(super) async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

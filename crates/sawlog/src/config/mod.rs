@@ -7,6 +7,7 @@ mod bigquery_queries;
 mod gcp;
 mod layers;
 mod pubsub;
+mod reader;
 mod rules;
 mod tail;
 mod upkeep;
@@ -245,6 +246,7 @@ impl Config {
         let config = reader.config();
         let mut problems = std::mem::take(&mut reader.layered.problems);
         problems.append(&mut reader.problems);
+        problems.extend(config.iter().flat_map(|config| placed(&reader.layered.gcp, reader::problems(config))));
         match config.filter(|_| problems.is_empty()) {
             Some(config) => {
                 let mut sections = reader.layered.rules.shown();
@@ -592,6 +594,20 @@ mod tests {
         assert_eq!(loaded.settings["wal.segment-size"].1.to_string(), "test.toml:2");
         assert_eq!(loaded.settings["wal.queue-size"].1.to_string(), "SAWLOG__WAL__QUEUE_SIZE");
         assert_eq!(loaded.settings["query.time-max"].1.to_string(), "default");
+    }
+
+    #[test]
+    fn a_reader_has_no_sources() {
+        let gcp = "[gcp]\nproject = \"p\"\nrole = \"reader\"\n";
+        let dataset = "[gcp.bigquery]\ndataset = \"d\"\n";
+        load(&format!("{gcp}{dataset}"), &[], &[]).expect("a reader");
+        let source = "[[pubsub]]\nsubscription = \"projects/p/subscriptions/s\"\n[[gcp.logging]]\n";
+        let problems = load(&format!("{gcp}{dataset}{source}"), &[], &[]).expect_err("sources");
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 2, "{text:#?}");
+        assert!(text[0].contains("test.toml:3") && text[0].contains("[[pubsub]] is set"), "{text:#?}");
+        let problems = load(gcp, &[], &[]).expect_err("no tables");
+        assert!(problems[0].to_string().contains("a reader has no tables of its own"), "{problems:#?}");
     }
 
     #[test]

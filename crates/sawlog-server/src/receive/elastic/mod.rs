@@ -64,8 +64,9 @@ async fn take(
     body: Body,
 ) -> Result<Response, ApiError> {
     let started = Instant::now();
+    let pipeline = state.backend.pipeline()?;
     if let Err(error) = authorize(state, headers, Scope::Ingest) {
-        reject(&state.pipeline, &state.metrics, SOURCE, 1);
+        reject(pipeline, &state.metrics, SOURCE, 1);
         return Err(error);
     }
     let ack = ack_level(headers)?;
@@ -75,7 +76,7 @@ async fn take(
         Ok(bulk) => bulk,
         Err(error) => {
             // How many events it held cannot be known.
-            reject(&state.pipeline, &state.metrics, SOURCE, 1);
+            reject(pipeline, &state.metrics, SOURCE, 1);
             return Err(error);
         }
     };
@@ -93,13 +94,13 @@ async fn take(
             ack,
         };
         let submitted_at = Instant::now();
-        let taken = state.pipeline.submit(submission).await?;
+        let taken = pipeline.submit(submission).await?;
         state.metrics.observe_acknowledge(submitted_at.elapsed().as_secs_f64());
         state.metrics.add_records(SOURCE, &taken.counts);
         receipt = Some(taken);
     }
     let refused = items.iter().filter(|item| matches!(item, Item::Refused(_))).count() as u64;
-    reject(&state.pipeline, &state.metrics, SOURCE, refused);
+    reject(pipeline, &state.metrics, SOURCE, refused);
     Ok(answered(receipt.as_ref(), &items, started))
 }
 
