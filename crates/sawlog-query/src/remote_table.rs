@@ -203,3 +203,112 @@ enum State {
 fn failed(error: RemoteError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::RecordBatch;
+    use arrow::util::pretty::pretty_format_batches;
+    use datafusion::datasource::MemTable;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use sawlog_seams::contract::remote::logs;
+    use sawlog_seams::remote::{MemoryRemote, RemoteFailure};
+    use sawlog_seams::warehouse::TableSpec;
+
+    use super::*;
+    use crate::engine::{QueryError, explain};
+
+    /// Contexts with the same rows in a remote table and in memory.
+    struct Both {
+        remote: Arc<MemoryRemote>,
+        over_remote: SessionContext,
+        in_memory: SessionContext,
+    }
+
+    impl Both {
+        fn new() -> Self {
+            let spec = TableSpec::all().into_iter().find(|spec| spec.name == "logs").expect("a table");
+            let config = || {
+                let config = SessionConfig::new().with_target_partitions(2);
+                config.set_str("datafusion.execution.time_zone", "UTC")
+            };
+            let (over_remote, in_memory) =
+                (SessionContext::new_with_config(config()), SessionContext::new_with_config(config()));
+            let remote = Arc::new(MemoryRemote::new(&spec, &[logs()]).expect("rows"));
+            let provider = RemoteTableProvider::new(Arc::clone(&spec.schema), Arc::clone(&remote) as _);
+            over_remote.register_table("logs", Arc::new(provider)).expect("registered");
+            let table = MemTable::try_new(spec.schema, vec![vec![logs()]]).expect("a table");
+            in_memory.register_table("logs", Arc::new(table)).expect("registered");
+            Self { remote, over_remote, in_memory }
+        }
+
+        async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
+            context.sql(sql).await?.collect().await
+        }
+
+        /// The only scan that a query asked for; its answer must be that of the rows in memory.
+        async fn scan(&self, sql: &str) -> RemoteScan {
+            let before = self.remote.asked().len();
+            let text = |rows: Vec<RecordBatch>| pretty_format_batches(&rows).expect("a table").to_string();
+            let found = text(Self::rows(&self.over_remote, sql).await.expect("rows"));
+            assert_eq!(found, text(Self::rows(&self.in_memory, sql).await.expect("rows")), "{sql}");
+            let mut asked = self.remote.asked().split_off(before);
+            assert_eq!(asked.len(), 1, "{sql}: {asked:?}");
+            asked.remove(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_service_checks_is_not_checked_again() {
+        let both = Both::new();
+        for filter in [
+            "user_id = 'u1'",
+            "'u1' <> user_id",
+            "http_status IN (200, 500) OR user_id IS NULL",
+            "http_status NOT IN (200, 500)",
+            "http_status BETWEEN 0 AND 300",
+            "NOT (http_status >= 500 AND source LIKE 'z%')",
+            "source ILIKE '%ZÜRICH%' AND source NOT LIKE 'x_%'",
+            "(user_id = 'u1') IS NOT TRUE",
+            "NOT late",
+            "event_date = '2026-11-24'",
+            "event_time >= '2026-11-24T00:00:00.000001Z' AND event_time < '2026-11-24T12:00:00Z'",
+            "event_time > TIMESTAMP '2026-11-24T00:00:00.000000500'",
+            "event_time < now()",
+        ] {
+            let scan = both.scan(&format!("SELECT count(*) FROM logs WHERE {filter}")).await;
+            assert!(scan.columns.is_empty() && !scan.conditions.is_empty(), "{filter}: {scan:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_it_cannot_check_is_checked_here() {
+        let both = Both::new();
+        let scan = both.scan("SELECT count(*) FROM logs WHERE length(source) > 4 AND user_id = 'u1'").await;
+        assert_eq!((scan.conditions.len(), scan.columns.len(), scan.limit), (1, 1, None), "{scan:?}");
+        let scan = both.scan("SELECT source FROM logs WHERE attributes['team'] = 'it''s \"x\"' LIMIT 1").await;
+        assert_eq!((scan.conditions.len(), scan.limit), (0, None), "rows may fall away here: {scan:?}");
+    }
+
+    #[tokio::test]
+    async fn orders_and_limits_are_left_to_the_service() {
+        let both = Both::new();
+        let scan = both.scan("SELECT source FROM logs ORDER BY event_time DESC, source LIMIT 2").await;
+        let directions: Vec<bool> = scan.order.iter().map(|order| order.is_descending).collect();
+        assert_eq!((directions, scan.limit), (vec![true, false], Some(2)), "{scan:?}");
+        let scan = both.scan("SELECT source FROM logs WHERE user_id = 'u1' ORDER BY event_time LIMIT 1").await;
+        assert_eq!((scan.conditions.len(), scan.limit), (1, Some(1)), "{scan:?}");
+        let scan = both.scan("SELECT source FROM logs WHERE length(source) > 1 ORDER BY event_time LIMIT 1").await;
+        assert_eq!(scan.limit, None, "rows may fall away here: {scan:?}");
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_the_service_says_what_can_be_done() {
+        let both = Both::new();
+        both.remote.fail(Some(RemoteFailure::TooExpensive));
+        let error =
+            Both::rows(&both.over_remote, "SELECT count(DISTINCT source) FROM logs").await.expect_err("no rows");
+        let error = explain(error);
+        assert!(matches!(error, QueryError::Remote { kind: RemoteFailure::TooExpensive, .. }), "{error:?}");
+        assert!(error.to_string().contains("table logs: a failure that the test asked for"), "{error}");
+    }
+}
