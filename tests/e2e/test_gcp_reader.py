@@ -43,7 +43,7 @@ QUERIES = [
     "SELECT event_date, count(DISTINCT user_id) FROM logs GROUP BY 1 ORDER BY 1",
     "SELECT count(*) FROM search('logs', 'service:shop -http_status:200 order')",
     "SELECT source, sum(received), sum(stored), sum(duplicate), sum(dead_lettered) FROM sawlog_ledger GROUP BY 1 ORDER BY 1",
-    "SELECT window_start, service, http_route, \"count\", error_count, p50, p99 FROM rollup_requests_1m ORDER BY 1, 2, 3",
+    "SELECT window_start, service, http_route, \"count\", error_count, duration_p50_us, duration_p99_us FROM rollup_requests_1m ORDER BY 1, 2, 3",
     "SELECT service, sum(\"count\"), sum(request_count) FROM rollup_requests_10s GROUP BY 1 ORDER BY 1",
     "SELECT sum(\"count\") FROM rollup_activity_1h",
     "SELECT dimension, \"value\", sum(\"count\") FROM rollup_top_1h GROUP BY 1, 2 ORDER BY 1, 2",

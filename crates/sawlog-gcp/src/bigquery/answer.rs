@@ -6,6 +6,7 @@
 //! Rules: numbers and times are read from their texts, so that they are exact. What Arrow has no type for stays text. Columns
 //! of JSON become the maps and lists that the writer made them of ([`super::rows`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -151,6 +152,12 @@ fn structure(fields: &Fields, cells: &[&Value]) -> Result<ArrayRef, ArrowError> 
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), cells.len())?))
 }
 
+/// A JSON object with its keys sorted: BigQuery keeps no order, and that of the types of attributes is by keys.
+fn with_sorted_keys(text: &str) -> Result<String, ArrowError> {
+    let object: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|_| no("JSON object", text))?;
+    serde_json::to_string(&object).map_err(|error| ArrowError::JsonError(error.to_string()))
+}
+
 /// Values from their JSON texts.
 fn from_json(field: &FieldRef, cells: &[&Value]) -> Result<ArrayRef, ArrowError> {
     if cells.is_empty() {
@@ -165,6 +172,11 @@ fn from_json(field: &FieldRef, cells: &[&Value]) -> Result<ArrayRef, ArrowError>
     let mut decoder = ReaderBuilder::new(schema).with_batch_size(cells.len()).build_decoder()?;
     for cell in cells {
         let text = cell.as_str().filter(|text| *text != "null").unwrap_or(absent);
+        let sorted = match field.data_type() {
+            DataType::Map(..) if text != "null" => Some(with_sorted_keys(text)?),
+            _ => None,
+        };
+        let text = sorted.as_deref().unwrap_or(text);
         for part in ["{\"value\":", text, "}\n"] {
             let taken = decoder.decode(part.as_bytes())?;
             if taken != part.len() {
@@ -249,7 +261,7 @@ mod tests {
         let logs = logs();
         let index = logs.schema().index_of("attributes").expect("a column");
         let field = &logs.schema().fields()[index].clone();
-        let cells = [json!("{\"a.b\":\"1\",\"team\":\"it's \\\"x\\\"\"}"), json!("{}")];
+        let cells = [json!("{\"team\":\"it's \\\"x\\\"\",\"a.b\":\"1\"}"), json!("{}")];
         let found = column(field, &cells.iter().collect::<Vec<_>>()).expect("maps");
         assert_eq!(&found, &logs.column(index).slice(0, 2));
         let broken = [json!("{\"a\":"), json!("{}")];

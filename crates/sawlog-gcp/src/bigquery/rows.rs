@@ -33,6 +33,9 @@ const PIECE_ROWS: usize = 1_024;
 /// Bytes of a row in JSON around its values.
 const JSON_ROW_BYTES: usize = 64;
 
+/// Maps, and the columns with a letter for the type of each of their values, in the order of the map.
+const TYPED_MAPS: [(&str, &str); 2] = [("attributes", "attribute_types"), ("resource", "resource_types")];
+
 /// The form of the rows of a table in BigQuery.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
@@ -140,6 +143,12 @@ impl FlushRows {
             _ => concat_batches(&self.encoder.spec.schema, &parts)?,
         };
         let mut columns: Vec<ArrayRef> = rows.columns().iter().map(as_bigquery).collect::<Result<_, _>>()?;
+        let schema = &self.encoder.spec.schema;
+        for (map, types) in TYPED_MAPS {
+            if let (Ok(map), Ok(types)) = (schema.index_of(map), schema.index_of(types)) {
+                columns[types] = as_objects_order(rows.column(map).as_map(), rows.column(types).as_string());
+            }
+        }
         columns.push(Arc::new(StringArray::from(vec![self.writer.as_ref(); rows.num_rows()])));
         columns.push(Arc::new(Int64Array::from(vec![self.position; rows.num_rows()])));
         columns.push(Arc::new(Int64Array::from_iter_values(places.iter().map(|place| *place as i64))));
@@ -264,6 +273,19 @@ fn json_bytes(maps: &MapArray) -> usize {
     bytes.sum::<usize>() + maps.len() * 8
 }
 
+/// Letters of maps' values in the order that the maps have as objects: that of the keys, each once.
+fn as_objects_order(maps: &MapArray, types: &StringArray) -> ArrayRef {
+    let keys = maps.keys().as_string::<i32>();
+    let letters = types.iter().enumerate().map(|(row, letters)| {
+        let letters = letters?.as_bytes();
+        let range = maps.value_offsets()[row] as usize..maps.value_offsets()[row + 1] as usize;
+        let by_key: BTreeMap<&str, Option<&u8>> =
+            range.enumerate().map(|(place, entry)| (keys.value(entry), letters.get(place))).collect();
+        Some(by_key.into_values().flatten().map(|letter| char::from(*letter)).collect::<String>())
+    });
+    Arc::new(letters.collect::<StringArray>())
+}
+
 /// Each map as a JSON object, its keys sorted.
 fn as_objects(maps: &MapArray) -> ArrayRef {
     let (keys, values) = (maps.keys().as_string::<i32>(), maps.values().as_string::<i32>());
@@ -284,6 +306,7 @@ fn as_objects(maps: &MapArray) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::MapBuilder;
     use sawlog_seams::contract::warehouse::rows;
     use sawlog_seams::warehouse::{ANOMALY_TABLE, TableSpec};
 
@@ -307,6 +330,21 @@ mod tests {
         assert_eq!(column("http_status").data_type(), &DataType::Int64);
         assert_eq!(column("flush_position").as_primitive::<arrow::datatypes::Int64Type>().value(0), 7);
         assert!(rows.message(&[0]).expect("a message").len() > 100);
+    }
+
+    #[test]
+    fn letters_of_types_stay_with_their_values() {
+        let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+        for (key, value) in [("team", "a"), ("nested", "[1]"), ("team", "b")] {
+            maps.keys().append_value(key);
+            maps.values().append_value(value);
+        }
+        maps.append(true).expect("as many keys as values");
+        maps.append(false).expect("none");
+        let (maps, types) = (maps.finish(), StringArray::from(vec![Some("tji"), None]));
+        assert_eq!(as_objects(&maps).as_string::<i32>().value(0), "{\"nested\":\"[1]\",\"team\":\"b\"}");
+        let letters = as_objects_order(&maps, &types);
+        assert_eq!(letters.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("ji"), None]);
     }
 
     #[test]
