@@ -24,9 +24,9 @@ pub use client::{BigQueryClient, QueryError};
 pub use job_error::JobError;
 pub use jobs::{Estimate, JobReport, JobSettings, Jobs};
 pub use positions::PositionsError;
-use sawlog_seams::warehouse::TableSpec;
 pub use query::{Answer, query};
 pub use read::BigQueryTable;
+use sawlog_seams::warehouse::TableSpec;
 pub use schema::{DdlError, Statement};
 pub use warehouse::{BigQueryWarehouse, prepare, statements};
 
