@@ -273,12 +273,17 @@ fn json_bytes(maps: &MapArray) -> usize {
     bytes.sum::<usize>() + maps.len() * 8
 }
 
-/// Letters of maps' values in the order that the maps have as objects: that of the keys, each once.
+/// Letters of maps' values in the order that the maps have as objects: that of the keys, each once. A text that has not a
+/// letter for each value stays.
 fn as_objects_order(maps: &MapArray, types: &StringArray) -> ArrayRef {
     let keys = maps.keys().as_string::<i32>();
     let letters = types.iter().enumerate().map(|(row, letters)| {
-        let letters = letters?.as_bytes();
+        let letters = letters?;
         let range = maps.value_offsets()[row] as usize..maps.value_offsets()[row + 1] as usize;
+        if letters.len() != range.len() {
+            return Some(letters.to_owned());
+        }
+        let letters = letters.as_bytes();
         let by_key: BTreeMap<&str, Option<&u8>> =
             range.enumerate().map(|(place, entry)| (keys.value(entry), letters.get(place))).collect();
         Some(by_key.into_values().flatten().map(|letter| char::from(*letter)).collect::<String>())
