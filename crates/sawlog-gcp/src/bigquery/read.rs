@@ -317,7 +317,7 @@ mod tests {
         let sql = select(&logs, &RemoteScan { columns: columns.clone(), ..RemoteScan::default() });
         assert_eq!(
             sql,
-            "SELECT UNIX_MICROS(`event_time`) AS c0\nFROM `logs`\nWHERE `event_time` >= TIMESTAMP '0001-01-01T00:00:00Z'"
+            "SELECT UNIX_MICROS(`event_time`) AS c0\nFROM `logs`\nWHERE `event_time` >= TIMESTAMP '0001-01-01T00:00:00.000000Z'"
         );
         let conditions = vec![Condition::All(vec![compare(&logs, "event_time", Comparison::Less, Value::Time(1))])];
         let sql = select(&logs, &RemoteScan { columns, conditions, ..RemoteScan::default() });
@@ -336,13 +336,13 @@ mod tests {
         let sql = of(Comparison::Equal, 1);
         assert!(
             sql.ends_with(
-                "WHERE `event_date` = DATE '1970-01-02'\n  AND `event_time` >= TIMESTAMP '1970-01-02T00:00:00Z'\n  AND \
-                 `event_time` < TIMESTAMP '1970-01-03T00:00:00Z'"
+                "WHERE `event_date` = DATE '1970-01-02'\n  AND `event_time` >= TIMESTAMP '1970-01-02T00:00:00.000000Z'\n  AND \
+                 `event_time` < TIMESTAMP '1970-01-03T00:00:00.000000Z'"
             ),
             "{sql}"
         );
-        assert!(of(Comparison::Greater, 1).ends_with("`event_time` >= TIMESTAMP '1970-01-03T00:00:00Z'"));
-        assert!(of(Comparison::NotEqual, 1).ends_with("`event_time` >= TIMESTAMP '0001-01-01T00:00:00Z'"));
+        assert!(of(Comparison::Greater, 1).ends_with("`event_time` >= TIMESTAMP '1970-01-03T00:00:00.000000Z'"));
+        assert!(of(Comparison::NotEqual, 1).ends_with("`event_time` >= TIMESTAMP '0001-01-01T00:00:00.000000Z'"));
     }
 
     #[test]
