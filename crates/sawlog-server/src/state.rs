@@ -9,8 +9,8 @@ use sawlog_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
 use crate::auth::AuthPolicy;
-use crate::receive::push::PushReceiver;
 use crate::backend::Backend;
+use crate::receive::push::PushReceiver;
 
 /// Whether the server takes work.
 #[derive(Debug, Default)]

@@ -110,6 +110,7 @@ fn state(
         files_age: age_limits(&config.sources.files),
         bodies: Arc::new(Semaphore::new(BODIES_MAX)),
         tails: Arc::new(Semaphore::new(TAILS_MAX)),
+        push: None,
     })
 }
 
