@@ -22,6 +22,7 @@ pub mod lake;
 pub mod remote;
 pub mod rng;
 pub mod serving;
+pub mod stored_rows;
 pub mod upkeep;
 pub mod view;
 pub mod warehouse;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sawlog_core::batch::AgeLimits;
 use sawlog_core::schema::Table;
-use sawlog_gcp::bigquery::{BigQueryOptions, BigQueryWarehouse};
+use sawlog_gcp::bigquery::{BigQueryOptions, BigQueryWarehouse, load};
 use sawlog_gcp::bigtable::{Bigtable, BigtableOptions, BigtableServing, TableChange};
 use sawlog_gcp::call::{CallCounts, RetryPolicy};
 use sawlog_gcp::logging::sink::{self, DeadLetterOptions, Entries, SinkLayer, SinkOptions, SinkWriter};
@@ -192,6 +192,19 @@ impl Cloud {
             }
         }
     }
+}
+
+/// Refuses a data folder whose tables are on their way into a dataset: rows that come meanwhile would be there twice or not
+/// at all.
+pub(crate) fn refuse_during_load(folder: &Path) -> anyhow::Result<()> {
+    if let Some(dataset) = load::under_way(Arc::new(RealDisk), folder)? {
+        anyhow::bail!(
+            "the tables of data folder {} are being loaded into dataset {dataset}; finish it with `sawlog gcp load`, or take \
+             it back with `sawlog gcp load --undo`",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// The tables of Bigtable that are configured.

@@ -60,6 +60,7 @@ impl Node {
             );
         }
         let folder = DataDir::open(&config.data.folder)?;
+        cloud::refuse_during_load(folder.path())?;
         let archive = Arc::new(RulesFiles::open(&folder.rules())?);
         let rules = archive.save(&config.rules).context("the rules cannot be used")?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);

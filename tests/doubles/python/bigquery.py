@@ -22,7 +22,7 @@ import grpc
 import pyarrow.ipc
 import sqlglot
 from bqemulator.cli import main
-from bqemulator.domain.errors import DomainError
+from bqemulator.domain.errors import AlreadyExistsError, DomainError
 from bqemulator.grpc_api import write_servicer
 from bqemulator.storage import engine
 from google.cloud.bigquery_storage_v1 import types
@@ -216,6 +216,25 @@ async def bytes_read(jobs, project_id: str, query: dict, ctx, caller) -> int:
     return count * ROW_BYTES
 
 
+def refuse_repeated_jobs() -> None:
+    """Begins one job of an id, as the service does, and says 409 to others."""
+    from bqemulator.api.routes import jobs
+
+    begun = set()
+
+    def once(handle):
+        async def handle_once(project_id, job_id, config, *given, **options):
+            if job_id in begun and not options.get("dry_run"):
+                raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
+            begun.add(job_id)
+            return await handle(project_id, job_id, config, *given, **options)
+
+        return handle_once
+
+    jobs._handle_query_job = once(jobs._handle_query_job)
+    jobs._handle_load_job_with_async_envelope = once(jobs._handle_load_job_with_async_envelope)
+
+
 def free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
@@ -256,6 +275,7 @@ if __name__ == "__main__":
     os.dup2(2, 1)
     answer_as_tests_want()
     count_bytes()
+    refuse_repeated_jobs()
     sys.exit(main([
         "start", "--rest-host", host, "--rest-port", str(port), "--grpc-host", storage_host, "--grpc-port", str(storage_port),
         "--project", "sawlog-test", "--log-level", "warning", *kept,

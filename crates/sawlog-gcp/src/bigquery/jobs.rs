@@ -5,6 +5,8 @@
 //!
 //! A job's id is drawn here, so that a request whose answer was lost is repeated without a second job.
 
+mod noted;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -253,6 +255,12 @@ impl Jobs {
     }
 
     async fn report(&self, reference: &JobReference) -> Result<JobReport, JobError> {
+        let job = self.look(reference).await?;
+        Ok(report(&job.statistics.unwrap_or_default().query.unwrap_or_default()))
+    }
+
+    /// A job as of now.
+    async fn look(&self, reference: &JobReference) -> Result<Job, JobError> {
         let mut tries = self.caller.begin("GetJob");
         loop {
             let ask = self
@@ -262,7 +270,7 @@ impl Jobs {
                 .set_job_id(&reference.job_id)
                 .set_location(reference.location.clone().unwrap_or_default());
             match tries.run(async { ask.send().await.map_err(Answer) }).await {
-                Ok(job) => return Ok(report(&job.statistics.unwrap_or_default().query.unwrap_or_default())),
+                Ok(job) => return Ok(job),
                 Err(failure) => tries.wait(failure).await?,
             }
         }

@@ -8,6 +8,7 @@ mod answer;
 mod client;
 mod job_error;
 mod jobs;
+pub mod load;
 mod positions;
 mod query;
 mod read;

@@ -96,6 +96,32 @@ impl Encoder {
         })
     }
 
+    /// The schema of rows in the form of BigQuery.
+    pub(super) const fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Rows in the form of BigQuery, with what says where they came by.
+    pub(super) fn complete(
+        &self,
+        rows: &RecordBatch,
+        writer: &str,
+        position: i64,
+        places: impl Iterator<Item = i64>,
+    ) -> Result<RecordBatch, ArrowError> {
+        let mut columns: Vec<ArrayRef> = rows.columns().iter().map(as_bigquery).collect::<Result<_, _>>()?;
+        let schema = &self.spec.schema;
+        for (map, types) in TYPED_MAPS {
+            if let (Ok(map), Ok(types)) = (schema.index_of(map), schema.index_of(types)) {
+                columns[types] = as_objects_order(rows.column(map).as_map(), rows.column(types).as_string());
+            }
+        }
+        columns.push(Arc::new(StringArray::from(vec![writer; rows.num_rows()])));
+        columns.push(Arc::new(Int64Array::from(vec![position; rows.num_rows()])));
+        columns.push(Arc::new(Int64Array::from_iter_values(places)));
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+    }
+
     fn message(&self, rows: &RecordBatch) -> Result<Bytes, ArrowError> {
         let mut writer = StreamWriter::try_new(Vec::new(), &self.schema)?;
         let header = writer.get_ref().len();
@@ -142,17 +168,7 @@ impl FlushRows {
             [only] => only.clone(),
             _ => concat_batches(&self.encoder.spec.schema, &parts)?,
         };
-        let mut columns: Vec<ArrayRef> = rows.columns().iter().map(as_bigquery).collect::<Result<_, _>>()?;
-        let schema = &self.encoder.spec.schema;
-        for (map, types) in TYPED_MAPS {
-            if let (Ok(map), Ok(types)) = (schema.index_of(map), schema.index_of(types)) {
-                columns[types] = as_objects_order(rows.column(map).as_map(), rows.column(types).as_string());
-            }
-        }
-        columns.push(Arc::new(StringArray::from(vec![self.writer.as_ref(); rows.num_rows()])));
-        columns.push(Arc::new(Int64Array::from(vec![self.position; rows.num_rows()])));
-        columns.push(Arc::new(Int64Array::from_iter_values(places.iter().map(|place| *place as i64))));
-        RecordBatch::try_new(Arc::clone(&self.encoder.schema), columns)
+        self.encoder.complete(&rows, &self.writer, self.position, places.iter().map(|place| *place as i64))
     }
 
     /// Rows at some places as one record batch message.

@@ -7,6 +7,7 @@
 //! only the lake knows that its puts may be repeated.
 
 mod content;
+mod copy;
 mod counts;
 mod errors;
 mod lake;
@@ -15,5 +16,6 @@ mod spool;
 mod transport;
 mod upload;
 
+pub use copy::{Copied, copy};
 pub use lake::{GcsLake, GcsLakeOptions, OpenLakeError};
 pub use spool::{OpenSpoolError, SpoolOptions, SpoolStats, SpooledLake};

@@ -107,7 +107,7 @@ fn file_name(files: &[StoredFile]) -> String {
 }
 
 /// Columns as files have them: without the partition column, whose value is in the path.
-fn schema_in_files(spec: &TableSpec) -> Result<SchemaRef, ArrowError> {
+pub(super) fn schema_in_files(spec: &TableSpec) -> Result<SchemaRef, ArrowError> {
     let Some(partition) = spec.partition else { return Ok(Arc::clone(&spec.schema)) };
     let fields: Vec<_> = spec.schema.fields().iter().filter(|field| field.name() != partition).cloned().collect();
     Ok(Arc::new(Schema::new(fields)))

@@ -9,6 +9,7 @@ mod merge;
 mod order;
 mod read;
 mod upkeep;
+mod whole;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

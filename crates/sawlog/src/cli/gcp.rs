@@ -1,6 +1,7 @@
 //! `sawlog gcp`: what a configuration needs and makes in Google Cloud, and changes by hand there.
 
 mod check;
+mod load;
 
 use std::process::ExitCode;
 
@@ -28,11 +29,14 @@ enum Action {
     Check(check::CheckArgs),
     /// Take messages of a Pub/Sub subscription again from a time or snapshot on; says what it does first.
     Seek(SeekArgs),
+    /// Bring the tables and the lake of a data folder into BigQuery and Cloud Storage, each row once.
+    Load(load::LoadArgs),
 }
 
 pub(crate) fn run(args: &GcpArgs) -> anyhow::Result<ExitCode> {
     let settings = match &args.action {
         Action::Plan(settings) | Action::Init(settings) | Action::Check(check::CheckArgs { settings, .. }) => settings,
+        Action::Load(args) => &args.settings,
         Action::Seek(args) => return seek::run(args),
     };
     let config = match settings.load() {
@@ -46,6 +50,7 @@ pub(crate) fn run(args: &GcpArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         match &args.action {
             Action::Check(args) => return check::run(args, &config).await,
+            Action::Load(args) => return load::run(args, &config).await,
             Action::Init(_) => init(&config).await?,
             _ => plan(&config).await?,
         }
