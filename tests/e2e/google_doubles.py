@@ -226,7 +226,8 @@ class BigtableDouble(Double):
 
 
 class BigQueryDouble(Double):
-    """The double of BigQuery, and Google's client of it. Its tables are in memory and go with the process."""
+    """The double of BigQuery, and Google's client of it. Its tables are in memory and go with the process. It loads objects
+    from the folder of a double of Cloud Storage."""
 
     dataset = "sawlog"
 

@@ -8,6 +8,7 @@ the process that started it.
 """
 
 import argparse
+import asyncio
 import json
 import logging
 import os
@@ -217,17 +218,21 @@ async def bytes_read(jobs, project_id: str, query: dict, ctx, caller) -> int:
 
 
 def refuse_repeated_jobs() -> None:
-    """Begins one job of an id, as the service does, and says 409 to others."""
+    """Begins one job of an id, as the service does, and answers 409 to others once it can be asked for."""
     from bqemulator.api.routes import jobs
 
-    begun = set()
+    begun: dict[str, asyncio.Event] = {}
 
     def once(handle):
         async def handle_once(project_id, job_id, config, *given, **options):
-            if job_id in begun and not options.get("dry_run"):
+            if job_id in begun:
+                await begun[job_id].wait()
                 raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
-            begun.add(job_id)
-            return await handle(project_id, job_id, config, *given, **options)
+            ended = begun[job_id] = asyncio.Event()
+            try:
+                return await handle(project_id, job_id, config, *given, **options)
+            finally:
+                ended.set()
 
         return handle_once
 

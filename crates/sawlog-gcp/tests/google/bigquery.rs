@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::double::Double;
 
+mod load;
 mod reconciled;
 
 /// One double for all tests: it takes seconds to start. Each test has a dataset of its own.

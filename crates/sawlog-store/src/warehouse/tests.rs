@@ -2,6 +2,7 @@
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sawlog_core::schema::PARTITION_COLUMN;
+use sawlog_seams::stored_rows::StoredRows;
 
 use super::*;
 
@@ -101,6 +102,31 @@ async fn a_table_of_an_earlier_build_gets_the_columns_that_it_lacks() {
     let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
     warehouse.append("logs", logs(0..3), Position(500)).await.expect("appended");
     assert_eq!((warehouse.committed("logs"), row_count(&warehouse)), (Position(500), 4));
+    let rows = whole(&warehouse, "logs");
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+    let absent = rows.iter().map(|rows| rows.column_by_name("country").expect("a column").null_count());
+    assert_eq!(absent.sum::<usize>(), 1, "the row of the earlier build has no country");
+}
+
+/// All rows of a table by [`StoredRows`].
+fn whole(warehouse: &DeltaWarehouse, table: &str) -> Vec<RecordBatch> {
+    let stored = warehouse.stored(table).expect("the table is there");
+    let of_file = |file| warehouse.rows_of(&stored, file).expect("a file of the table");
+    (0..stored.files.len()).flat_map(of_file).map(|rows| rows.expect("rows")).collect()
+}
+
+#[tokio::test]
+async fn files_are_read_whole_with_their_partition() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let warehouse = DeltaWarehouse::open(folder.path()).await.expect("a warehouse");
+    for spec in TableSpec::all() {
+        let values: Vec<_> = (0..3).map(|day| (format!("day {day}"), 20_000 + day)).collect();
+        let rows = sawlog_seams::contract::warehouse::rows(spec.name, &values);
+        warehouse.append(spec.name, vec![rows], Position(1)).await.expect("appended");
+        let stored = warehouse.stored(spec.name).expect("the table is there");
+        assert_eq!(whole(&warehouse, spec.name), read(&stored), "{}", spec.name);
+        assert!(warehouse.rows_of(&stored, stored.files.len()).is_err());
+    }
 }
 
 #[tokio::test]
