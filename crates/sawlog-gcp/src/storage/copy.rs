@@ -35,7 +35,8 @@ pub async fn copy(
     tell: &(dyn Fn(&Copied) + Send + Sync),
 ) -> Result<Copied, LakeError> {
     let keys = from.list(folder).await?;
-    let there: HashSet<String> = if keys.is_empty() { HashSet::new() } else { to.list(folder).await?.into_iter().collect() };
+    let there: HashSet<String> =
+        if keys.is_empty() { HashSet::new() } else { to.list(folder).await?.into_iter().collect() };
     let missing: Vec<&String> = keys.iter().filter(|key| !there.contains(*key)).collect();
     let mut done = Copied { objects: keys.len(), there: keys.len() - missing.len(), ..Copied::default() };
     let copying = missing.into_iter().map(|key| async move {

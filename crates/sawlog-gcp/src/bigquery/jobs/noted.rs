@@ -27,10 +27,8 @@ pub(in super::super) struct Done {
 impl Jobs {
     /// A load of Parquet files into an empty table that is there.
     pub(in super::super) fn loading(&self, uris: Vec<String>, table: &str) -> JobConfiguration {
-        let table = TableReference::new()
-            .set_project_id(&self.project)
-            .set_dataset_id(&self.dataset)
-            .set_table_id(table);
+        let table =
+            TableReference::new().set_project_id(&self.project).set_dataset_id(&self.dataset).set_table_id(table);
         let load = JobConfigurationLoad::new()
             .set_source_uris(uris)
             .set_source_format("PARQUET")
@@ -56,10 +54,8 @@ impl Jobs {
         id: &str,
         configuration: JobConfiguration,
     ) -> Result<Done, JobError> {
-        let reference = JobReference::new()
-            .set_project_id(&self.project)
-            .set_job_id(id)
-            .set_location(self.location.as_str());
+        let reference =
+            JobReference::new().set_project_id(&self.project).set_job_id(id).set_location(self.location.as_str());
         let job = Job::new().set_job_reference(reference.clone()).set_configuration(configuration);
         let mut tries = self.caller.begin("InsertJob");
         loop {
@@ -79,10 +75,8 @@ impl Jobs {
     /// # Errors
     /// When it failed, or the service cannot be asked.
     pub(in super::super) async fn wait_noted(&self, id: &str) -> Result<Option<Done>, JobError> {
-        let reference = JobReference::new()
-            .set_project_id(&self.project)
-            .set_job_id(id)
-            .set_location(self.location.as_str());
+        let reference =
+            JobReference::new().set_project_id(&self.project).set_job_id(id).set_location(self.location.as_str());
         match self.end_of(&reference).await {
             Ok(done) => Ok(Some(done)),
             Err(JobError::Call(failed)) if matches!(failed.code, "NOT_FOUND" | "notFound") => Ok(None),

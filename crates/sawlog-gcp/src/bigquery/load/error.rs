@@ -69,7 +69,9 @@ pub enum LoadError {
         given: String,
     },
     /// The worker of the folder has written rows to the dataset.
-    #[error("table {table}: the worker of this data folder has written rows of it to the dataset, which a load would repeat")]
+    #[error(
+        "table {table}: the worker of this data folder has written rows of it to the dataset, which a load would repeat"
+    )]
     Appended {
         /// The table.
         table: String,

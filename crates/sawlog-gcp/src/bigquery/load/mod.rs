@@ -135,8 +135,8 @@ impl Load {
             self.sources.push(source);
             return Ok(());
         };
-        let is_same =
-            (progress.position, progress.files, progress.file_rows) == (source.position, source.files.len(), source.rows());
+        let is_same = (progress.position, progress.files, progress.file_rows)
+            == (source.position, source.files.len(), source.rows());
         let grown = LoadError::Grown { table: table(), then: progress.position, now: source.position };
         match progress.is_done() {
             // A worker brings what came after the load.

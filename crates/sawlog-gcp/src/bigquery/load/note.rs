@@ -151,8 +151,7 @@ impl NoteFile {
         }
         let wrong = |problem: String| PositionsError::Content { path: self.path.clone(), problem };
         let bytes = self.disk.read(&self.path).map_err(io)?;
-        let content: Content =
-            serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is damaged: {error}")))?;
+        let content: Content = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is damaged: {error}")))?;
         if content.version != VERSION {
             return Err(wrong(format!("has version {}, which is not {VERSION}", content.version)));
         }

@@ -34,8 +34,7 @@ impl Selection {
             let known = all.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ");
             return Err(LoadError::UnknownTable { table: table.clone(), known });
         }
-        let is_chosen =
-            |spec: &TableSpec| self.tables.is_empty() || self.tables.iter().any(|name| name == spec.name);
+        let is_chosen = |spec: &TableSpec| self.tables.is_empty() || self.tables.iter().any(|name| name == spec.name);
         Ok(all.into_iter().filter(is_chosen).collect())
     }
 

@@ -26,11 +26,7 @@ const ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Requests of load jobs may take longer than those of queries.
 pub(super) fn retry_policy() -> RetryPolicy {
-    RetryPolicy {
-        try_max: Duration::from_secs(120),
-        total_max: Duration::from_secs(600),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy { try_max: Duration::from_secs(120), total_max: Duration::from_secs(600), ..RetryPolicy::default() }
 }
 
 /// What a load has done, as it goes.
@@ -124,11 +120,7 @@ impl Load {
     ///
     /// # Errors
     /// When a service fails for longer than it is tried again. What is done is noted.
-    pub async fn run(
-        &mut self,
-        lake: &dyn Lake,
-        step: &(dyn Fn(Step) + Send + Sync),
-    ) -> Result<LoadReport, LoadError> {
+    pub async fn run(&mut self, lake: &dyn Lake, step: &(dyn Fn(Step) + Send + Sync)) -> Result<LoadReport, LoadError> {
         let client = BigQueryClient::new(&self.options.bigquery).await?;
         prepare(&client, &self.options.bigquery, false).await?;
         let jobs = Jobs::connect(&self.options.bigquery, retry_policy()).await;

@@ -81,6 +81,9 @@ mod tests {
     #[test]
     fn an_undo_takes_rows_of_its_load_only() {
         let delete = delete(&options(), &logs(), "load/r");
-        assert!(delete.contains("WHERE `event_time` >= ") && delete.ends_with("AND flush_writer = 'load/r'"), "{delete}");
+        assert!(
+            delete.contains("WHERE `event_time` >= ") && delete.ends_with("AND flush_writer = 'load/r'"),
+            "{delete}"
+        );
     }
 }

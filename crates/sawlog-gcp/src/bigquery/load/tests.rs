@@ -41,9 +41,8 @@ impl World {
     }
 
     fn write_positions(&self, table: &str, position: u64) {
-        let text = format!(
-            r#"{{"version": 1, "dataset": "p.sawlog", "tables": {{"{table}": {{"position": {position}}}}}}}"#
-        );
+        let text =
+            format!(r#"{{"version": 1, "dataset": "p.sawlog", "tables": {{"{table}": {{"position": {position}}}}}}}"#);
         let path = Path::new("/data/bigquery.json");
         sawlog_seams::disk::write_atomic(&self.disk, path, text.as_bytes()).expect("written");
     }

@@ -166,7 +166,8 @@ impl Told {
         match step {
             Step::Table { number, of, table, rows, rows_done, bytes } => {
                 *self = Self { prefix: format!("table {number} of {of}, {table}"), rows, rows_done, bytes: 0 };
-                (rows > 0).then(|| format!("{}: {rows_done} of {rows} rows are there, {} stored", self.prefix, size(bytes)))
+                (rows > 0)
+                    .then(|| format!("{}: {rows_done} of {rows} rows are there, {} stored", self.prefix, size(bytes)))
             }
             Step::Uploaded { bytes, .. } => {
                 self.bytes += bytes;
