@@ -117,3 +117,72 @@ fn within(rows: &RecordBatch, time: &str, times: &Range<i64>) -> Result<RecordBa
     let chosen: BooleanArray = column.values().iter().map(|time| Some(times.contains(time))).collect();
     Ok(filter_record_batch(rows, &chosen)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use sawlog_seams::contract::warehouse::rows;
+    use sawlog_seams::warehouse::{LEDGER_TABLE, MemoryWarehouse, Warehouse};
+    use sawlog_seams::{Position, SeededRng};
+
+    use super::*;
+
+    const DAY_MICROS: i64 = 86_400_000_000;
+    /// What Cloud Storage takes in one conditional request.
+    const REQUEST_BYTES: usize = 64 << 20;
+
+    /// Objects of all files of a table, as they are written.
+    async fn objects(tables: MemoryWarehouse, table: &str, times: Option<Range<i64>>) -> (u64, Vec<Bytes>) {
+        let stored = tables.stored(table).expect("a table");
+        let files = (0..stored.files.len()).collect();
+        let group = Group { stored, files, times, writer: "load/r".to_owned(), number: 7 };
+        let (sender, mut parts) = mpsc::channel(1);
+        let writing = tokio::task::spawn_blocking(move || write(&tables, &group, &sender));
+        let mut objects = Vec::new();
+        while let Some(part) = parts.recv().await {
+            objects.push(part);
+        }
+        (writing.await.expect("a thread").expect("written"), objects)
+    }
+
+    /// The places of the rows of an object in their group.
+    fn places(object: &Bytes) -> Vec<i64> {
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(object.clone()).expect("Parquet").build().expect("a reader");
+        let of_batch = |rows: RecordBatch| {
+            let column = |name: &str| {
+                let column = rows.column_by_name(name).expect("a column");
+                column.as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
+            };
+            assert!(column("flush_position").iter().all(|number| *number == 7));
+            column("flush_row")
+        };
+        reader.flat_map(|rows| of_batch(rows.expect("rows"))).collect()
+    }
+
+    #[tokio::test]
+    async fn only_rows_of_the_wanted_times_become_objects() {
+        let tables = MemoryWarehouse::default();
+        let days = [20_000, 20_001, 20_002, 20_001].map(|day| ("a".to_owned(), day));
+        tables.append(LEDGER_TABLE, vec![rows(LEDGER_TABLE, &days)], Position(1)).await.expect("appended");
+        let day = 20_001 * DAY_MICROS;
+        let (rows, objects) = objects(tables, LEDGER_TABLE, Some(day..day + DAY_MICROS)).await;
+        assert_eq!((rows, objects.len(), places(&objects[0])), (2, 1, vec![0, 1]));
+    }
+
+    #[tokio::test]
+    async fn objects_stay_below_a_request_whatever_rows_are_like() {
+        let tables = MemoryWarehouse::default();
+        let mut chance = SeededRng::new(1);
+        for position in 1..=12 {
+            let text: String = (0..65_536).map(|_| format!("{:016x}", chance.below(u64::MAX))).collect();
+            let row = rows("dead_letters", &[(text, 20_000)]);
+            tables.append("dead_letters", vec![row], Position(position)).await.expect("appended");
+        }
+        let (rows, objects) = objects(tables, "dead_letters", None).await;
+        let sizes: Vec<usize> = objects.iter().map(Bytes::len).collect();
+        assert!(sizes.len() > 1 && sizes.iter().all(|size| *size < REQUEST_BYTES), "{sizes:?}");
+        let all: Vec<i64> = objects.iter().flat_map(places).collect();
+        assert_eq!((rows, all), (12, (0..12).collect()));
+    }
+}

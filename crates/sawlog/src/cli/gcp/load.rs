@@ -17,6 +17,7 @@ use sawlog_seams::stored_rows::StoredRows;
 use sawlog_store::{DeltaWarehouse, LocalLake};
 
 use crate::cli::SettingsArgs;
+use crate::cli::query_bigquery::size;
 use crate::cloud;
 use crate::config::{Config, StorageConfig};
 use crate::data_dir::DataDir;
@@ -213,17 +214,6 @@ fn day(text: &str) -> Result<i32, String> {
     let part = |text: &str| text.parse::<i64>().map_err(|_| wrong());
     let days = days_from_civil(part(year)?, part(month)?, part(day)?).ok_or_else(wrong)?;
     i32::try_from(days).map_err(|_| wrong())
-}
-
-/// A size for people, in powers of 1024.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 #[cfg(test)]
