@@ -24,9 +24,12 @@ const ATTEMPTS_MAX: u32 = 3;
 /// Pause before another attempt.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 
-/// Requests of load jobs may take longer than those of queries.
-pub(super) fn retry_policy() -> RetryPolicy {
-    RetryPolicy { try_max: Duration::from_secs(120), total_max: Duration::from_secs(600), ..RetryPolicy::default() }
+/// How long a call is tried: nobody waits for a load.
+const CALL_MAX: Duration = Duration::from_secs(600);
+
+/// How the calls of a load are tried.
+pub(super) fn retry_policy(options: &BigQueryOptions) -> RetryPolicy {
+    RetryPolicy { total_max: CALL_MAX, ..options.retry.clone() }
 }
 
 /// What a load has done, as it goes.
@@ -123,7 +126,7 @@ impl Load {
     pub async fn run(&mut self, lake: &dyn Lake, step: &(dyn Fn(Step) + Send + Sync)) -> Result<LoadReport, LoadError> {
         let client = BigQueryClient::new(&self.options.bigquery).await?;
         prepare(&client, &self.options.bigquery, false).await?;
-        let jobs = Jobs::connect(&self.options.bigquery, retry_policy()).await;
+        let jobs = Jobs::connect(&self.options.bigquery, retry_policy(&self.options.bigquery)).await;
         let jobs = jobs.map_err(|problem| problem.while_doing("reaching BigQuery"))?;
         let services = Services { client, jobs, lake, step };
         self.file.write(&self.content)?;

@@ -33,7 +33,7 @@ pub async fn undo(
         return Err(LoadError::OtherDataset { noted: content.dataset, given: options.dataset() });
     }
     let client = BigQueryClient::new(&options.bigquery).await?;
-    let jobs = Jobs::connect(&options.bigquery, retry_policy()).await;
+    let jobs = Jobs::connect(&options.bigquery, retry_policy(&options.bigquery)).await;
     let jobs = jobs.map_err(|problem| problem.while_doing("reaching BigQuery"))?;
     let mut tables = 0;
     for spec in TableSpec::all() {
