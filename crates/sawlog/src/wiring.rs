@@ -24,7 +24,7 @@ use sawlog_stream::{JudgeOptions, Pipeline, PipelineOptions, RecoverySummary, Ru
 use sawlog_telemetry::Metrics;
 use sawlog_wal::{RecoveryReport, Wal, WalOptions};
 
-use crate::cloud::Cloud;
+use crate::cloud::{self, Cloud};
 use crate::config::{Config, HumanDuration, Role, SourceConfig};
 use crate::data_dir::DataDir;
 use crate::deploys_file;

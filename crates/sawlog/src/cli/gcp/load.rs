@@ -56,7 +56,7 @@ pub(super) struct LoadArgs {
     pub(super) settings: SettingsArgs,
 }
 
-pub(super) async fn run(config: &Config, args: &LoadArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: &LoadArgs, config: &Config) -> anyhow::Result<ExitCode> {
     let Some((storage, options)) = options(config) else {
         eprintln!("error: a load needs [gcp.storage] and [gcp.bigquery]; docs/gcp.md shows them");
         return Ok(ExitCode::from(2));
