@@ -108,6 +108,9 @@ impl LoadError {
                 "quotaExceeded" => format!("wait for the quota that the message names; then {AGAIN}"),
                 _ => AGAIN.to_owned(),
             },
+            Self::Count { .. } => {
+                "take the load back with `sawlog gcp load --undo`, and load again; report it, for this is not to happen".to_owned()
+            }
             Self::Note(_) | Self::UnknownTable { .. } | Self::Ddl(_) => "correct what is named".to_owned(),
             Self::OtherDataset { noted, .. } => format!(
                 "configure {noted}, or take its load back with `sawlog gcp load --undo` before another dataset is loaded"

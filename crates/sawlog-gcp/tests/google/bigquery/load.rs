@@ -138,7 +138,8 @@ async fn a_staging_table_that_expired_is_made_again() {
     let read = std::fs::read(place.note()).expect("a note");
     let mut note: serde_json::Value = serde_json::from_slice(&read).expect("JSON");
     assert_eq!(note["tables"]["logs"]["pending"]["stage"], "loading", "{note}");
-    // As if it had stopped right before the insert, days before: there is no staging table any more.
+    // As if another attempt had stopped right before the insert, days before: there is no staging table of it any more.
+    note["tables"]["logs"]["pending"]["attempt"] = serde_json::json!(7);
     note["tables"]["logs"]["pending"]["stage"] = serde_json::json!({ "inserting": { "rows": 5 } });
     std::fs::write(place.note(), note.to_string()).expect("written");
     assert_eq!(place.finish().await.expect("loaded"), 12);
