@@ -4,7 +4,7 @@
 //! (`sawlog_gcp`), or the embedded stores under them, which the caller gives.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -334,37 +334,58 @@ fn spawn_logging(
         clock: Arc::new(SystemClock::new()),
         pace: Arc::new(Pace::new(READS_PER_MINUTE)),
     };
+    let age = age_limits(&config.sources.logging);
+    let node = LoggingNode { state, age, dedup_window: config.pipeline.dedup_window.duration() };
     for source in &gcp.logging {
-        let age = age_limits(&config.sources.logging);
-        tasks.spawn(run_logging(source.clone(), folder.clone(), age, state.clone(), stopped.clone()));
+        tasks.spawn(run_logging(source.clone(), folder.clone(), node.clone(), stopped.clone()));
     }
     Ok(())
 }
 
-/// One source: its range of the past, then what is written.
+/// What the sources of Cloud Logging have in common.
+#[derive(Clone)]
+struct LoggingNode {
+    state: LoggingState,
+    age: AgeLimits,
+    dedup_window: Duration,
+}
+
+/// One source: its range of the past, and what is written meanwhile and later.
 async fn run_logging(
     source: LoggingSourceConfig,
-    folder: std::path::PathBuf,
-    age: AgeLimits,
-    state: LoggingState,
+    folder: PathBuf,
+    node: LoggingNode,
     mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut query = LoggingQuery::new(source.resource, source.source.clone());
     query.filter = source.filter;
     query.access = source.access;
-    if let Some((from, until)) = source.backfill {
+    let backfill = source.backfill.map(|(from, until)| {
         let progress_file = folder.join(format!("{}-backfill.json", source.source));
-        let options = BackfillOptions { query: query.clone(), from, until, progress_file };
-        match logging::backfill(options, state.clone(), stopped.clone()).await {
-            Ok(report) => tracing::info!(source = source.source, ?report, "loaded entries of Cloud Logging"),
-            Err(error) => tracing::error!(source = source.source, %error, "entries of Cloud Logging are not loaded"),
-        }
-    }
-    if source.tail {
+        BackfillOptions { query: query.clone(), from, until, progress_file }
+    });
+    let tail = source.tail.then(|| {
         let mut options = TailOptions::new(query, folder.join(format!("{}-tail.json", source.source)));
-        options.age = age;
-        logging::tail(options, state, stopped.clone()).await;
-    }
+        options.age = node.age;
+        options.ids_known = node.dedup_window / 2;
+        options
+    });
+    tokio::join!(
+        async {
+            let Some(options) = backfill else { return };
+            match logging::backfill(options, node.state.clone(), stopped.clone()).await {
+                Ok(report) => tracing::info!(source = source.source, ?report, "loaded entries of Cloud Logging"),
+                Err(error) => {
+                    tracing::error!(source = source.source, %error, "entries of Cloud Logging are not loaded")
+                }
+            }
+        },
+        async {
+            if let Some(options) = tail {
+                logging::tail(options, node.state.clone(), stopped.clone()).await;
+            }
+        },
+    );
     // A source that is done must not end the server.
     listen::until(&mut stopped).await;
     Ok(())

@@ -6,19 +6,16 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use google_cloud_logging_v2::client::LoggingServiceV2;
-use google_cloud_logging_v2::model::LogEntry;
-use sawlog_core::batch::{AgeLimits, Format};
+use sawlog_core::batch::AgeLimits;
 use sawlog_core::ledger::Counts;
 use sawlog_stream::SubmitError;
 use tokio::sync::watch;
 
 use super::client::{LoggingQuery, LoggingState, connect};
-use super::entry::{self, Ready, nanos};
-use super::pages::{PageError, Pages, Range};
-use super::progress::{Pending, Progress, ProgressError, ProgressFile};
-use crate::submit::{Body, Unstored, submit};
+use super::entry::{Place, nanos};
+use super::fill::{Fill, Interrupted};
+use super::pages::Range;
+use super::progress::{Progress, ProgressError, ProgressFile};
 
 /// Settings of a back-fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +61,6 @@ pub enum BackfillError {
     /// Pages cannot be followed: their tokens expire at once.
     #[error("Cloud Logging knows none of its pages' tokens; start again")]
     Tokens,
-    /// An entry has no JSON form.
-    #[error("an entry cannot be written as JSON")]
-    Entry(#[from] serde_json::Error),
     /// Its file cannot be used.
     #[error(transparent)]
     Progress(#[from] ProgressError),
@@ -90,161 +84,13 @@ pub async fn backfill(
         return Err(BackfillError::Range { from, until });
     }
     let file = ProgressFile::new(state.disk.clone(), &options.progress_file);
-    let progress = file.load(Progress::new(&options.query, range, state.clock.now_micros()))?;
+    let progress = file.load(Progress::new(&options.query, range, state.clock.now_micros())).await?;
     let client = connect(&options.query.access).await.map_err(BackfillError::Client)?;
-    let mut run = Run { client, query: options.query, state, file, progress, stopped };
-    match run.finish().await {
-        Ok(()) => {
-            run.progress.is_done = true;
-            run.file.save(&run.progress)?;
-        }
-        Err(Interrupted::Stopped) => {}
+    let (query, age, is_stored) = (options.query, AgeLimits::any_past(), |_: &Place| false);
+    let mut fill = Fill { client, query, age, state, file, progress, is_stored, stopped };
+    match fill.finish().await {
+        Ok(()) | Err(Interrupted::Stopped) => {}
         Err(Interrupted::Failed(error)) => return Err(error),
     }
-    Ok(BackfillReport { counts: run.progress.counts(), is_done: run.progress.is_done })
-}
-
-/// Why a run has not reached the end.
-enum Interrupted {
-    Stopped,
-    Failed(BackfillError),
-}
-
-impl<E: Into<BackfillError>> From<E> for Interrupted {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-struct Run {
-    client: LoggingServiceV2,
-    query: LoggingQuery,
-    state: LoggingState,
-    file: ProgressFile,
-    progress: Progress,
-    stopped: watch::Receiver<bool>,
-}
-
-impl Run {
-    async fn finish(&mut self) -> Result<(), Interrupted> {
-        if self.progress.is_done {
-            return Ok(());
-        }
-        self.repeat_pending().await?;
-        let mut expired_at = None;
-        loop {
-            let rest = self.progress.rest();
-            match self.pages(rest).await {
-                Err(PassError::TokenExpired) if expired_at == Some(rest) => {
-                    return Err(Interrupted::Failed(BackfillError::Tokens));
-                }
-                Err(PassError::TokenExpired) => expired_at = Some(rest),
-                Err(PassError::Interrupted(interrupted)) => return Err(interrupted),
-                Ok(()) => return Ok(()),
-            }
-        }
-    }
-
-    /// Stores the pages of what is left.
-    async fn pages(&mut self, rest: Range) -> Result<(), PassError> {
-        let (client, query, state) = (self.client.clone(), self.query.clone(), self.state.clone());
-        let mut pages = Pages::new(&client, &query, &state, rest, "");
-        while let Some(entries) = pages.next(&mut self.stopped).await? {
-            let fresh = self.ready(&entries, |progress, entry| !progress.has(&entry.place))?;
-            for body in entry::bodies(fresh) {
-                let pending = self.progress.begin(body.iter().map(|entry| entry.place.clone()).collect()).clone();
-                self.file.save(&self.progress).map_err(Interrupted::from)?;
-                self.store(pending, &body, true).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn ready(
-        &self,
-        entries: &[LogEntry],
-        wanted: impl Fn(&Progress, &Ready) -> bool,
-    ) -> Result<Vec<Ready>, Interrupted> {
-        let mut ready = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let entry = Ready::new(entry)?;
-            if wanted(&self.progress, &entry) {
-                ready.push(entry);
-            }
-        }
-        Ok(ready)
-    }
-
-    /// Stores again what was being stored when the last run ended.
-    async fn repeat_pending(&mut self) -> Result<(), Interrupted> {
-        let Some(pending) = self.progress.pending.clone() else { return Ok(()) };
-        let Some(last) = pending.places.iter().map(|place| place.time).max() else { return Ok(()) };
-        let range = Range { from: self.progress.reached, until: last.saturating_add(1) };
-        let body = loop {
-            match self.collect(range, &pending).await {
-                Ok(body) => break body,
-                Err(PassError::TokenExpired) => {}
-                Err(PassError::Interrupted(interrupted)) => return Err(interrupted),
-            }
-        };
-        self.store(pending, &body, false).await
-    }
-
-    async fn collect(&mut self, range: Range, pending: &Pending) -> Result<Vec<Ready>, PassError> {
-        let (client, query, state) = (self.client.clone(), self.query.clone(), self.state.clone());
-        let mut pages = Pages::new(&client, &query, &state, range, "");
-        let mut found = Vec::new();
-        while found.len() < pending.places.len()
-            && let Some(entries) = pages.next(&mut self.stopped).await?
-        {
-            found.extend(self.ready(&entries, |_, entry| pending.places.contains(&entry.place))?);
-        }
-        Ok(found)
-    }
-
-    /// Submits the pending body, however often that takes, and notes that it is stored.
-    async fn store(&mut self, pending: Pending, entries: &[Ready], is_next: bool) -> Result<(), Interrupted> {
-        // Entries that the service has deleted since are no body.
-        let counts = if entries.is_empty() {
-            Counts::default()
-        } else {
-            let body = Body {
-                source: self.query.source.clone(),
-                format: Format::Json,
-                age: AgeLimits::any_past(),
-                bytes: Bytes::from(entry::body(entries)),
-                idempotency_key: Some(pending.key),
-            };
-            submit(body, &self.state.pipeline, &self.state.metrics, &mut self.stopped).await.map_err(|unstored| {
-                match unstored {
-                    Unstored::Stopped => Interrupted::Stopped,
-                    Unstored::Refused(error) => Interrupted::Failed(BackfillError::Store(error)),
-                }
-            })?
-        };
-        self.progress.commit(&counts, is_next);
-        Ok(self.file.save(&self.progress)?)
-    }
-}
-
-/// Why the pages of a pass were not all read.
-enum PassError {
-    TokenExpired,
-    Interrupted(Interrupted),
-}
-
-impl From<Interrupted> for PassError {
-    fn from(interrupted: Interrupted) -> Self {
-        Self::Interrupted(interrupted)
-    }
-}
-
-impl From<PageError> for PassError {
-    fn from(error: PageError) -> Self {
-        match error {
-            PageError::Stopped => Self::Interrupted(Interrupted::Stopped),
-            PageError::TokenExpired => Self::TokenExpired,
-            PageError::Refused(error) => Self::Interrupted(Interrupted::Failed(BackfillError::Refused(error))),
-        }
-    }
+    Ok(BackfillReport { counts: fill.progress.counts(), is_done: fill.progress.is_done })
 }

@@ -7,13 +7,15 @@
 mod backfill;
 mod client;
 mod entry;
+mod files;
+mod fill;
 mod pace;
 mod pages;
 mod progress;
+mod store;
 
 pub mod sink;
 mod tail;
-mod tail_state;
 
 pub use backfill::{BackfillError, BackfillOptions, BackfillReport, backfill};
 pub use client::{LoggingQuery, LoggingState};

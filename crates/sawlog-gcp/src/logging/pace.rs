@@ -4,10 +4,10 @@
 //! another try ([`super::client`]).
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sawlog_seams::SeededRng;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,16 +32,15 @@ impl Pace {
         Self { between: MINUTE / per_minute.get(), burst, full_at: Mutex::new(None) }
     }
 
-    /// Waits until a request may be made. Cancelled, its place is lost and the next waits longer.
+    /// Waits until a request may be made; who came first goes first. Cancelled, it takes nothing.
     pub(crate) async fn turn(&self) {
-        sleep_until(self.next_turn(Instant::now())).await;
-    }
-
-    fn next_turn(&self, now: Instant) -> Instant {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = self.full_at.lock().await;
+        let now = Instant::now();
         let full = full_at.unwrap_or(now).max(now) + self.between;
+        if let Some(turn) = full.checked_sub(self.between * self.burst) {
+            sleep_until(turn).await;
+        }
         *full_at = Some(full);
-        full.checked_sub(self.between * self.burst).map_or(now, |turn| turn.max(now))
     }
 }
 
@@ -94,26 +93,54 @@ impl Waits {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_minute_has_at_most_the_quota_and_its_burst() {
-        let pace = Pace::new(NonZeroU32::new(60).expect("not zero"));
-        let start = Instant::now();
-        let turns: Vec<_> = (0..120).map(|_| pace.next_turn(start) - start).collect();
-        assert_eq!(turns[..6], [Duration::ZERO; 6], "a tenth of them at once");
-        assert_eq!(turns[6], Duration::from_secs(1));
-        let within_a_minute = turns.iter().filter(|turn| **turn < MINUTE).count();
-        assert_eq!(within_a_minute, 65);
-        assert!(turns.is_sorted());
+    fn pace(per_minute: u32) -> Pace {
+        Pace::new(NonZeroU32::new(per_minute).expect("not zero"))
     }
 
-    #[test]
-    fn who_asks_seldom_never_waits() {
-        let pace = Pace::new(NonZeroU32::new(1).expect("not zero"));
-        let start = Instant::now();
-        for minute in 0..5 {
-            let now = start + MINUTE * minute;
-            assert_eq!(pace.next_turn(now), now);
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_has_at_most_the_quota_and_its_burst() {
+        let (pace, start) = (pace(60), Instant::now());
+        let mut turns = Vec::new();
+        for _ in 0..120 {
+            pace.turn().await;
+            turns.push(start.elapsed());
         }
+        assert_eq!(turns[..6], [Duration::ZERO; 6], "a tenth of them at once");
+        assert_eq!(turns[6].as_millis().div_ceil(10), 100, "{:?}", turns[6]);
+        let within_a_minute = turns.iter().filter(|turn| **turn < MINUTE).count();
+        assert!((64..=66).contains(&within_a_minute), "{within_a_minute}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_seldom_never_waits() {
+        let pace = pace(1);
+        for _ in 0..5 {
+            let asked = Instant::now();
+            pace.turn().await;
+            assert_eq!(asked.elapsed(), Duration::ZERO);
+            tokio::time::advance(MINUTE).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_takes_nothing_and_the_others_keep_their_order() {
+        let (pace, start) = (pace(60), Instant::now());
+        for _ in 0..6 {
+            pace.turn().await;
+        }
+        let mut impatient: Vec<_> = (0..100).map(|_| Box::pin(pace.turn())).collect();
+        for turn in &mut impatient {
+            assert!(futures::poll!(turn).is_pending(), "the bucket is empty");
+        }
+        drop(impatient);
+        let order = std::sync::Mutex::new(Vec::new());
+        let one = async |number: u32| {
+            pace.turn().await;
+            order.lock().expect("no panic").push(number);
+        };
+        tokio::join!(one(1), one(2), one(3));
+        assert_eq!(*order.lock().expect("no panic"), [1, 2, 3]);
+        assert!(start.elapsed() < Duration::from_millis(3_100), "{:?}", start.elapsed());
     }
 
     #[test]

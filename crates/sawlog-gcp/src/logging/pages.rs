@@ -6,6 +6,7 @@
 use google_cloud_logging_v2::Error;
 use google_cloud_logging_v2::client::LoggingServiceV2;
 use google_cloud_logging_v2::model::{ListLogEntriesResponse, LogEntry};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -14,10 +15,17 @@ use super::entry::{Nanos, to_rfc3339};
 use super::pace::Waits;
 
 /// A range of time, its end excluded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Range {
     pub(super) from: Nanos,
     pub(super) until: Nanos,
+}
+
+impl Range {
+    pub(super) fn has(&self, time: Nanos) -> bool {
+        self.from <= time && time < self.until
+    }
 }
 
 /// Why there is no next page.

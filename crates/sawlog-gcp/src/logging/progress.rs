@@ -1,4 +1,4 @@
-//! How far a back-fill is: a file that a restart goes on from.
+//! How far the fill of a range is: a file that a restart goes on from.
 //!
 //! For: what is stored, and which entries are being stored right now. Not for: the entries themselves.
 //!
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use sawlog_core::ledger::Counts;
 use sawlog_seams::Disk;
-use sawlog_seams::disk::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::client::LoggingQuery;
 use super::entry::{Nanos, Place};
+use super::files::SmallFile;
 use super::pages::Range;
 
 const VERSION: u32 = 1;
@@ -29,7 +29,7 @@ pub enum ProgressError {
     Io {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
+        /// `read`, `written` or `removed`.
         action: &'static str,
         /// Why.
         #[source]
@@ -75,9 +75,9 @@ pub(super) struct Progress {
     source: String,
     from: Nanos,
     until: Nanos,
-    /// When it began, UTC microseconds: part of the keys.
+    /// When it began, UTC microseconds: part of the keys, as `from` is, since one source may fill two ranges at the same time.
     started: i64,
-    /// Bodies so far: the other part.
+    /// Bodies so far: the last part.
     body_count: u64,
     /// Everything before it is stored.
     pub(super) reached: Nanos,
@@ -125,7 +125,7 @@ impl Progress {
     /// Notes a body that is about to be submitted; its entries are in the order of time.
     pub(super) fn begin(&mut self, places: Vec<Place>) -> &Pending {
         self.body_count += 1;
-        let key = format!("logging-{}-{}", self.started, self.body_count);
+        let key = format!("logging-{}-{}-{}", self.started, self.from, self.body_count);
         self.pending.insert(Pending { key, places })
     }
 
@@ -146,24 +146,20 @@ impl Progress {
 }
 
 /// The file.
-pub(super) struct ProgressFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-}
+#[derive(Clone)]
+pub(super) struct ProgressFile(SmallFile);
 
 impl ProgressFile {
     pub(super) fn new(disk: Arc<dyn Disk>, path: &Path) -> Self {
-        Self { disk, path: path.to_path_buf() }
+        Self(SmallFile::new(disk, path))
     }
 
     /// What the file says, or a new beginning if there is none.
-    pub(super) fn load(&self, fresh: Progress) -> Result<Progress, ProgressError> {
-        let io = |source| ProgressError::Io { path: self.path.clone(), action: "read", source };
-        if !self.disk.exists(&self.path).map_err(io)? {
-            return Ok(fresh);
-        }
-        let bytes = self.disk.read(&self.path).map_err(io)?;
-        let damaged = |problem: String| ProgressError::Damaged { path: self.path.clone(), problem };
+    pub(super) async fn load(&self, fresh: Progress) -> Result<Progress, ProgressError> {
+        let path = || self.0.path().to_path_buf();
+        let read = self.0.read().await.map_err(|source| ProgressError::Io { path: path(), action: "read", source })?;
+        let Some(bytes) = read else { return Ok(fresh) };
+        let damaged = |problem: String| ProgressError::Damaged { path: path(), problem };
         let found: Progress = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         if found.version != VERSION {
             return Err(damaged(format!("version {} is not {VERSION}", found.version)));
@@ -176,21 +172,28 @@ impl ProgressFile {
             (found.until != fresh.until, "until"),
         ];
         match differs.into_iter().find(|(differs, _)| *differs) {
-            Some((_, field)) => Err(ProgressError::OtherQuery { path: self.path.clone(), field }),
+            Some((_, field)) => Err(ProgressError::OtherQuery { path: path(), field }),
             None => Ok(found),
         }
     }
 
-    pub(super) fn save(&self, progress: &Progress) -> Result<(), ProgressError> {
-        let io = |source| ProgressError::Io { path: self.path.clone(), action: "written", source };
+    pub(super) async fn save(&self, progress: &Progress) -> Result<(), ProgressError> {
+        let io = |source| ProgressError::Io { path: self.0.path().to_path_buf(), action: "written", source };
         let bytes = serde_json::to_vec(progress).map_err(|error| io(error.into()))?;
-        write_atomic(self.disk.as_ref(), &self.path, &bytes).map_err(io)
+        self.0.write(bytes).await.map_err(io)
+    }
+
+    /// Removes it: its range is done and noted elsewhere.
+    pub(super) async fn remove(&self) -> Result<(), ProgressError> {
+        let io = |source| ProgressError::Io { path: self.0.path().to_path_buf(), action: "removed", source };
+        self.0.remove().await.map_err(io)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use sawlog_seams::SimDisk;
+    use sawlog_seams::disk::write_atomic;
 
     use super::*;
 
@@ -218,14 +221,15 @@ mod tests {
         assert_eq!(progress.counts().stored, 3);
     }
 
-    #[test]
-    fn files_of_version_1_are_read() {
+    #[tokio::test]
+    async fn files_of_version_1_are_read() {
         let query =
             LoggingQuery { filter: "severity>=WARNING".to_owned(), ..LoggingQuery::new("projects/shop-17", "logging") };
         let range = Range { from: 1_794_700_800_000_000_000, until: 1_794_787_200_000_000_000 };
         let disk = Arc::new(SimDisk::new(1));
         disk.plant(Path::new("/d/f"), include_bytes!("../../../../tests/formats/logging-backfill-v1.json"));
-        let found = ProgressFile::new(disk, Path::new("/d/f")).load(Progress::new(&query, range, 0)).expect("read");
+        let found =
+            ProgressFile::new(disk, Path::new("/d/f")).load(Progress::new(&query, range, 0)).await.expect("read");
         let pending = found.pending.as_ref().expect("a body");
         assert_eq!((pending.key.as_str(), pending.places.len()), ("logging-1795489200000000-2", 2));
         assert_eq!(found.rest().from, 1_794_700_805_000_000_000);
@@ -233,20 +237,20 @@ mod tests {
         assert_eq!((found.counts().received, found.counts().dead_lettered, found.is_done), (3, 1, false));
     }
 
-    #[test]
-    fn a_file_is_read_back_and_one_of_another_query_refused() {
+    #[tokio::test]
+    async fn a_file_is_read_back_and_one_of_another_query_refused() {
         let (disk, path) = (Arc::new(SimDisk::new(1)), Path::new("/d/backfill.json"));
         disk.create_dir_all(Path::new("/d")).expect("a folder");
         let file = ProgressFile::new(disk.clone(), path);
         let fresh = |query: &LoggingQuery| Progress::new(query, Range { from: 0, until: 100 }, 7);
-        let mut progress = file.load(fresh(&query())).expect("none yet");
+        let mut progress = file.load(fresh(&query())).await.expect("none yet");
         progress.begin(vec![place(1, "a")]);
-        file.save(&progress).expect("written");
-        assert_eq!(file.load(fresh(&query())).expect("read"), progress);
+        file.save(&progress).await.expect("written");
+        assert_eq!(file.load(fresh(&query())).await.expect("read"), progress);
         let other = LoggingQuery { filter: "severity>=ERROR".to_owned(), ..query() };
-        let error = file.load(fresh(&other)).expect_err("another query").to_string();
+        let error = file.load(fresh(&other)).await.expect_err("another query").to_string();
         assert!(error.contains("filter differs") && error.contains("file of its own"), "{error}");
         write_atomic(disk.as_ref(), path, b"{").expect("written");
-        assert!(matches!(file.load(fresh(&query())), Err(ProgressError::Damaged { .. })));
+        assert!(matches!(file.load(fresh(&query())).await, Err(ProgressError::Damaged { .. })));
     }
 }

@@ -1,6 +1,7 @@
 //! Cloud Logging: entries that are listed and tailed, and those that Sawlog writes.
 
 mod backfill;
+mod gaps;
 mod sink;
 mod tail;
 
@@ -61,6 +62,10 @@ impl LoggingDouble {
 
     fn fail(&self, fault: Value) {
         self.0.post("/_faults", &fault);
+    }
+
+    fn fail_no_more(&self) {
+        self.0.delete("/_faults");
     }
 
     fn control(&self, wish: Value) {

@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use super::{LoggingDouble, entry, now, state, wait_for};
 use crate::world::{World, folder, texts};
 
-const QUICK: u32 = 60_000;
+pub(super) const QUICK: u32 = 60_000;
 
-fn options(double: &LoggingDouble) -> TailOptions {
+pub(super) fn options(double: &LoggingDouble) -> TailOptions {
     TailOptions {
         buffer_window: Duration::from_millis(20),
         settle: Duration::from_millis(300),
@@ -25,22 +25,37 @@ fn options(double: &LoggingDouble) -> TailOptions {
 }
 
 /// A tail that runs.
-struct Running {
+pub(super) struct Running {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     state: LoggingState,
 }
 
 impl Running {
-    fn start(world: &World, pipeline: &Arc<Pipeline>, options: TailOptions) -> Self {
+    pub(super) fn start(world: &World, pipeline: &Arc<Pipeline>, options: TailOptions) -> Self {
+        Self::start_at(world, pipeline, options, QUICK)
+    }
+
+    pub(super) fn start_at(
+        world: &World,
+        pipeline: &Arc<Pipeline>,
+        options: TailOptions,
+        reads_per_minute: u32,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let state = state(world, pipeline, QUICK);
+        let state = state(world, pipeline, reads_per_minute);
         Self { stop, task: tokio::spawn(tail(options, state.clone(), stopped)), state }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.send(true).expect("it runs");
         self.task.await.expect("no panic");
+    }
+
+    /// Ends it wherever it is.
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()), "it ran");
     }
 }
 
