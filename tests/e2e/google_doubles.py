@@ -181,6 +181,11 @@ class LoggingDouble(Double):
             batch.log_struct(payload, **fields)
         batch.commit()
 
+    def calls(self, call: str) -> int:
+        """How often a method was called."""
+        with urlopen(f"{self.url}/_faults", timeout=10) as answer:
+            return json.load(answer).get(call, 0)
+
     def stop(self) -> None:
         self.channel.close()
         self.kill()

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet
@@ -225,6 +226,32 @@ def test_entries_of_cloud_logging_come_in_and_the_own_log_goes_out(data: Path, t
         assert worker.value("SELECT count(*) FROM logs WHERE source = 'cloud-logging' AND message = 'ready'") == 0
         filtered = "SELECT coalesce(sum(filtered), 0) FROM sawlog_ledger WHERE source = 'cloud-logging'"
         wait_for(lambda: worker.value(filtered) > 0, "own entries are filtered", 30)
+    finally:
+        worker.stop()
+        double.stop()
+
+
+def test_what_is_written_while_the_past_is_loaded_is_not_missed(data: Path, tmp_path: Path):
+    double = LoggingDouble()
+    now = datetime.now(UTC)
+    double.write("app", {"message": "of the past"}, timestamp=now - timedelta(hours=3))
+    # The first list stands still: the back-fill's, or the tail's.
+    double.fail("ListLogEntries", delay_ms=8_000)
+    config = tmp_path / "logging.toml"
+    config.write_text(
+        f'[gcp]\nproject = "{PROJECT}"\n[[gcp.logging]]\nendpoint = "{double.url}"\ntail = true\n'
+        f'backfill-from = "{now - timedelta(hours=4):%Y-%m-%dT%H:%M:%SZ}"\n'
+        f'backfill-until = "{now - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"\n'
+    )
+    worker = Server(data, "host-metrics.enabled=false", config=config).start()
+    count = "SELECT count(*) FROM logs WHERE source = 'cloud-logging' AND message = '{}'"
+    try:
+        wait_for(lambda: double.calls("TailLogEntries") == 1, "the tail is open", 6)
+        time.sleep(1)
+        # Its time is not in the range, and no list of the tail's beginning asks for it.
+        double.write("app", {"message": "meanwhile"}, timestamp=now - timedelta(minutes=30))
+        wait_for(lambda: worker.value(count.format("meanwhile")) == 1, "it is there", 30)
+        wait_for(lambda: worker.value(count.format("of the past")) == 1, "the past is loaded", 30)
     finally:
         worker.stop()
         double.stop()
