@@ -183,8 +183,7 @@ class LoggingDouble(Double):
 
     def calls(self, call: str) -> int:
         """How often a method was called."""
-        with urlopen(f"{self.url}/_faults", timeout=10) as answer:
-            return json.load(answer).get(call, 0)
+        return json.loads(self.ask("GET", "/_faults", None)).get(call, 0)
 
     def stop(self) -> None:
         self.channel.close()

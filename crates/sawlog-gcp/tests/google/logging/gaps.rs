@@ -1,7 +1,6 @@
 //! What no stream shows: gaps longer than the dedup window, lists that outlast their stream, floods of lost payloads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sawlog_gcp::logging::{BackfillOptions, TailOptions, backfill};
