@@ -7,6 +7,7 @@ use google_cloud_bigquery::error::{QueryError as ServiceError, RowError};
 use google_cloud_gax::retry_policy::NeverRetry;
 use serde_json::Value;
 
+use super::job_error::is_passing;
 use super::{BigQueryOptions, Statement};
 use crate::answer::cause;
 use crate::call::{CallCounts, CallError, CallFailed, Caller};
@@ -132,16 +133,11 @@ impl Failed {
 impl From<ServiceError> for Failed {
     fn from(error: ServiceError) -> Self {
         match error {
-            ServiceError::JobFailed { errors, .. } => {
-                // Reasons by Google's "Error messages" of BigQuery: the job was fine, the service was not.
-                let passes =
-                    ["backendError", "internalError", "rateLimitExceeded", "jobBackendError", "jobInternalError"];
-                Self {
-                    code: "JOB_FAILED",
-                    problem: errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "),
-                    is_retryable: errors.iter().any(|error| passes.contains(&error.reason.as_str())),
-                }
-            }
+            ServiceError::JobFailed { errors, .. } => Self {
+                code: "JOB_FAILED",
+                problem: errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "),
+                is_retryable: errors.iter().any(|error| is_passing(&error.reason)),
+            },
             other => Self::of(&other),
         }
     }

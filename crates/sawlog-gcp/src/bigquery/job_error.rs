@@ -18,8 +18,22 @@ pub(super) const REASONS: [&str; 11] = [
     "jobBackendError",
     "internalError",
 ];
+/// Those after which the same job may go well (Google's "Error messages" of BigQuery).
+const PASSING_REASONS: [&str; 6] = [
+    "backendError",
+    "internalError",
+    "rateLimitExceeded",
+    "jobBackendError",
+    "jobInternalError",
+    "jobRateLimitExceeded",
+];
 /// How a message says which columns lack a condition.
 const NEEDS_FILTER: &str = "without a filter over column(s)";
+
+/// Whether the same job may go well after a failure for this reason.
+pub(super) fn is_passing(reason: &str) -> bool {
+    PASSING_REASONS.contains(&reason)
+}
 
 /// What goes wrong with a query of BigQuery.
 #[derive(Clone, Debug, thiserror::Error)]

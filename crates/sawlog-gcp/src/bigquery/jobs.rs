@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::BigQueryOptions;
-use super::job_error::JobError;
+use super::job_error::{JobError, REASONS, is_passing};
 use crate::call::{CallCount, CallError, Caller, RetryPolicy};
 
 /// How long one request waits for a job to end.
@@ -366,7 +366,7 @@ impl Answer {
     fn reason(&self) -> Option<&'static str> {
         let body: Value = serde_json::from_slice(self.0.http_payload()?).ok()?;
         let reason = body.pointer("/error/errors/0/reason")?.as_str()?;
-        super::job_error::REASONS.into_iter().find(|known| *known == reason)
+        REASONS.into_iter().find(|known| *known == reason)
     }
 }
 
@@ -390,19 +390,9 @@ impl CallError for Answer {
     }
 
     fn is_retryable(&self) -> bool {
-        const PASSING: [&str; 11] = [
-            "rateLimitExceeded",
-            "jobRateLimitExceeded",
-            "backendError",
-            "jobBackendError",
-            "internalError",
-            "UNAVAILABLE",
-            "RESOURCE_EXHAUSTED",
-            "INTERNAL",
-            "UNKNOWN",
-            "ABORTED",
-            "DEADLINE_EXCEEDED",
-        ];
-        PASSING.contains(&self.code())
+        const PASSING: [&str; 6] =
+            ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "ABORTED", "DEADLINE_EXCEEDED"];
+        let code = self.code();
+        is_passing(code) || PASSING.contains(&code)
     }
 }

@@ -3,6 +3,7 @@
 use sawlog_seams::lake::LakeError;
 use sawlog_seams::warehouse::WarehouseError;
 
+use super::super::job_error::is_passing;
 use super::super::{DdlError, JobError, PositionsError, QueryError};
 
 /// Why a load stopped.
@@ -132,9 +133,7 @@ impl LoadError {
 
     /// Whether another attempt may go well.
     pub(super) fn is_passing(&self) -> bool {
-        const PASSING: [&str; 5] =
-            ["backendError", "jobBackendError", "internalError", "rateLimitExceeded", "jobRateLimitExceeded"];
-        matches!(self, Self::Job { problem: JobError::Failed { reason, .. }, .. } if PASSING.contains(&reason.as_str()))
+        matches!(self, Self::Job { problem: JobError::Failed { reason, .. }, .. } if is_passing(reason))
     }
 }
 
