@@ -7,12 +7,17 @@ BigQuery is slow, so that the wall clock is theirs as well. Runs in the environm
 usage: pubsub.py SAWLOG-BINARY RUNS MESSAGES
 """
 
+import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/e2e")]
@@ -91,6 +96,43 @@ def plain(doubles: Doubles, count: int) -> tuple[float, float, int]:
     return bench.usage_of([sys.executable, str(HERE / "subscriber.py"), doubles.pubsub.subscription, str(count), *addresses])
 
 
+def logical_bytes(files: list[Path]) -> int:
+    """Bytes of rows as BigQuery counts them: 8 for a number or time, 2 and its length for a text."""
+    total = 0
+    for column in (column for file in files for column in pq.read_table(file).columns):
+        present = len(column) - column.null_count
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            total += (pc.sum(pc.binary_length(column)).as_py() or 0) + 2 * present
+        elif pa.types.is_nested(column.type):
+            total += sum(2 + len(json.dumps(value)) for value in column.to_pylist() if value)
+        else:
+            total += present * (1 if pa.types.is_boolean(column.type) else 8)
+    return total
+
+
+def sizes(doubles: Doubles, count: int, folder: Path) -> dict[str, float]:
+    """What a message leaves in each service. Rows are counted in the worker's own tables, which have the same."""
+    tables = folder / "data/tables"
+    of_events, others = [], []
+    for file in tables.rglob("*.parquet"):
+        is_event = file.relative_to(tables).parts[0] in ("logs", "metrics", "activity", "dead_letters")
+        (of_events if is_event else others).append(file)
+    cells = state = stored = 0
+    for name in (doubles.bigtable.table, f"{doubles.bigtable.table}_state"):
+        for row in doubles.bigtable.client.instance(doubles.bigtable.instance).table(name).read_rows():
+            versions = [cell for columns in row.cells.values() for column in columns.values() for cell in column]
+            cells, state = cells + len(versions), state + (len(versions) if name.endswith("_state") else 0)
+            stored += sum(len(row.row_key) + len(cell.value) + 8 for cell in versions)
+    return {
+        "bucket B": bench.size_of(folder / "buckets") / count,
+        "rows of events B": logical_bytes(of_events) / count,
+        "other rows B": logical_bytes(others) / count,
+        "cells": cells / count,
+        "of them state": state / count,
+        "cells B": stored / count,
+    }
+
+
 def main() -> None:
     binary, runs, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     figures = bench.Figures(f"{count} messages of Pub/Sub to Cloud Storage, BigQuery and Bigtable")
@@ -110,6 +152,18 @@ def main() -> None:
                 rates = {"messages/s": count / wall, "CPU s per million": cpu * 1e6 / count, "peak MiB": memory / 2**20}
                 figures.add(name, **rates)
         figures.print()
+        left = bench.Figures("What a message leaves behind (sawlog generate, demo: logs, metrics and activity)")
+        folder = Path(root) / "sizes"
+        folder.mkdir()
+        with open(messages, "wb") as out:
+            generate = ["generate", "--seed", "3", "--no-pace", "--duplicate", "0", "--count", str(count)]
+            subprocess.run([binary, *generate], stdout=out, check=True)
+        received = sum(1 for _ in open(messages, "rb"))
+        doubles = Doubles(binary, messages, folder)
+        sawlog(binary, doubles, count, folder)
+        left.add("sawlog", **{"message B": messages.stat().st_size / received}, **sizes(doubles, received, folder))
+        doubles.stop()
+        left.print()
         spool = bench.Figures(f"{count} messages from the spool to Cloud Storage after it was away")
         for run in range(runs):
             folder = Path(root) / f"{run}-spool"

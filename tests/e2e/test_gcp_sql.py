@@ -14,7 +14,7 @@ from test_gcp import SMALL, Cloud, as_text, cloud
 
 __all__ = ["cloud"]
 
-# Functions on Sawlog's own sketches, which BigQuery does not have; docs/gcp.md names what to read there.
+# Functions on Sawlog's own sketches, which BigQuery does not have; docs/gcp/bigquery.md names what to read there.
 EMBEDDED_ONLY = {"Slowest routes"}
 # Tables that no query has to name a time for.
 SMALL_TABLES = {"sawlog_ledger", "sawlog_reconciled"}

@@ -42,7 +42,7 @@ impl Backend {
                 StatusCode::NOT_IMPLEMENTED,
                 "reader_only",
                 "this server is a reader: it takes no events and sees none arrive",
-                "ask a worker: events, /v1/tail and /v1/alerts are there (docs/gcp.md, Readers)",
+                "ask a worker: events, /v1/tail and /v1/alerts are there (docs/gcp/readers.md)",
             )),
         }
     }

@@ -3,7 +3,7 @@
 //! For: cells that outlive the machine they were made on and that other processes read. A worker keeps its own copy, which
 //! answers at once and in isolation, and writes Bigtable first ([`BigtableServing`]); a process without a copy reads
 //! Bigtable itself ([`BigtableSnapshot`]). Not for: keys and times of cells (`sawlog_core::bigtable`).
-//! Layout and guarantees: docs/formats/bigtable.md, docs/gcp.md.
+//! Layout and guarantees: docs/formats/bigtable.md, docs/gcp/bigtable.md.
 //!
 //! The client is made of the protocol's types: Google has none for Rust, and the ones of others lack administration,
 //! retries of single entries, or this version of tonic.

@@ -2,7 +2,7 @@
 //!
 //! For: uploading in parts under a temporary name, then copying to the object's name on the condition that it is free,
 //! since an upload in parts cannot have a condition. Not for: uploads that no one finished and that have no name yet; a
-//! rule of the bucket removes them (docs/gcp.md). Invariant: a temporary object goes with the call that made it, or by
+//! rule of the bucket removes them (docs/gcp/storage.md). Invariant: a temporary object goes with the call that made it, or by
 //! [`GcsLake::sweep`].
 
 use std::time::Duration;

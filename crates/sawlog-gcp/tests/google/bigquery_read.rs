@@ -28,6 +28,10 @@ async fn jobs(options: &BigQueryOptions) -> Arc<Jobs> {
     Jobs::connect(options, retry).await.expect("a client")
 }
 
+pub(crate) async fn table(options: &BigQueryOptions, spec: TableSpec) -> BigQueryTable {
+    BigQueryTable::new(jobs(options).await, spec, settings())
+}
+
 fn spec(name: &str) -> TableSpec {
     TableSpec::all().into_iter().find(|spec| spec.name == name).expect("a table")
 }
@@ -53,7 +57,7 @@ impl Place {
 impl Fixture for Place {
     async fn holding(&self, spec: &TableSpec, rows: RecordBatch) -> Arc<dyn RemoteTable> {
         self.fill(spec, rows).await;
-        Arc::new(BigQueryTable::new(jobs(&self.0.options).await, spec.clone(), settings()))
+        Arc::new(table(&self.0.options, spec.clone()).await)
     }
 }
 
@@ -96,7 +100,6 @@ async fn mistakes_and_absences_are_told_apart() {
     assert!(matches!(jobs_there.estimate("SELEC 1").await, Err(JobError::Call(_) | JobError::Failed { .. })));
     let access = Access::new(Some("http://127.0.0.1:1".to_owned())).expect("a URL");
     let away = BigQueryOptions { access, ..place.0.options.clone() };
-    let table = BigQueryTable::new(jobs(&away).await, spec("logs"), settings());
-    let error = table.scan(RemoteScan::default()).await.err().expect("nobody is there");
+    let error = table(&away, spec("logs")).await.scan(RemoteScan::default()).await.err().expect("nobody is there");
     assert_eq!((error.kind, error.table), (RemoteFailure::Unavailable, "logs"), "{error}");
 }

@@ -13,7 +13,7 @@ use super::values::{ByteSize, FromSetting, HumanDuration};
 const BYTES_MAX: u64 = 100 << 30;
 /// Longest run of one query.
 const TIME_MAX: Duration = Duration::from_secs(300);
-/// Dollars for a TiB on demand (docs/gcp.md says where it comes from).
+/// Dollars for a TiB on demand (docs/gcp/bigquery.md says where it comes from).
 const DOLLARS_PER_TIB: f64 = 6.25;
 const TIB: f64 = (1u64 << 40) as f64;
 

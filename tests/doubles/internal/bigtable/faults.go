@@ -1,7 +1,7 @@
 // Package bigtable lets Google's in-memory Bigtable fail as a test wants it.
 //
 // Faults are set over HTTP: POST /faults with a Fault takes the place of what was set, DELETE /faults ends it, GET /calls
-// tells how many calls there were, GET /splits at how many keys tables were cut, GET /authorizations what calls were authorized with, PUT /_denied takes permissions away. What the double cannot show is in docs/gcp.md.
+// tells how many calls there were, GET /splits at how many keys tables were cut, GET /authorizations what calls were authorized with, PUT /_denied takes permissions away. What the double cannot show is in docs/gcp/bigtable.md.
 package bigtable
 
 import (
