@@ -35,7 +35,10 @@ class Doubles:
         command = [binary, "publish", str(messages), "--topic", self.pubsub.topic, "--endpoint", self.pubsub.url]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
-    def stop(self) -> None:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
         for double in (self.pubsub, self.storage, self.bigquery):
             double.stop()
         self.bigtable.kill()
@@ -73,7 +76,7 @@ def sawlog(binary: str, doubles: Doubles, count: int, folder: Path) -> tuple[flo
 
 def catch_up(binary: str, doubles: Doubles, count: int, folder: Path) -> float:
     """Messages a second that come from the spool to the bucket, from the first object that does to the last."""
-    server = worker(binary, doubles, folder, "pipeline.flush-interval=1s")
+    server = worker(binary, doubles, folder, "pipeline.flush-interval=1s", "pipeline.flush-size=1MiB")
     doubles.storage.kill()
     settle(server, count)
     spooled = lambda: len(list((folder / "data").glob("lake-spool/**/*.parquet")))  # noqa: E731
@@ -81,14 +84,14 @@ def catch_up(binary: str, doubles: Doubles, count: int, folder: Path) -> float:
     while waiting != (waiting := spooled()) or waiting == 0:
         time.sleep(3)
     doubles.storage.start()
-    first = 0.0
-    while (left := spooled()) > 0:
-        if left < waiting and not first:
-            first, begun = time.monotonic(), waiting - left
-        time.sleep(0.01)
-    seconds = time.monotonic() - first
+    while spooled() > 0:
+        time.sleep(0.05)
     server.stop()
-    return count * (waiting - begun) / waiting / seconds
+    objects = sorted((file.stat().st_mtime, file.stat().st_size) for file in (folder / "buckets").rglob("*.parquet"))
+    if len(objects) < 2:
+        sys.exit(f"{count} messages are one object: give more")
+    first, total = objects[0], sum(size for _, size in objects)
+    return count * (1 - first[1] / total) / (objects[-1][0] - first[0])
 
 
 def plain(doubles: Doubles, count: int) -> tuple[float, float, int]:
@@ -145,9 +148,8 @@ def main() -> None:
             for name in ("sawlog", "plain Python subscriber"):
                 folder = Path(root) / f"{run}-{name.split()[0]}"
                 folder.mkdir()
-                doubles = Doubles(binary, messages, folder)
-                measured = sawlog(binary, doubles, count, folder) if name == "sawlog" else plain(doubles, count)
-                doubles.stop()
+                with Doubles(binary, messages, folder) as doubles:
+                    measured = sawlog(binary, doubles, count, folder) if name == "sawlog" else plain(doubles, count)
                 wall, cpu, memory = measured
                 rates = {"messages/s": count / wall, "CPU s per million": cpu * 1e6 / count, "peak MiB": memory / 2**20}
                 figures.add(name, **rates)
@@ -159,18 +161,16 @@ def main() -> None:
             generate = ["generate", "--seed", "3", "--no-pace", "--duplicate", "0", "--count", str(count)]
             subprocess.run([binary, *generate], stdout=out, check=True)
         received = sum(1 for _ in open(messages, "rb"))
-        doubles = Doubles(binary, messages, folder)
-        sawlog(binary, doubles, count, folder)
-        left.add("sawlog", **{"message B": messages.stat().st_size / received}, **sizes(doubles, received, folder))
-        doubles.stop()
+        with Doubles(binary, messages, folder) as doubles:
+            sawlog(binary, doubles, count, folder)
+            left.add("sawlog", **{"message B": messages.stat().st_size / received}, **sizes(doubles, received, folder))
         left.print()
         spool = bench.Figures(f"{count} messages from the spool to Cloud Storage after it was away")
         for run in range(runs):
             folder = Path(root) / f"{run}-spool"
             folder.mkdir()
-            doubles = Doubles(binary, messages, folder)
-            rate = catch_up(binary, doubles, count, folder)
-            doubles.stop()
+            with Doubles(binary, messages, folder) as doubles:
+                rate = catch_up(binary, doubles, count, folder)
             spool.add("sawlog", **{"messages/s": rate, "of a million a minute": rate / bench.EVENTS_PER_SECOND})
         spool.print()
 

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pyarrow.ipc
 import sqlglot
+import structlog
 from bqemulator.cli import main
 from bqemulator.domain.errors import AlreadyExistsError, DomainError
 from bqemulator.grpc_api import write_servicer
@@ -268,8 +269,9 @@ if __name__ == "__main__":
     (host, port), (storage_host, storage_port) = options.listen, options.storage
     if options.with_input:
         threading.Thread(target=end_with_input, daemon=True).start()
-    # It warns of each clause that its DuckDB has no use for.
+    # It warns of each clause that its DuckDB has no use for, and of what it cannot download.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     start_without_downloads()
     serve_many_streams()
     answer_as_the_service(options.faults)
@@ -283,5 +285,5 @@ if __name__ == "__main__":
     refuse_repeated_jobs()
     sys.exit(main([
         "start", "--rest-host", host, "--rest-port", str(port), "--grpc-host", storage_host, "--grpc-port", str(storage_port),
-        "--project", "sawlog-test", "--log-level", "warning", *kept,
+        "--project", "sawlog-test", "--log-level", "error", *kept,
     ]))
