@@ -60,13 +60,18 @@ impl Backlog {
         })
     }
 
+    /// Shows what is under way now in the metrics of a source.
+    pub(super) fn show(&self, source: &str, metrics: &Metrics, clock: &dyn Clock) {
+        let sums = self.sums();
+        let age = sums.oldest.map_or(0.0, |oldest| (clock.now_micros() - oldest).max(0) as f64 / 1e6);
+        metrics.set_pubsub_outstanding(source, sums.messages, sums.bytes, age);
+    }
+
     /// Shows it in the metrics of a source until a stop.
     pub(super) async fn report(&self, source: &str, metrics: &Metrics, mut stopped: watch::Receiver<bool>) {
         let clock = SystemClock::new();
         loop {
-            let sums = self.sums();
-            let age = sums.oldest.map_or(0.0, |oldest| (clock.now_micros() - oldest).max(0) as f64 / 1e6);
-            metrics.set_pubsub_outstanding(source, sums.messages, sums.bytes, age);
+            self.show(source, metrics, &clock);
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 () = sleep(INTERVAL) => {}

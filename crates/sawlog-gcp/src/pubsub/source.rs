@@ -15,6 +15,7 @@ use futures::future::join_all;
 use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::handler::{ExactlyOnce, Handler};
 use sawlog_core::batch::{AgeLimits, Format};
+use sawlog_seams::SystemClock;
 use sawlog_stream::Pipeline;
 use sawlog_telemetry::Metrics;
 use tokio::sync::watch;
@@ -81,6 +82,7 @@ pub async fn serve(options: PubsubOptions, state: PubsubState, stopped: watch::R
         streams(&options, &state, &backlog, stopped.clone()),
         backlog.report(&options.source, &state.metrics, stopped),
     );
+    backlog.show(&options.source, &state.metrics, &SystemClock::new());
 }
 
 async fn streams(options: &PubsubOptions, state: &PubsubState, backlog: &Backlog, mut stopped: watch::Receiver<bool>) {
