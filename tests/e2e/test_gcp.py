@@ -13,6 +13,7 @@ import pytest
 
 from conftest import Server, sawlog, wait_for
 from google_doubles import PROJECT, BigQueryDouble, BigtableDouble, LoggingDouble, PubsubDouble, StorageDouble
+from test_page import look
 
 # What differs between two runs of the same messages: when and in which batch they came.
 PLACE = {"receive_time", "observed_time", "observed_time_nanos", "batch_id", "record_index", "rules_version", "late"}
@@ -268,3 +269,19 @@ def test_what_a_configuration_makes_is_shown_and_made(cloud: Cloud):
     assert cloud.bigquery.rows("SELECT COUNT(*) FROM `{}.rollup_requests_1m` WHERE window_start > '2000-01-01'") == [(0,)]
     assert b"Bigtable: " not in sawlog("gcp", "plan", "--config", config).stdout, "nothing is left to make"
     assert sawlog("gcp", "init").returncode == 2
+
+
+def test_the_page_of_a_worker_shows_what_comes_from_pubsub(data: Path, cloud: Cloud, tmp_path: Path):
+    worker = Server(data, *SMALL[1:], "host-metrics.interval=1s", config=cloud.config(cloud.pubsub.subscription)).start()
+    start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60))
+    stream = sawlog("generate", "--no-pace", "--count", "6000", "--seed", "1", "--start", start).stdout
+    messages = tmp_path / "messages.ndjson"
+    messages.write_bytes(stream)
+    try:
+        sawlog("publish", str(messages), "--topic", cloud.pubsub.topic, "--endpoint", cloud.pubsub.url)
+        wait_for(lambda: worker.value("SELECT count(*) FROM activity") > 100, "activity is there", 60)
+        host = "SELECT count(DISTINCT metric_name) FROM metrics WHERE metric_name LIKE 'system.%.utilization'"
+        wait_for(lambda: worker.value(host) == 3, "host metrics are there")
+        look("live.spec.mjs", worker)
+    finally:
+        worker.stop()
