@@ -173,6 +173,9 @@ pub struct Context {
     pub data: Vec<Range<usize>>,
     /// Which of them it is; `None` for logs.
     pub metric_kind: Option<MetricKind>,
+    /// Of a message of which several records were stored: the place of the one that is read back, from 0. `None` where the
+    /// neighbours tell.
+    pub place: Option<u32>,
 }
 
 /// Kind of an OTLP metric.
@@ -287,18 +290,55 @@ pub fn body_of(format: Format, body: &[u8], spans: &[RecordSpan]) -> Vec<u8> {
     }
 }
 
-/// The context of a record as the lake keeps it ([`crate::schema::lake_schema`]).
-#[must_use]
-pub fn context_bytes(format: Format, body: &[u8], context: &Context) -> Vec<u8> {
+/// The context of a record as the lake keeps it ([`crate::schema::lake_schema`]). `place`: [`Context::place`].
+pub(crate) fn context_bytes(format: Format, body: &[u8], context: &Context, place: Option<u32>) -> Vec<u8> {
     let mut out = vec![context.metric_kind.map_or(0, |kind| kind.field_number() as u8)];
-    let parts = [&context.resource, &context.scope, &context.metric, &context.data];
-    let count = if context.metric_kind.is_some() { parts.len() } else { 2 };
-    for ranges in &parts[..count] {
-        let message = Context::message(format, body, ranges);
-        out.extend_from_slice(&(message.len() as u32).to_le_bytes());
-        out.extend_from_slice(&message);
+    let mut write = |part: &[u8]| {
+        out.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        out.extend_from_slice(part);
+    };
+    write(&Context::message(format, body, &context.resource));
+    match (format, place) {
+        (Format::Pubsub, Some(place)) => write(&place.to_le_bytes()),
+        (Format::Pubsub, None) => write(b""),
+        _ => write(&Context::message(format, body, &context.scope)),
+    }
+    if context.metric_kind.is_some() {
+        write(&Context::message(format, body, &context.metric));
+        write(&Context::message(format, body, &context.data));
     }
     out
+}
+
+/// Reads what [`context_bytes`] wrote; what its ranges are of is appended to `body`. `None` when the bytes are none.
+pub(crate) fn read_context(format: Format, bytes: &[u8], body: &mut Vec<u8>) -> Option<Context> {
+    let (&kind, mut rest) = bytes.split_first()?;
+    let metric_kind = match kind {
+        0 => None,
+        kind => Some(MetricKind::ALL.into_iter().find(|known| known.field_number() == u32::from(kind))?),
+    };
+    let mut part = || {
+        let (len, tail) = rest.split_first_chunk::<4>()?;
+        let (part, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        rest = tail;
+        Some(part)
+    };
+    let mut fields = |part: &[u8]| {
+        let start = body.len();
+        body.extend_from_slice(part);
+        Context::fields(format, body, start..body.len())
+    };
+    let mut context = Context { metric_kind, resource: fields(part()?)?, ..Context::default() };
+    let second = part()?;
+    match format {
+        Format::Pubsub if second.is_empty() => {}
+        Format::Pubsub => context.place = Some(u32::from_le_bytes(second.try_into().ok()?)),
+        _ => context.scope = fields(second)?,
+    }
+    if metric_kind.is_some() {
+        (context.metric, context.data) = (fields(part()?)?, fields(part()?)?);
+    }
+    rest.is_empty().then_some(context)
 }
 
 /// The records of a text of a line format that has a frame of its own around it: JSON objects may stretch over lines.

@@ -74,6 +74,18 @@ impl Counts {
         }
     }
 
+    /// Counts one more record with that outcome.
+    pub const fn note(&mut self, outcome: Outcome) {
+        self.received += 1;
+        match outcome {
+            Outcome::Stored => self.stored += 1,
+            Outcome::Duplicate => self.duplicate += 1,
+            Outcome::Filtered => self.filtered += 1,
+            Outcome::DeadLettered => self.dead_lettered += 1,
+            Outcome::Rejected => self.rejected += 1,
+        }
+    }
+
     /// Column names, in the order of [`Counts::values`].
     pub const NAMES: [&'static str; 8] =
         ["received", "stored", "duplicate", "filtered", "dead_lettered", "rejected", "in_flight", "late"];

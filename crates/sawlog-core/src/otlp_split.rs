@@ -351,4 +351,22 @@ impl Context {
             _ => joined(body, ranges),
         }
     }
+
+    /// The fields or members of such a message; `None` when it is broken.
+    pub(crate) fn fields(format: Format, body: &[u8], message: Range<usize>) -> Option<Vec<Range<usize>>> {
+        let mut found = Vec::new();
+        if format.is_otlp_json() {
+            let push = |_: &[u8], member, _| {
+                found.push(member);
+                Ok(())
+            };
+            members(body, message, push).ok()?;
+        } else {
+            let mut reader = Reader::new(body, message);
+            while let Some(field) = reader.next().ok()? {
+                found.push(field.whole);
+            }
+        }
+        Some(found)
+    }
 }

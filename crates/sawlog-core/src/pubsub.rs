@@ -164,7 +164,7 @@ pub(crate) struct MessageReader {
     context: Option<Arc<Context>>,
     facts: Facts,
     /// Records of the message so far.
-    place: usize,
+    place: u32,
 }
 
 /// What a message says of its records.
@@ -184,7 +184,8 @@ impl MessageReader {
             (Some(last), Some(context)) => Arc::ptr_eq(last, context),
             _ => false,
         };
-        self.place = if is_same { self.place + 1 } else { 0 };
+        let stored = span.context.as_ref().and_then(|context| context.place);
+        self.place = stored.unwrap_or(if is_same { self.place + 1 } else { 0 });
         if !is_same {
             self.context.clone_from(&span.context);
             self.facts = Facts::default();

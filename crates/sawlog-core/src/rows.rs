@@ -13,19 +13,10 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
 
+use crate::batch::RawBatch;
 use crate::record::{AttributeType, Attributes, Record};
 use crate::schema::{self, Source, Table};
-
-/// What is the same for all rows of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchFacts<'a> {
-    pub(crate) source: &'a str,
-    pub(crate) format: &'a str,
-    pub(crate) file: Option<&'a str>,
-    pub(crate) batch_id: &'a str,
-    pub(crate) receive_time: i64,
-    pub(crate) rules_version: i64,
-}
+use crate::transform::Body;
 
 /// Rows of one table under construction.
 #[derive(Debug)]
@@ -35,6 +26,8 @@ pub(crate) struct Rows {
     record_index: Vec<i32>,
     event_date: Vec<i32>,
     row_count: usize,
+    /// Rows before the end of each raw batch.
+    batch_ends: Vec<usize>,
 }
 
 impl Rows {
@@ -46,6 +39,7 @@ impl Rows {
             record_index: Vec::with_capacity(row_capacity),
             event_date: Vec::with_capacity(row_capacity),
             row_count: 0,
+            batch_ends: Vec::new(),
         }
     }
 
@@ -54,7 +48,7 @@ impl Rows {
     }
 
     /// Adds a row. `event_time` is the time whose date partitions the row.
-    pub(crate) fn push(&mut self, payload: &[u8], record: &Record, record_index: usize, event_time: i64) {
+    pub(crate) fn push(&mut self, payload: &[u8], record: &Record, record_index: i32, event_time: i64) {
         let row = self.row_count;
         for (builder, column) in self.columns.iter_mut().zip(self.table.columns()) {
             match column.source {
@@ -96,52 +90,87 @@ impl Rows {
                 | Source::EventDate => {}
             }
         }
-        self.record_index.push(record_index as i32);
+        self.record_index.push(record_index);
         self.event_date.push(event_time.div_euclid(86_400_000_000) as i32);
         self.row_count += 1;
     }
 
-    /// The rows as a batch of the table's schema.
+    /// Says that the next row is of the next raw batch.
+    pub(crate) fn end_batch(&mut self) {
+        self.batch_ends.push(self.row_count);
+    }
+
+    /// The rows as a batch of the table's schema; they are of these bodies.
     ///
     /// # Errors
     /// When text is not UTF-8, which parsers have ruled out, or a required column has a gap.
-    pub(crate) fn finish(self, facts: BatchFacts<'_>) -> Result<RecordBatch, ArrowError> {
+    pub(crate) fn finish(self, bodies: &[Body<'_>], rules_version: i64) -> Result<RecordBatch, ArrowError> {
         let rows = self.row_count;
+        let of_batches = OfBatches { bodies, ends: &self.batch_ends };
         let mut record_index = Some(self.record_index);
         let mut event_date = Some(self.event_date);
-        let arrays =
-            self.table
-                .columns()
-                .iter()
-                .zip(self.columns)
-                .map(|(column, builder)| {
-                    Ok(match column.source {
-                        Source::BatchSource => repeat_text(facts.source, rows),
-                        Source::BatchFormat => repeat_text(facts.format, rows),
-                        Source::BatchId => repeat_text(facts.batch_id, rows),
-                        Source::BatchFile => match facts.file {
-                            Some(file) => repeat_text(file, rows),
-                            None => Arc::new(StringArray::new_null(rows)),
-                        },
-                        Source::ReceiveTime => Arc::new(
-                            TimestampMicrosecondArray::from(vec![facts.receive_time; rows]).with_timezone("UTC"),
-                        ) as ArrayRef,
-                        Source::Late => Arc::new(BooleanArray::from(vec![false; rows])),
-                        Source::RulesVersion => Arc::new(Int64Array::from(vec![facts.rules_version; rows])),
-                        Source::RecordIndex => Arc::new(Int32Array::from(record_index.take().unwrap_or_default())),
-                        Source::EventDate => Arc::new(Date32Array::from(event_date.take().unwrap_or_default())),
-                        source => builder.finish(source, rows)?,
-                    })
+        let arrays = self
+            .table
+            .columns()
+            .iter()
+            .zip(self.columns)
+            .map(|(column, builder)| {
+                Ok(match column.source {
+                    Source::BatchSource => of_batches.texts(|batch| Some(batch.source)),
+                    Source::BatchFormat => of_batches.texts(|batch| Some(batch.format.name())),
+                    Source::BatchId => of_batches.texts(|batch| Some(batch.batch_id)),
+                    Source::BatchFile => of_batches.texts(|batch| batch.file),
+                    Source::ReceiveTime => {
+                        let times = of_batches.each(|batch| batch.receive_time).collect::<Vec<_>>();
+                        Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as ArrayRef
+                    }
+                    Source::Late => Arc::new(BooleanArray::from(vec![false; rows])),
+                    Source::RulesVersion => Arc::new(Int64Array::from(vec![rules_version; rows])),
+                    Source::RecordIndex => Arc::new(Int32Array::from(record_index.take().unwrap_or_default())),
+                    Source::EventDate => Arc::new(Date32Array::from(event_date.take().unwrap_or_default())),
+                    source => builder.finish(source, rows)?,
                 })
-                .collect::<Result<Vec<_>, ArrowError>>()?;
+            })
+            .collect::<Result<Vec<_>, ArrowError>>()?;
         RecordBatch::try_new(self.table.schema(), arrays)
     }
 }
 
-fn repeat_text(text: &str, rows: usize) -> ArrayRef {
-    let offsets = OffsetBuffer::from_repeated_length(text.len(), rows);
-    let values = Buffer::from(text.as_bytes().repeat(rows));
-    Arc::new(StringArray::new(offsets, values, None))
+/// Columns whose values are the same for all rows of a raw batch.
+struct OfBatches<'a> {
+    bodies: &'a [Body<'a>],
+    /// Rows before the end of each.
+    ends: &'a [usize],
+}
+
+impl<'a> OfBatches<'a> {
+    /// The batches and how many rows each has.
+    fn runs(&self) -> impl Iterator<Item = (&'a RawBatch<'a>, usize)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        self.bodies.iter().zip(self.ends.iter().zip(starts)).map(|(body, (end, start))| (&body.raw, end - start))
+    }
+
+    /// A value for each row.
+    fn each<T: Copy>(&self, value: impl Fn(&'a RawBatch<'a>) -> T) -> impl Iterator<Item = T> {
+        self.runs().flat_map(move |(batch, rows)| std::iter::repeat_n(value(batch), rows))
+    }
+
+    fn texts(&self, text: impl Fn(&'a RawBatch<'a>) -> Option<&'a str>) -> ArrayRef {
+        let (mut values, mut offsets, mut validity) = (Vec::new(), vec![0], Validity::default());
+        for (batch, rows) in self.runs() {
+            let (start, bytes) = (values.len(), text(batch).unwrap_or_default().as_bytes());
+            values.extend_from_slice(&bytes.repeat(rows));
+            offsets.extend((1..=rows).map(|row| (start + row * bytes.len()) as i32));
+            if text(batch).is_some() {
+                validity.mark_until(offsets.len() - 1);
+            } else {
+                validity.pad(offsets.len() - 1);
+            }
+        }
+        let rows = offsets.len() - 1;
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        Arc::new(StringArray::new(offsets, Buffer::from_vec(values), validity.finish(rows)))
+    }
 }
 
 /// Which rows have a value. Bits are kept as bytes while building: rows are few and appends are hot.
@@ -156,6 +185,11 @@ impl Validity {
     fn mark(&mut self, row: usize) {
         self.pad(row);
         self.is_valid.push(true);
+    }
+
+    /// Marks all rows before `row` that are not marked yet as present.
+    fn mark_until(&mut self, row: usize) {
+        self.is_valid.resize(row, true);
     }
 
     fn pad(&mut self, row: usize) {

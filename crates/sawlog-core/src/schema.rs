@@ -403,12 +403,15 @@ const DEAD_LETTERS: &[Column] = &[
 
 /// Schema of the raw lake: one row for each record as received.
 ///
-/// `context` holds what surrounds an OTLP record, so that the row can be read on its own; it is null for other formats.
+/// `context` holds what surrounds an OTLP record or the record of a message, so that the row can be read on its own; it is
+/// null for other formats.
 /// Layout: one byte, 0 for a log record or the number of the field of OTLP's `Metric` that holds the point (5 gauge,
 /// 7 sum, 9 histogram, 10 exponential histogram, 11 summary); then parts, each a length (32 bits, little-endian) and
 /// as many bytes. The parts are the enclosing messages, each without its children: `ResourceLogs` and `ScopeLogs`, or
 /// `ResourceMetrics`, `ScopeMetrics`, `Metric` and the message of the point's kind (`Gauge`, `Sum`, …). They are encoded
-/// as the payload is: protobuf messages, or JSON objects in the JSON formats.
+/// as the payload is: protobuf messages, or JSON objects in the JSON formats. Of a message of Pub/Sub the first part is the
+/// message without its data; the second is the record's place in it (32 bits, little-endian, from 0), or empty when it has no
+/// other record. `file` and `is_declared` are those of [`crate::batch::RawBatch`]; objects of older builds lack them.
 #[must_use]
 pub fn lake_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -420,6 +423,8 @@ pub fn lake_schema() -> SchemaRef {
             Field::new("format", DataType::Utf8, false),
             Field::new("context", DataType::Binary, true),
             Field::new("payload", DataType::Binary, false),
+            Field::new("file", DataType::Utf8, true),
+            Field::new("is_declared", DataType::Boolean, true),
         ]))
     });
     Arc::clone(&SCHEMA)

@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
-use crate::batch::{self, Format, RawBatch, RecordSpan, SplitError};
+use crate::batch::{self, AgeLimits, Format, RawBatch, RecordSpan, SplitError};
 use crate::defect::{Defect, Reason};
 use crate::enrich::Enricher;
 use crate::fields;
@@ -26,7 +26,7 @@ use crate::parse_syslog::parse_syslog;
 use crate::parse_text::parse_text;
 use crate::pubsub::MessageReader;
 use crate::record::{AttributeType, Float, Int, Record, Text, Time, Value};
-use crate::rows::{BatchFacts, Rows};
+use crate::rows::Rows;
 use crate::rules::{LookupCounts, Rules};
 use crate::schema::Table;
 use crate::signature::{self, Signer};
@@ -40,7 +40,7 @@ pub struct Transformed {
     pub tables: [RecordBatch; 4],
     /// Outcomes before dedup against other batches: `stored` counts rows, `duplicate` only repeats inside this batch.
     pub counts: Counts,
-    /// Outcome of each record, in the order of the body, with the same limitation.
+    /// Outcome of each record, in the order of the bodies, with the same limitation.
     pub outcomes: Vec<ledger::Outcome>,
     /// Identity of each row that carries an `insert_id`.
     pub ids: Vec<RowId>,
@@ -57,7 +57,7 @@ pub struct RowId {
     pub table: Table,
     /// Row in the table's batch.
     pub row: usize,
-    /// Record that it was made from, index in the batch.
+    /// Record that it was made from, index in [`Transformed::outcomes`].
     pub record_index: usize,
     /// Hash of source, table and `insert_id`: two senders that count from 1 do not meet as long as their sources differ. Of a
     /// LogEntry the log's name too, within which its id is unique.
@@ -69,7 +69,7 @@ pub struct RowId {
 /// A record that did not become a row, for the answer to its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Index of the record in the batch, from 0.
+    /// Index of the record in [`Transformed::outcomes`], from 0.
     pub record_index: usize,
     /// What is wrong.
     pub defect: Defect,
@@ -124,30 +124,64 @@ struct RowFacts {
 /// # Errors
 /// When the body cannot be split into records at all.
 pub fn transform(batch: &RawBatch<'_>, rules: &Rules) -> Result<Transformed, TransformError> {
-    let spans = batch::split(batch.format, batch.body)?;
+    let body = Body { raw: *batch, spans: batch::split(batch.format, batch.body)?, indices: None };
+    transform_bodies(&[body], rules)
+}
+
+/// A raw batch that has been split.
+#[derive(Debug)]
+pub(crate) struct Body<'a> {
+    pub(crate) raw: RawBatch<'a>,
+    pub(crate) spans: Vec<RecordSpan>,
+    /// Numbers of the records in their batch, where they are not all of it.
+    pub(crate) indices: Option<Vec<i32>>,
+}
+
+/// Transforms many bodies as if each were transformed alone, into one batch for each table. Repeats are found over all of
+/// them. Columns number records within their own batch, while [`Transformed`] does so over all.
+pub(crate) fn transform_bodies(bodies: &[Body<'_>], rules: &Rules) -> Result<Transformed, TransformError> {
+    let record_count = bodies.iter().map(|body| body.spans.len()).sum();
     let mut run = Run {
-        batch,
+        batch: bodies.first().map_or(&NOTHING, |body| &body.raw),
         rules,
-        source_seed: xxh3_64(batch.source.as_bytes()),
+        source_seed: 0,
         enricher: Enricher::default(),
         signer: Signer::default(),
         otlp: OtlpReader::default(),
         messages: MessageReader::default(),
         record: Record::default(),
-        rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { spans.len() } else { 0 })),
+        rows: Table::ALL.map(|table| Rows::new(table, if table == Table::Logs { record_count } else { 0 })),
         counts: Counts::default(),
-        outcomes: Vec::with_capacity(spans.len()),
+        outcomes: Vec::with_capacity(record_count),
         ids: Vec::new(),
         problems: Vec::new(),
         lookups: rules.user_tables().map(|_| LookupCounts::default()).collect(),
     };
-    for index in 0..spans.len() {
-        run.record(index, &spans);
+    for body in bodies {
+        run.batch = &body.raw;
+        run.source_seed = xxh3_64(body.raw.source.as_bytes());
+        for index in 0..body.spans.len() {
+            let number = body.indices.as_ref().map_or(index as i32, |indices| indices[index]);
+            run.record(index, number, &body.spans);
+        }
+        run.rows.iter_mut().for_each(Rows::end_batch);
     }
-    run.finish()
+    run.finish(bodies)
 }
 
+const NOTHING: RawBatch<'_> = RawBatch {
+    batch_id: "",
+    source: "",
+    file: None,
+    format: Format::Text,
+    is_declared: true,
+    receive_time: 0,
+    age: AgeLimits::any_past(),
+    body: b"",
+};
+
 struct Run<'a> {
+    /// The batch whose turn it is.
     batch: &'a RawBatch<'a>,
     rules: &'a Rules,
     /// Hash of the source's name: the scope of its insert ids.
@@ -172,7 +206,8 @@ struct Identified {
 }
 
 impl Run<'_> {
-    fn record(&mut self, index: usize, spans: &[RecordSpan]) {
+    /// Transforms a record, which its batch knows by a number.
+    fn record(&mut self, index: usize, number: i32, spans: &[RecordSpan]) {
         let span = &spans[index];
         let payload = &self.batch.body[span.record.clone()];
         self.counts.received += 1;
@@ -182,10 +217,11 @@ impl Run<'_> {
                 self.counts.stored += 1;
                 if let Some(id) = id {
                     let row = self.rows[kind.table() as usize].len();
-                    let row_id = RowId { table: kind.table(), row, record_index: index, id, event_time };
+                    let record_index = self.outcomes.len();
+                    let row_id = RowId { table: kind.table(), row, record_index, id, event_time };
                     self.ids.push(Identified { row_id, payload_hash: xxh3_64(payload) });
                 }
-                self.rows[kind.table() as usize].push(payload, &self.record, index, event_time);
+                self.rows[kind.table() as usize].push(payload, &self.record, number, event_time);
                 ledger::Outcome::Stored
             }
             Outcome::Filtered => {
@@ -193,7 +229,7 @@ impl Run<'_> {
                 ledger::Outcome::Filtered
             }
             Outcome::Dead(defect) => {
-                self.dead_letter(payload, index, defect);
+                self.dead_letter(payload, number, defect);
                 ledger::Outcome::DeadLettered
             }
         };
@@ -261,12 +297,7 @@ impl Run<'_> {
             _ => self.parse_line(format, is_declared, payload)?,
         }
         if self.batch.format == Format::Pubsub {
-            let is_of_message = |other: Option<usize>| {
-                let other = other.and_then(|other| spans.get(other)?.context.as_ref());
-                other.zip(span.context.as_ref()).is_some_and(|(other, mine)| Arc::ptr_eq(other, mine))
-            };
-            let is_alone = !is_of_message(index.checked_sub(1)) && !is_of_message(Some(index + 1));
-            self.messages.finish(payload, is_alone, self.batch.receive_time, &mut self.record);
+            self.messages.finish(payload, is_alone(spans, index), self.batch.receive_time, &mut self.record);
         }
         Ok(())
     }
@@ -306,7 +337,7 @@ impl Run<'_> {
         Some(xxh3_128_with_seed(insert_id, seed) ^ table as u128)
     }
 
-    fn dead_letter(&mut self, payload: &[u8], index: usize, defect: Defect) {
+    fn dead_letter(&mut self, payload: &[u8], number: i32, defect: Defect) {
         self.counts.dead_lettered += 1;
         let record = &mut self.record;
         record.reset();
@@ -320,25 +351,22 @@ impl Run<'_> {
         if let Some(offset) = defect.byte_offset {
             record.set_int(Int::ByteOffset, offset as i64);
         }
-        self.rows[Table::DeadLetters as usize].push(payload, record, index, self.batch.receive_time);
+        self.rows[Table::DeadLetters as usize].push(payload, record, number, self.batch.receive_time);
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { record_index: index, defect });
+            self.problems.push(Problem { record_index: self.outcomes.len(), defect });
         }
     }
 
-    fn finish(self) -> Result<Transformed, TransformError> {
-        let batch = self.batch;
-        let facts = BatchFacts {
-            source: batch.source,
-            format: batch.format.name(),
-            file: batch.file,
-            batch_id: batch.batch_id,
-            receive_time: batch.receive_time,
-            rules_version: self.rules.version(),
-        };
+    fn finish(self, bodies: &[Body<'_>]) -> Result<Transformed, TransformError> {
+        let rules_version = self.rules.version();
         let [logs, metrics, activity, dead_letters] = self.rows;
         let transformed = Transformed {
-            tables: [logs.finish(facts)?, metrics.finish(facts)?, activity.finish(facts)?, dead_letters.finish(facts)?],
+            tables: [
+                logs.finish(bodies, rules_version)?,
+                metrics.finish(bodies, rules_version)?,
+                activity.finish(bodies, rules_version)?,
+                dead_letters.finish(bodies, rules_version)?,
+            ],
             counts: self.counts,
             outcomes: self.outcomes,
             ids: Vec::new(),
@@ -347,6 +375,15 @@ impl Run<'_> {
         };
         crate::dedup::without_repeats(transformed, self.ids.into_iter().map(|one| (one.row_id, one.payload_hash)))
     }
+}
+
+/// Whether a message has no other record than this one.
+pub(crate) fn is_alone(spans: &[RecordSpan], index: usize) -> bool {
+    let context = |index: usize| spans.get(index)?.context.as_ref();
+    let mine = context(index);
+    let is_of_message = |other: usize| context(other).zip(mine).is_some_and(|(other, mine)| Arc::ptr_eq(other, mine));
+    let has_neighbour = index.checked_sub(1).is_some_and(is_of_message) || is_of_message(index + 1);
+    !has_neighbour && mine.is_none_or(|mine| mine.place.is_none())
 }
 
 /// Decides which table a record belongs to: its own claim, else a metric has a name and a value, an activity event a

@@ -8,18 +8,15 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Array, Int32Builder, RecordBatch, StringArray,
-    StringBuilder, TimestampMicrosecondBuilder,
-};
+use arrow::array::{Array, AsArray, BinaryArray, Int32Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use sawlog_core::batch;
-use sawlog_core::{schema, time};
+use sawlog_core::transform::TransformError;
+use sawlog_core::{lake, schema, time};
 use sawlog_seams::Position;
 
 use crate::frame::BatchFrame;
@@ -59,47 +56,14 @@ fn object(batches: &[&BatchFrame]) -> Result<Bytes, ParquetError> {
         .build();
     let mut writer = ArrowWriter::try_new(Vec::new(), schema::lake_schema(), Some(properties))?;
     for batch in batches {
-        if let Some(rows) = rows(batch)? {
-            writer.write(&rows)?;
+        match lake::rows(&[batch.raw()]) {
+            Ok(rows) => writer.write(&rows)?,
+            // The body was split when it was accepted; one that cannot be split was never written to the log.
+            Err(TransformError::Split(_)) => {}
+            Err(TransformError::Columns(error)) => return Err(error.into()),
         }
     }
     Ok(Bytes::from(writer.into_inner()?))
-}
-
-fn rows(frame: &BatchFrame) -> Result<Option<RecordBatch>, ParquetError> {
-    // The body was split when it was accepted; a body that cannot be split was never written to the log.
-    let Ok(spans) = batch::split(frame.format, &frame.body) else { return Ok(None) };
-    if spans.is_empty() {
-        return Ok(None);
-    }
-    let mut batch_id = StringBuilder::with_capacity(spans.len(), spans.len() * frame.batch_id.len());
-    let mut record_index = Int32Builder::with_capacity(spans.len());
-    let mut receive_time = TimestampMicrosecondBuilder::with_capacity(spans.len());
-    let (mut source, mut format) = (StringBuilder::new(), StringBuilder::new());
-    let mut context = BinaryBuilder::new();
-    let mut payload = BinaryBuilder::with_capacity(spans.len(), frame.body.len());
-    for (index, span) in spans.iter().enumerate() {
-        batch_id.append_value(&frame.batch_id);
-        record_index.append_value(index as i32);
-        receive_time.append_value(frame.receive_time);
-        source.append_value(&frame.source);
-        format.append_value(frame.format.name());
-        match &span.context {
-            Some(around) => context.append_value(batch::context_bytes(frame.format, &frame.body, around)),
-            None => context.append_null(),
-        }
-        payload.append_value(&frame.body[span.record.clone()]);
-    }
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(batch_id.finish()),
-        Arc::new(record_index.finish()),
-        Arc::new(receive_time.finish().with_timezone("UTC")),
-        Arc::new(source.finish()),
-        Arc::new(format.finish()),
-        Arc::new(context.finish()),
-        Arc::new(payload.finish()),
-    ];
-    Ok(Some(RecordBatch::try_new(schema::lake_schema(), columns)?))
 }
 
 /// Whether two objects hold the same records in the same order, whatever bytes they take.

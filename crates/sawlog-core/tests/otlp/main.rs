@@ -24,6 +24,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::prelude::*;
 use prost::Message;
 use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
+use sawlog_core::lake;
 use sawlog_core::rollup::{Admission, Cell, Deltas, RollupOptions, Width};
 use sawlog_core::rules::Rules;
 use sawlog_core::schema::Table;
@@ -36,8 +37,8 @@ use crate::random::{any_logs, any_metrics};
 const NOW: i64 = 1_795_489_200_000_000;
 const NOW_NANOS: u64 = NOW as u64 * 1000;
 
-fn run(format: Format, body: &[u8]) -> Result<Transformed, TransformError> {
-    let batch = RawBatch {
+fn raw(format: Format, body: &[u8]) -> RawBatch<'_> {
+    RawBatch {
         batch_id: "b",
         source: "otlp-grpc",
         file: None,
@@ -46,9 +47,16 @@ fn run(format: Format, body: &[u8]) -> Result<Transformed, TransformError> {
         receive_time: NOW,
         age: AgeLimits::default(),
         body,
-    };
-    let rows = transform(&batch, &Rules::none())?;
+    }
+}
+
+/// The rows of a body, which are those of its rows in the lake too.
+fn run(format: Format, body: &[u8]) -> Result<Transformed, TransformError> {
+    let rows = transform(&raw(format, body), &Rules::none())?;
     assert!(rows.counts.closes());
+    let stored = lake::rows(&[raw(format, body)]).expect("the body can be split");
+    let again = lake::transform(&stored, AgeLimits::default(), &Rules::none()).expect("rows of the lake");
+    assert_eq!((&again.tables, &again.ids, again.counts), (&rows.tables, &rows.ids, rows.counts));
     Ok(rows)
 }
 
@@ -559,10 +567,11 @@ fn chosen_records_make_a_request_of_their_own() {
             spans.iter().map(|span| body[span.record.clone()].to_vec()).collect()
         };
         assert_eq!(texts(&chosen, &again), texts(&body, &spans));
-        let context = |body: &[u8], span: &batch::RecordSpan| {
-            batch::context_bytes(format, body, span.context.as_ref().expect("a context"))
+        let context = |body: &[u8], row: usize| {
+            let rows = lake::rows(&[raw(format, body)]).expect("the body can be split");
+            rows.column_by_name("context").expect("a column").as_binary::<i32>().value(row).to_vec()
         };
-        assert_eq!(context(&chosen, &again[0]), context(&body, &spans[0]));
+        assert_eq!(context(&chosen, 0), context(&body, 0));
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use sawlog_core::batch::{self, AgeLimits, Format, RawBatch};
+use sawlog_core::lake;
+use sawlog_core::ledger::{Counts, Outcome};
 use sawlog_core::rollup::{Admission, Cell, Deltas, Rollup, RollupOptions, Width};
 use sawlog_core::rules::{RedactAt, RedactConfig, Rules, RulesConfig, UsersConfig};
 use sawlog_core::schema::Table;
@@ -25,8 +27,8 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         .expect("the rules are right")
 });
 
-fn run(format: Format, body: &[u8]) -> Option<Transformed> {
-    let raw = RawBatch {
+fn raw(format: Format, body: &[u8]) -> RawBatch<'_> {
+    RawBatch {
         batch_id: "b",
         source: "test",
         file: None,
@@ -35,8 +37,11 @@ fn run(format: Format, body: &[u8]) -> Option<Transformed> {
         receive_time: RECEIVED,
         age: AgeLimits::default(),
         body,
-    };
-    match transform(&raw, &RULES) {
+    }
+}
+
+fn run(format: Format, body: &[u8]) -> Option<Transformed> {
+    match transform(&raw(format, body), &RULES) {
         Ok(transformed) => Some(transformed),
         Err(error) => {
             assert!(!format.is_lines(), "lines can always be split: {error}");
@@ -63,9 +68,25 @@ pub(crate) fn check(format: Format, body: &[u8]) {
     }
     check_signatures(&first.tables[Table::Logs as usize]);
     check_rollups(&first);
+    check_lake(&raw(format, body), &first);
     if format.is_lines() && body.trim_ascii_start().first() != Some(&b'[') {
         check_neighbours(format, body, &first);
     }
+}
+
+/// The rows of the lake give the rows of the body, read together or one by one.
+fn check_lake(raw: &RawBatch<'_>, whole: &Transformed) {
+    let stored = lake::rows(&[*raw]).expect("it was split before");
+    let again = lake::transform(&stored, raw.age, &RULES).expect("rows of the lake");
+    assert_eq!((again.counts, &again.tables, &again.ids), (whole.counts, &whole.tables, &whole.ids));
+    let mut counts = Counts::default();
+    for row in 0..stored.num_rows() {
+        let one = lake::transform(&stored.slice(row, 1), raw.age, &RULES).expect("a row of the lake");
+        let is_repeat = whole.outcomes[row] == Outcome::Duplicate;
+        assert!(one.outcomes[0] == whole.outcomes[row] || is_repeat, "row {row}: {:?}", one.outcomes);
+        counts += one.counts;
+    }
+    assert_eq!(counts.stored, whole.counts.stored + whole.counts.duplicate);
 }
 
 /// Whatever the events say, their cells have bytes that are read back, and keep every log record.

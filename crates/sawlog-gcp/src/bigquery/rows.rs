@@ -3,7 +3,6 @@
 //! For: types of BigQuery, the columns that say what flush a row came by, an order that a repeated flush has again, and
 //! splitting. Not for: sending.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::cast::AsArray;
@@ -18,11 +17,12 @@ use arrow_ord::sort::{SortColumn, lexsort_to_indices};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use bytes::Bytes;
+use sawlog_core::bigquery::{self, is_json};
 use sawlog_core::schema::Table;
 use sawlog_seams::Position;
 use sawlog_seams::warehouse::TableSpec;
 
-use super::schema::{FLUSH_COLUMNS, is_json};
+use super::schema::FLUSH_COLUMNS;
 
 /// Most bytes of the rows of a request; the service takes 10 MB of all of it, of which the schema has some thousands.
 pub(super) const REQUEST_BYTES_MAX: usize = 9_950_000;
@@ -32,9 +32,6 @@ const REQUEST_BYTES: usize = 9_000_000;
 const PIECE_ROWS: usize = 1_024;
 /// Bytes of a row in JSON around its values.
 const JSON_ROW_BYTES: usize = 64;
-
-/// Maps, and the columns with a letter for the type of each of their values, in the order of the map.
-const TYPED_MAPS: [(&str, &str); 2] = [("attributes", "attribute_types"), ("resource", "resource_types")];
 
 /// The form of the rows of a table in BigQuery.
 #[derive(Clone, Debug)]
@@ -46,16 +43,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(spec: TableSpec) -> Self {
-        let mut fields: Vec<Field> = spec
-            .schema
-            .fields()
-            .iter()
-            .map(|field| match field.data_type() {
-                other if is_json(other) => Field::new(field.name(), DataType::Utf8, true),
-                DataType::Int32 => Field::new(field.name(), DataType::Int64, field.is_nullable()),
-                other => Field::new(field.name(), other.clone(), field.is_nullable()),
-            })
-            .collect();
+        let mut fields: Vec<Field> = spec.schema.fields().iter().map(|field| bigquery::field(field)).collect();
         let [(writer, _), (position, _), (row, _)] = FLUSH_COLUMNS;
         fields.push(Field::new(writer, DataType::Utf8, true));
         fields.push(Field::new(position, DataType::Int64, true));
@@ -111,9 +99,9 @@ impl Encoder {
     ) -> Result<RecordBatch, ArrowError> {
         let mut columns: Vec<ArrayRef> = rows.columns().iter().map(as_bigquery).collect::<Result<_, _>>()?;
         let schema = &self.spec.schema;
-        for (map, types) in TYPED_MAPS {
+        for (map, types) in bigquery::TYPED_MAPS {
             if let (Ok(map), Ok(types)) = (schema.index_of(map), schema.index_of(types)) {
-                columns[types] = as_objects_order(rows.column(map).as_map(), rows.column(types).as_string());
+                columns[types] = bigquery::letters(rows.column(map).as_map(), rows.column(types).as_string());
             }
         }
         columns.push(Arc::new(StringArray::from(vec![writer; rows.num_rows()])));
@@ -236,23 +224,9 @@ fn sorted(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 }
 
 fn as_bigquery(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    match column.data_type() {
-        DataType::Map(..) => Ok(as_objects(column.as_map())),
-        nested if is_json(nested) => as_json(column),
-        DataType::Int32 => Ok(Arc::new(Int64Array::from_iter(
-            column.as_primitive::<arrow::datatypes::Int32Type>().iter().map(|value| value.map(i64::from)),
-        ))),
-        DataType::List(field) => {
-            // There are no arrays that are null; an absent one is empty.
-            let list: &ListArray = column.as_list();
-            Ok(Arc::new(ListArray::try_new(
-                Arc::clone(field),
-                list.offsets().clone(),
-                Arc::clone(list.values()),
-                None,
-            )?))
-        }
-        _ => Ok(Arc::clone(column)),
+    match bigquery::column(column)? {
+        Some(column) => Ok(column),
+        None => as_json(column),
     }
 }
 
@@ -287,42 +261,6 @@ fn json_bytes(maps: &MapArray) -> usize {
     let entries = offsets[0] as usize..offsets[maps.len()] as usize;
     let bytes = entries.map(|entry| text(keys.value(entry)) + text(values.value(entry)));
     bytes.sum::<usize>() + maps.len() * 8
-}
-
-/// Letters of maps' values in the order that the maps have as objects: that of the keys, each once. A text that has not a
-/// letter for each value stays.
-fn as_objects_order(maps: &MapArray, types: &StringArray) -> ArrayRef {
-    let keys = maps.keys().as_string::<i32>();
-    let letters = types.iter().enumerate().map(|(row, letters)| {
-        let letters = letters?;
-        let range = maps.value_offsets()[row] as usize..maps.value_offsets()[row + 1] as usize;
-        if letters.len() != range.len() {
-            return Some(letters.to_owned());
-        }
-        let letters = letters.as_bytes();
-        let by_key: BTreeMap<&str, Option<&u8>> =
-            range.enumerate().map(|(place, entry)| (keys.value(entry), letters.get(place))).collect();
-        Some(by_key.into_values().flatten().map(|letter| char::from(*letter)).collect::<String>())
-    });
-    Arc::new(letters.collect::<StringArray>())
-}
-
-/// Each map as a JSON object, its keys sorted.
-fn as_objects(maps: &MapArray) -> ArrayRef {
-    let (keys, values) = (maps.keys().as_string::<i32>(), maps.values().as_string::<i32>());
-    let mut objects = StringBuilder::new();
-    for row in 0..maps.len() {
-        if maps.is_null(row) {
-            objects.append_null();
-            continue;
-        }
-        let range = maps.value_offsets()[row] as usize..maps.value_offsets()[row + 1] as usize;
-        let entries: BTreeMap<&str, Option<&str>> =
-            range.map(|entry| (keys.value(entry), values.is_valid(entry).then(|| values.value(entry)))).collect();
-        // Texts are always JSON.
-        objects.append_value(serde_json::to_string(&entries).unwrap_or_default());
-    }
-    Arc::new(objects.finish())
 }
 
 #[cfg(test)]

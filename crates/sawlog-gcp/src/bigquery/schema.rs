@@ -10,6 +10,7 @@
 use std::fmt::Write as _;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use sawlog_core::bigquery::is_json;
 use sawlog_core::reconciled::CONTROL_TABLE;
 use sawlog_core::schema::Table;
 use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec};
@@ -204,15 +205,6 @@ fn not_null(field: &Field) -> &'static str {
     // Arrays and attributes that are absent are empty.
     let is_always_there = matches!(field.data_type(), DataType::List(_) | DataType::Map(..));
     if field.is_nullable() || is_always_there { "" } else { " NOT NULL" }
-}
-
-/// Whether a column is JSON: maps, and lists of structures.
-pub(super) fn is_json(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Map(..) | DataType::Struct(_) => true,
-        DataType::List(element) => is_json(element.data_type()),
-        _ => false,
-    }
 }
 
 /// The type of a column.

@@ -4,9 +4,10 @@
 //!
 //! BigQuery has no JSON in Parquet: staging tables have texts, which the insert parses.
 
+use sawlog_core::bigquery::is_json;
 use sawlog_seams::warehouse::TableSpec;
 
-use super::super::schema::{FLUSH_COLUMNS, is_json, quoted, rows_table, text, type_of};
+use super::super::schema::{FLUSH_COLUMNS, quoted, rows_table, text, type_of};
 use super::super::{BigQueryOptions, DdlError, Statement};
 
 /// Makes a staging table, which goes by itself after a day.
