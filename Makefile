@@ -3,7 +3,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sawlog/target
 SAWLOG = $(CARGO_TARGET_DIR)/debug/sawlog
 RUST_MIN = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: help demo demo-clean test test-long bench build
+.PHONY: help demo demo-clean test test-long bench build wheel
 
 help:
 	@echo "make demo        build, load real logs, show the page; Ctrl-C stops"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-long   the same with long crash and property campaigns, and the parsers fuzzed; takes hours"
 	@echo "make bench       our figures and those of ClickHouse and DuckDB, measured in one run"
 	@echo "make build       an optimized binary: $(CARGO_TARGET_DIR)/release/sawlog"
+	@echo "make wheel       the Python package for Beam and Spark: python/dist"
 
 # What must be there before cargo can build even the program that checks for the rest: cc links it.
 tools:
@@ -48,3 +49,6 @@ bench: tools
 build: tools
 	@cargo xtask web
 	@cargo build --release --workspace --bins
+
+wheel: tools
+	@cargo xtask wheel

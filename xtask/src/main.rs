@@ -20,11 +20,12 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => steps::fuzz(seconds),
         ["bench", ref arguments @ ..] => steps::bench(arguments),
         ["web"] => steps::build_web(),
+        ["wheel"] => steps::wheel(),
         ["tidy"] => tidy::check_and_print(),
         ["demo-tools"] => tools::for_demo(),
         _ => {
             eprintln!(
-                "usage: cargo xtask test | test-long | fuzz SECONDS | bench [ARGUMENTS] | web | tidy | demo-tools"
+                "usage: cargo xtask test | test-long | fuzz SECONDS | bench [ARGUMENTS] | web | wheel | tidy | demo-tools"
             );
             return ExitCode::from(2);
         }

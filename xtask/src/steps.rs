@@ -128,6 +128,44 @@ fn doubles_folder() -> PathBuf {
     target_folder().join("doubles")
 }
 
+/// The environment of the Python package.
+fn package_environment() -> PathBuf {
+    root().join(".venv-beam")
+}
+
+/// Puts the compiled module where Python finds it beside the package's sources.
+fn place_module() -> Result<bool, String> {
+    let built = target_folder().join("debug/lib_native.so");
+    let place = root().join("python/sawlog/_native.abi3.so");
+    // A module that a process has open is replaced, not overwritten.
+    let part = place.with_extension("part");
+    let copied = std::fs::copy(&built, &part).and_then(|_| std::fs::rename(&part, &place));
+    copied.map(|()| true).map_err(|error| format!("{} cannot be put to {}: {error}", built.display(), place.display()))
+}
+
+/// Lints, types and tests of the Python package.
+fn package_commands() -> Vec<Step> {
+    let folder = root().join("python");
+    let program = |name: &str| package_environment().join("bin").join(name).display().to_string();
+    vec![
+        Step::new(&folder, &program("ruff"), &["check", "--quiet", "."]),
+        Step::new(&folder, &program("ruff"), &["format", "--check", "--quiet", "."]),
+        Step::new(&folder, &program("mypy"), &[]),
+        Step::new(&folder, &program("python"), &["-m", "pytest", "-q", "--color=no", "-rfE"]),
+    ]
+}
+
+/// Builds a wheel of the Python package.
+pub(crate) fn wheel() -> Result<bool, String> {
+    let folder = root().join("python");
+    let mut run = Run::default();
+    run.commands("package environment", python_environment(&package_environment(), "python/requirements.txt"));
+    let maturin = package_environment().join("bin/maturin").display().to_string();
+    let words = ["build", "--release", "--locked", "--out", "dist", "--compatibility", "pypi"];
+    run.commands("wheel", vec![Step::new(&folder, &maturin, &words)]);
+    Ok(run.failed_steps.is_empty())
+}
+
 fn end_to_end_commands() -> Vec<Step> {
     let root = root();
     let python = python_folder().join("bin/python").display().to_string();
@@ -195,8 +233,12 @@ impl Run {
             Ok(steps) => self.commands("doubles of Google's services", steps),
             Err(error) => self.step("doubles of Google's services", || Err(error)),
         }
-        self.commands("rust tests", vec![cargo(&["build", "--workspace", "--bins"]), cargo(&["test", "--workspace"])]);
+        let build = cargo(&["build", "--workspace", "--bins", "--lib"]);
+        self.commands("rust tests", vec![build, cargo(&["test", "--workspace"])]);
         self.commands("end-to-end tests", end_to_end_commands());
+        self.commands("package environment", python_environment(&package_environment(), "python/requirements.txt"));
+        self.step("package", || Ok((place_module()?, Counts::default())));
+        self.commands("package tests", package_commands());
     }
 
     fn fuzz(&mut self, seconds: u64) {

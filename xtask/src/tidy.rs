@@ -15,9 +15,10 @@ const FILE_LINES_MAX: usize = 800;
 const CORE_DEPENDENCIES_MAX: usize = 12;
 
 /// Which crates of the workspace a crate may use.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("sawlog-core", &[]),
     ("sawlog-generate", &[]),
+    ("sawlog-python", &["sawlog-core"]),
     ("sawlog-telemetry", &["sawlog-core"]),
     ("sawlog-seams", &["sawlog-core"]),
     ("sawlog-wal", &["sawlog-seams"]),

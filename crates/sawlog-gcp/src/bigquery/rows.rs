@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::cast::AsArray;
-use arrow::array::{
-    Array, ArrayRef, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StringBuilder, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, Int64Array, MapArray, RecordBatch, StringArray, StringBuilder, UInt32Array};
 use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;

@@ -1,0 +1,193 @@
+//! Rollups: what rows add to windows, sums of it, and the panes that windows emit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder, TimestampMicrosecondBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_pyarrow::PyArrowType;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict};
+use sawlog_core::bigtable::{cell_time, row_key};
+use sawlog_core::family::Family;
+use sawlog_core::rollup::{
+    self, Admission, Cell, Deltas, PaneCell, PaneTiming, Rollup, RollupOptions, RollupRow, Width,
+};
+use sawlog_core::schema::Table;
+
+use crate::error::refused;
+use crate::raw::check;
+use crate::schemas;
+
+/// Counts rows into windows of ten seconds; the series that a worker has met are those that it counts on their own.
+#[pyclass(frozen, module = "sawlog._native")]
+pub(crate) struct Rollups {
+    options: RollupOptions,
+    admission: Mutex<Admission>,
+}
+
+#[pymethods]
+impl Rollups {
+    #[new]
+    #[pyo3(signature = (*, apdex_threshold = RollupOptions::default().apdex_threshold, series_max = RollupOptions::default().series_max))]
+    fn new(apdex_threshold: i64, series_max: usize) -> Self {
+        Self { options: RollupOptions { apdex_threshold, series_max }, admission: Mutex::default() }
+    }
+
+    /// Cells of all series that the rows of `logs`, `metrics` and `activity` add to.
+    fn cells(
+        &self,
+        py: Python<'_>,
+        tables: HashMap<String, PyArrowType<RecordBatch>>,
+    ) -> PyResult<PyArrowType<RecordBatch>> {
+        let rows = rows_of(&tables)?;
+        let cells = py.detach(|| {
+            let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut deltas = Deltas::default();
+            for (table, batch) in rows {
+                deltas.add(table, batch, latest_receipt(batch), &self.options, &mut *admission);
+            }
+            batch_of(&deltas)
+        });
+        cells.map(PyArrowType)
+    }
+}
+
+/// The rows by table, without dead letters.
+pub(crate) fn rows_of(tables: &HashMap<String, PyArrowType<RecordBatch>>) -> PyResult<Vec<(Table, &RecordBatch)>> {
+    let events = Table::ALL.into_iter().filter(|table| *table != Table::DeadLetters);
+    let given = events.filter_map(|table| Some((table, &tables.get(table.name())?.0)));
+    given.map(|(table, batch)| check(batch, &table.schema()).map(|()| (table, batch))).collect()
+}
+
+/// The latest time of receipt of rows, UTC microseconds; 0 without rows.
+fn latest_receipt(batch: &RecordBatch) -> i64 {
+    let times =
+        batch.column_by_name("receive_time").and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+    times.and_then(|times| times.values().iter().copied().max()).unwrap_or(0)
+}
+
+fn batch_of(deltas: &Deltas) -> PyResult<RecordBatch> {
+    let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
+    let mut starts = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let mut bytes = Vec::new();
+    for (key, start, cell) in deltas.cells(Width::TenSeconds) {
+        bytes.clear();
+        cell.write_to(&mut bytes);
+        keys.append_value(key);
+        starts.append_value(start);
+        values.append_value(&bytes);
+    }
+    let columns: Vec<Arc<dyn Array>> =
+        vec![Arc::new(keys.finish()), Arc::new(starts.finish()), Arc::new(values.finish())];
+    RecordBatch::try_new(schemas::cells(), columns).map_err(refused)
+}
+
+fn rollup_of(key: &[u8]) -> PyResult<Rollup> {
+    let found = key.first().and_then(|byte| Rollup::of_byte(*byte));
+    found.ok_or_else(|| refused("the key is not that of a series of a rollup"))
+}
+
+/// The sum of cells of one series.
+#[pyfunction]
+pub(crate) fn merge_cells(py: Python<'_>, key: PyBackedBytes, cells: Vec<PyBackedBytes>) -> PyResult<Py<PyBytes>> {
+    let rollup = rollup_of(&key)?;
+    let merged = py.detach(|| {
+        let mut sum = Cell::new(rollup);
+        for (place, cell) in cells.iter().enumerate() {
+            let cell = Cell::from_bytes(rollup, cell).map_err(refused)?;
+            if place == 0 { sum = cell } else { sum.merge(&cell) }
+        }
+        let mut out = Vec::new();
+        sum.write_to(&mut out);
+        Ok::<_, PyErr>(out)
+    })?;
+    Ok(PyBytes::new(py, &merged).unbind())
+}
+
+/// Panes read from a batch.
+struct Pane {
+    rollup: Rollup,
+    series: Vec<u8>,
+    row: RollupRow,
+}
+
+fn panes_of(batch: &RecordBatch) -> PyResult<Vec<Pane>> {
+    check(batch, &schemas::panes())?;
+    let (keys, widths) = (batch.column(0).as_binary::<i32>(), batch.column(1).as_string::<i32>());
+    let starts = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+    let indices = batch.column(3).as_primitive::<Int32Type>();
+    let (timings, cells) = (batch.column(4).as_string::<i32>(), batch.column(5).as_binary::<i32>());
+    let read = |row: usize| {
+        let (series, start) = (keys.value(row), starts.value(row));
+        let wrong = |what: &str| refused(format!("row {row}: {what}"));
+        let rollup = rollup_of(series)?;
+        let (_, key) =
+            rollup::decode(&rollup::with_time(series, start)).ok_or_else(|| wrong("the key is not whole"))?;
+        let width = Width::ALL.into_iter().find(|width| width.name() == widths.value(row));
+        let timing = [PaneTiming::Early, PaneTiming::OnTime, PaneTiming::Late].into_iter();
+        let timing = timing.into_iter().find(|timing| timing.name() == timings.value(row));
+        let row = RollupRow {
+            parts: key.parts,
+            width: width.ok_or_else(|| wrong("the width is not 10s, 1m or 1h"))?,
+            window_start: start,
+            index: u32::try_from(indices.value(row)).map_err(|_| wrong("the pane's index is below 0"))?,
+            timing: timing.ok_or_else(|| wrong("the timing is not early, on_time or late"))?,
+            cell: Cell::from_bytes(rollup, cells.value(row)).map_err(refused)?,
+        };
+        Ok(Pane { rollup, series: series.to_vec(), row })
+    };
+    (0..batch.num_rows()).map(read).collect()
+}
+
+/// Panes as rows of the pane tables, by table; tables without a row are left out.
+#[pyfunction]
+pub(crate) fn pane_rows<'py>(py: Python<'py>, panes: PyArrowType<RecordBatch>) -> PyResult<Bound<'py, PyDict>> {
+    let panes = panes.0;
+    let tables = py.detach(|| {
+        let panes = panes_of(&panes)?;
+        let mut tables = Vec::new();
+        for rollup in Rollup::ALL {
+            let mut rows = panes.iter().filter(|pane| pane.rollup == rollup).map(|pane| &pane.row).peekable();
+            if rows.peek().is_some() {
+                tables.push((rollup.pane_table(), rollup::rollup_rows(rollup, rows, true).map_err(refused)?));
+            }
+        }
+        Ok::<_, PyErr>(tables)
+    })?;
+    let found = PyDict::new(py);
+    for (name, rows) in tables {
+        found.set_item(name, PyArrowType(rows))?;
+    }
+    Ok(found)
+}
+
+/// Panes as cells of the served table of Bigtable, of any writer: they count at once, and newer panes win.
+#[pyfunction]
+pub(crate) fn bigtable_cells(py: Python<'_>, panes: PyArrowType<RecordBatch>) -> PyResult<PyArrowType<RecordBatch>> {
+    let panes = panes.0;
+    let cells = py.detach(|| {
+        let (mut keys, mut families) = (BinaryBuilder::new(), StringBuilder::new());
+        let (mut times, mut values) = (TimestampMicrosecondBuilder::new().with_timezone("UTC"), BinaryBuilder::new());
+        for Pane { series, row, .. } in panes_of(&panes)? {
+            let family = Family::of_width(row.width);
+            let key = rollup::with_time(&series, row.window_start);
+            let value = PaneCell { index: row.index, timing: row.timing, cell: row.cell }.to_bytes();
+            keys.append_value(row_key(family, &key));
+            families.append_value(family.name());
+            times.append_value(cell_time(family, &key, &value, 0));
+            values.append_value(&value);
+        }
+        let columns: Vec<Arc<dyn Array>> = vec![
+            Arc::new(keys.finish()),
+            Arc::new(families.finish()),
+            Arc::new(times.finish()),
+            Arc::new(values.finish()),
+        ];
+        RecordBatch::try_new(schemas::bigtable(), columns).map_err(refused)
+    })?;
+    Ok(PyArrowType(cells))
+}

@@ -1,0 +1,84 @@
+"""The binary and the package on the same input."""
+
+import base64
+import json
+import os
+import subprocess
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import sawlog
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def binary() -> str:
+    target = os.environ.get("CARGO_TARGET_DIR") or str(Path.home() / ".cache/sawlog/target")
+    path = Path(target) / "debug" / "sawlog"
+    assert path.exists(), f"{path} is missing: run `make test`, which builds it"
+    return str(path)
+
+
+def run(*arguments: str, stdin: bytes | None = None) -> str:
+    """What the binary prints."""
+    done = subprocess.run([binary(), *arguments], input=stdin, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def generated(count: int, *more: str, start: str = "2026-11-24T00:00:00Z") -> bytes:
+    """A stream of logs, metrics and activity, the same each time."""
+    flags = ["--no-pace", "--seed", "7", "--count", str(count), "--start", start, *more]
+    return subprocess.run([binary(), "generate", *flags], capture_output=True, timeout=300, check=True).stdout
+
+
+def data_of_tests() -> Path:
+    folder = Path(os.environ.get("SAWLOG_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.fail(f"SAWLOG_TEST_DATA names no folder with test data, and {folder} is none")
+    return folder
+
+
+def canonical(row: dict[str, Any], *without: str) -> str:
+    """A row as one text, without some columns; times and bytes as the binary's answers have them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        if isinstance(value, datetime):
+            return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return value.isoformat() if isinstance(value, date) else str(value)
+
+    kept = {name: value for name, value in row.items() if name not in without}
+    return json.dumps(kept, default=plain, sort_keys=True)
+
+
+class Deployment:
+    """A data folder of the binary that has taken files in."""
+
+    def __init__(self, folder: Path, *files: Path, settings: str = ""):
+        self.folder = folder / "data"
+        self.config = folder / "sawlog.toml"
+        self.config.write_text(settings)
+        for file in files:
+            run("ingest", str(file), "--data", str(self.folder), "--config", str(self.config))
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        flags = ["--data", str(self.folder), "--format", "ndjson", "--set", "query.rows-max=10000000"]
+        return [json.loads(line) for line in run("query", sql, *flags).splitlines()]
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows of a table, from its files."""
+        files = sorted((self.folder / "tables" / table).rglob("*.parquet"))
+        return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+
+    def raw(self) -> pa.RecordBatch:
+        """The raw records as the lake has them."""
+        files = sorted((self.folder / "lake").rglob("*.parquet"))
+        table = pa.concat_tables(pq.ParquetFile(file).read() for file in files).cast(sawlog.schema("lake"))
+        return table.combine_chunks().to_batches()[0]
