@@ -1,0 +1,107 @@
+"""Options of the pipeline, checked before anything runs."""
+
+import re
+import time
+from argparse import ArgumentParser
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+import sawlog
+
+SUBSCRIPTION = r"projects/[a-z0-9.:-]+/subscriptions/[A-Za-z0-9._~%+-]+"
+DATASET = r"[a-z0-9.:-]+\.[A-Za-z0-9_]+"
+# 2026-01-01T00:00:00Z
+EPOCH = 1_767_225_600
+BIGTABLE = r"[a-z0-9.:-]+/[a-z0-9-]+/[A-Za-z0-9._-]+"
+
+
+class SawlogOptions(PipelineOptions):
+    """What comes in, what is made of it and where it goes."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add(
+            "--subscription",
+            action="append",
+            default=[],
+            help="subscription of Pub/Sub to take messages from, projects/PROJECT/subscriptions/NAME; may be repeated",
+        )
+        add(
+            "--timestamp-attribute",
+            help="attribute with the event time, for the watermark; by default the publish time",
+        )
+        add(
+            "--input",
+            action="append",
+            default=[],
+            help="objects of the raw lake to transform again, such as gs://BUCKET/raw/receive_date=2026-11-24/**; may be repeated",
+        )
+        add("--settings", help="configuration file of sawlog, local or in gs://: rules, windows, sessions")
+        add("--lake", help="folder that gets raw records as received, such as gs://BUCKET/PREFIX")
+        add("--dataset", help="dataset of BigQuery, PROJECT.DATASET, as `sawlog gcp init` makes it")
+        add("--bigtable", help="served table of Bigtable, PROJECT/INSTANCE/TABLE, as `sawlog gcp init` makes it")
+        add("--output", help="folder that gets all rows as Parquet files, by table")
+        add("--dead-letters", help="folder that gets dead letters as NDJSON files, such as gs://BUCKET/dead")
+        add("--batch-size", type=int, default=2_000, help="most messages that are transformed at once")
+        add("--shards", type=int, default=32, help="parts in which ids are remembered: most workers that do so at once")
+        add(
+            "--early",
+            type=int,
+            default=60,
+            help="seconds between early panes of windows that are not complete; 0 for none",
+        )
+        add(
+            "--pane-base",
+            type=int,
+            default=None,
+            help="number of a window's first pane; by default made of the start's time, so that panes of a job that reads messages "
+            "again follow those of the job before it",
+        )
+        add("--refresh", type=int, default=300, help="seconds after which files that the rules name are read again")
+        add(
+            "--dead-letters-max",
+            type=float,
+            default=0.5,
+            help="share of dead letters in a batch of a thousand or more above which the job fails; 1 never does",
+        )
+        add("--without-dedup", action="store_true", help="store repeats as well: no state, at least once")
+        add("--id-label", help="attribute by which the service itself drops repeats; only Dataflow does")
+        for service in ("bigquery", "bigquery-storage", "bigtable"):
+            add(f"--{service}-endpoint", help=f"address of a double of {service}, HOST:PORT")
+
+    @property
+    def first_pane(self) -> int:
+        """Number of a window's first pane: eight for each minute since 2026, unless it is given."""
+        return self.pane_base if self.pane_base is not None else int(time.time() - EPOCH) // 60 * 8
+
+    def problems(self) -> list[str]:
+        """What is wrong with the options, each with what to do; empty when nothing is."""
+        given = self.get_all_options()
+        found = []
+        patterns = [("subscription", SUBSCRIPTION), ("dataset", DATASET), ("bigtable", BIGTABLE)]
+        for name, pattern in patterns:
+            values = given[name] if isinstance(given[name], list) else [given[name]]
+            for value in values:
+                if value is not None and not re.fullmatch(pattern, value):
+                    found.append(f"--{name}: {value!r} does not fit {pattern}")
+        if not given["subscription"] and not given["input"]:
+            found.append("--subscription or --input: there is nothing to read; give one of them")
+        if given["subscription"] and given["input"]:
+            found.append("--input: objects have an end and subscriptions have none; run two jobs")
+        if not any(given[name] for name in ("dataset", "bigtable", "output", "lake")):
+            found.append("--dataset, --bigtable, --output or --lake: there is nowhere to write; give one of them")
+        for name, least in (("batch_size", 1), ("shards", 1), ("early", 0), ("refresh", 1)):
+            if given[name] < least:
+                found.append(f"--{name.replace('_', '-')}: {given[name]} is below {least}")
+        if not 0 <= given["dead_letters_max"] <= 1:
+            found.append(f"--dead-letters-max: {given['dead_letters_max']} is not between 0 and 1")
+        runner = self.view_as(StandardOptions).runner or "DirectRunner"
+        if given["id_label"] and "Dataflow" not in runner:
+            found.append(f"--id-label: {runner} refuses it; leave it out, repeats are found by this pipeline")
+        return found
+
+    def check(self) -> None:
+        """Raises `sawlog.SawlogError` with all problems."""
+        if problems := self.problems():
+            raise sawlog.SawlogError("\n".join(problems))

@@ -1,0 +1,127 @@
+"""The pipeline: raw records in, a copy of them to the lake, rows and panes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.periodicsequence import PeriodicImpulse
+
+import sawlog
+from sawlog.beam.options import SawlogOptions
+from sawlog.beam.rows import TableRows
+from sawlog.beam.settle import Settle, Shard, in_time
+from sawlog.beam.sinks.bigquery import WriteBigQuery
+from sawlog.beam.sinks.bigtable import WriteBigtable
+from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
+from sawlog.beam.sources import ReadLake, ReadMessages
+from sawlog.beam.transform import LEDGER, BySeverity, Transform, without_ids
+from sawlog.beam.windows import PaneBatches, Rollups, UserSessions
+
+# Panes that are written together.
+PANES = 1_000
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a pipeline makes, before it is written: rows by table, and cells of Bigtable."""
+
+    tables: Mapping[str, Any]
+    cells: Any
+
+    def all_rows(self) -> tuple[Any, ...]:
+        """The rows of all tables."""
+        return tuple(self.tables.values())
+
+
+def settings_of(options: SawlogOptions) -> sawlog.Settings:
+    """The settings that a run is started with."""
+    if options.settings is None:
+        return sawlog.Settings()
+    with FileSystems.open(options.settings) as opened:
+        return sawlog.Settings.parse(opened.read().decode())
+
+
+def build(pipeline: beam.Pipeline, options: SawlogOptions) -> Outputs:
+    """Adds all steps to a pipeline. Raises `sawlog.SawlogError` with all that is wrong with the options."""
+    options.check()
+    settings = settings_of(options)
+    settings.transformer(read_files(settings.files()))
+    raw = read(pipeline, options, settings)
+    if options.lake:
+        raw | "Keep raw" >> WriteLake(options.lake)
+    outputs = transform(pipeline, raw, options, settings)
+    write(outputs, options)
+    return outputs
+
+
+def read(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Settings) -> Any:
+    """Raw records of all subscriptions or objects."""
+    sources: dict[str, Any] = {name: ReadMessages(name, options, settings) for name in options.subscription}
+    sources |= {pattern: ReadLake(pattern) for pattern in options.input}
+    return [pipeline | f"From {name}" >> source for name, source in sources.items()] | "All sources" >> beam.Flatten()
+
+
+def read_files(names: list[str]) -> dict[str, bytes]:
+    """Contents of the files that rules name."""
+    found = {}
+    for name in names:
+        with FileSystems.open(name) as opened:
+            found[name] = opened.read()
+    return found
+
+
+def files_of(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Settings) -> Any:
+    """The files of the rules as a side input, which a stream reads again from time to time."""
+    names = settings.files()
+    if not options.subscription or not names:
+        return beam.pvalue.AsSingleton(pipeline | "Rules' files" >> beam.Create([read_files(names)]))
+    ticks = pipeline | "Refresh" >> PeriodicImpulse(fire_interval=options.refresh, apply_windowing=True)
+    return beam.pvalue.AsSingleton(ticks | "Rules' files" >> beam.Map(lambda _: read_files(names)))
+
+
+def transform(pipeline: beam.Pipeline, raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Outputs:
+    """From raw records to rows, panes and cells."""
+    step = beam.ParDo(Transform(settings, options.dead_letters_max), files_of(pipeline, options, settings))
+    made = raw | "Transform" >> step.with_outputs(*Transform.OTHERS, main="events")
+    ledgers = [made[LEDGER]]
+    if options.without_dedup:
+        events = made.events | "Without ids" >> beam.Map(without_ids).with_output_types(TableRows)
+    else:
+        parts = made.events | "Shard" >> beam.ParDo(Shard(options.shards)).with_output_types(tuple[int, TableRows])
+        settled = parts | "Settle" >> beam.ParDo(Settle(settings)).with_outputs(LEDGER, main="events")
+        events = settled.events
+        ledgers.append(settled[LEDGER])
+    tables = events | "By severity" >> beam.ParDo(BySeverity()).with_outputs(*BySeverity.TAGS)
+    counted = events | "In time" >> beam.Map(in_time).with_output_types(TableRows)
+    # Objects have an end: their windows are complete at once.
+    early = options.early if options.subscription else 0
+    panes = counted | "Rollups" >> Rollups(settings, early, options.first_pane)
+    batches = panes | "Batch panes" >> beam.BatchElements(min_batch_size=1, max_batch_size=PANES)
+    written = batches | "Pane rows" >> beam.ParDo(PaneBatches()).with_outputs("rows", main="cells")
+    sessions = counted | "Sessions" >> UserSessions(settings, options.first_pane)
+    found = {tag: tables[tag] for tag in BySeverity.TAGS}
+    found["dead_letters"] = made["dead_letters"]
+    found[LEDGER] = ledgers | "All counts" >> beam.Flatten()
+    found["panes"] = written["rows"]
+    found["sessions"] = sessions
+    return Outputs(found, written.cells)
+
+
+def write(outputs: Outputs, options: SawlogOptions) -> None:
+    """Writes to all sinks that the options name."""
+    rows = outputs.all_rows() | "All rows" >> beam.Flatten()
+    letters = [outputs.tables["dead_letters"]]
+    if options.dataset:
+        endpoint = options.bigquery_storage_endpoint
+        refused = rows | "To BigQuery" >> WriteBigQuery(options.dataset, endpoint)
+        refused | "Refused to BigQuery" >> WriteBigQuery(options.dataset, endpoint)
+        letters.append(refused)
+    if options.bigtable:
+        outputs.cells | "To Bigtable" >> WriteBigtable(options.bigtable, options.bigtable_endpoint)
+    if options.output:
+        rows | "To files" >> WriteFiles(options.output)
+    if options.dead_letters:
+        all_letters = letters | "All dead letters" >> beam.Flatten()
+        all_letters | "Dead letters to files" >> WriteDeadLetters(options.dead_letters)

@@ -1,0 +1,167 @@
+"""Repeats and latecomers: what needs to know about events that came before.
+
+Ids are remembered as long as the binary does (`pipeline.dedup-window`, by event time), in as many parts as `--shards` says. A
+remembered id costs 24 bytes of state. Rows without an id are never repeats.
+
+A row is late when its window of ten seconds, with the allowed lateness, has ended by the watermark. Beam would drop such rows
+before each grouping without a word: they are marked and counted here, stored, and kept out of windows. Timers tell a part
+that the watermark has passed what it has seen, to ten seconds; what may lie within these counts as passed. What a part does
+not know, with its first rows or when it gets fewer than one in ten seconds, may still be dropped from windows without a mark.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from apache_beam.utils.timestamp import Timestamp
+
+import sawlog
+from sawlog.beam.rows import ID_COLUMN, TableRows
+from sawlog.beam.transform import LEDGER, without_ids
+
+ID_BYTES = 16
+# Ids are forgotten together with those of the same ten minutes of event time.
+GENERATION = 600_000_000
+WINDOW = 10_000_000
+
+
+class Shard(beam.DoFn):
+    """Gives each row the part that remembers its id; rows without one go to any."""
+
+    def __init__(self, shards: int):
+        self.shards = shards
+        self.next = 0
+
+    def process(self, element: TableRows) -> Iterator[tuple[int, TableRows]]:
+        """The rows by part."""
+        self.next = (self.next + 1) % self.shards
+        ids = element.rows[ID_COLUMN].to_pylist()
+        parts = [self.next if one is None else int.from_bytes(one[:4], "big") % self.shards for one in ids]
+        column = pa.array(parts, pa.int32())
+        for shard in sorted(set(parts)):
+            yield shard, TableRows(element.table, element.rows.filter(pc.equal(column, shard)))
+
+
+class Settle(beam.DoFn):
+    """Drops repeats, marks what is late. The main output are rows without their ids."""
+
+    IDS = BagStateSpec("ids", beam.coders.BytesCoder())
+    WATERMARK = ReadModifyWriteStateSpec("watermark", beam.coders.VarIntCoder())
+    PENDING = ReadModifyWriteStateSpec("pending", beam.coders.ListCoder(beam.coders.VarIntCoder()))
+    TIMER = TimerSpec("watermark", TimeDomain.WATERMARK)
+
+    def __init__(self, settings: sawlog.Settings):
+        self.dedup_window, self.lateness = settings.dedup_window, settings.allowed_lateness
+        self.duplicates, self.late = (Metrics.counter("sawlog", name) for name in ("repeated", "late"))
+
+    def process(
+        self,
+        element: tuple[int, TableRows],
+        ids: Any = beam.DoFn.StateParam(IDS),
+        watermark: Any = beam.DoFn.StateParam(WATERMARK),
+        pending: Any = beam.DoFn.StateParam(PENDING),
+        timer: Any = beam.DoFn.TimerParam(TIMER),
+    ) -> Iterator[Any]:
+        """The rows of a part that nobody has seen, the late ones marked."""
+        table, rows = element[1].table, element[1].rows
+        times = rows["event_time"].cast(pa.int64())
+        seen = watermark.read()
+        steps = {time // WINDOW * WINDOW + WINDOW for time in times.to_pylist()}
+        waits = sorted({step for step in steps if seen is None or step > seen}.union(pending.read() or []))
+        if waits:
+            pending.write(waits)
+            timer.set(Timestamp(micros=waits[0]))
+        kept = rows.filter(self._news(rows, times, ids))
+        if repeated := len(rows) - len(kept):
+            self.duplicates.inc(repeated)
+            yield beam.pvalue.TaggedOutput(LEDGER, TableRows(LEDGER, correction(rows, kept)))
+        if len(kept):
+            yield without_ids(TableRows(table, self._marked(kept, seen)))
+
+    @on_timer(TIMER)
+    def passed(
+        self,
+        ids: Any = beam.DoFn.StateParam(IDS),
+        watermark: Any = beam.DoFn.StateParam(WATERMARK),
+        pending: Any = beam.DoFn.StateParam(PENDING),
+        timer: Any = beam.DoFn.TimerParam(TIMER),
+    ) -> None:
+        """The watermark has come this far: ids that are too old go, and the next step is waited for."""
+        waits = pending.read()
+        if not waits:
+            return
+        seen = waits[0]
+        watermark.write(seen)
+        pending.write(waits[1:])
+        if waits[1:]:
+            timer.set(Timestamp(micros=waits[1]))
+        chunks = list(ids.read())
+        kept = [chunk for chunk in chunks if generation_of(chunk) + GENERATION > seen - self.dedup_window]
+        if len(kept) < len(chunks):
+            ids.clear()
+            for chunk in kept:
+                ids.add(chunk)
+
+    def _news(self, rows: pa.RecordBatch, times: pa.Array, ids: Any) -> pa.Array:
+        """Which rows have no id that is known; the ids of those are known from now on."""
+        known: set[bytes] = set()
+        for chunk in ids.read():
+            known.update(chunk[at : at + ID_BYTES] for at in range(8, len(chunk), ID_BYTES))
+        fresh: dict[int, list[bytes]] = {}
+        news = []
+        for one, time in zip(rows[ID_COLUMN].to_pylist(), times.to_pylist(), strict=True):
+            news.append(one is None or one not in known)
+            if one is not None and news[-1]:
+                known.add(one)
+                fresh.setdefault(time // GENERATION * GENERATION, []).append(one)
+        for generation, of_generation in fresh.items():
+            ids.add(generation.to_bytes(8, "big", signed=True) + b"".join(of_generation))
+        return pa.array(news, pa.bool_())
+
+    def _marked(self, rows: pa.RecordBatch, seen: int | None) -> pa.RecordBatch:
+        if seen is None:
+            return rows
+        times = rows["event_time"].cast(pa.int64()).to_pylist()
+        late = [time // WINDOW * WINDOW + WINDOW + self.lateness <= seen + WINDOW for time in times]
+        if any(late):
+            self.late.inc(sum(late))
+            place = rows.schema.get_field_index("late")
+            return rows.set_column(place, rows.schema.field(place), pa.array(late, pa.bool_()))
+        return rows
+
+
+def generation_of(chunk: bytes) -> int:
+    """The first event time of the ids of a chunk, UTC microseconds."""
+    return int.from_bytes(chunk[:8], "big", signed=True)
+
+
+def correction(rows: pa.RecordBatch, kept: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of the ledger that turn stored records into duplicates: those that are in `rows` and not in `kept`."""
+    minute = 60_000_000
+
+    def counts(batch: pa.RecordBatch) -> dict[tuple[int, str], int]:
+        found: dict[tuple[int, str], int] = {}
+        times = batch["receive_time"].cast(pa.int64()).to_pylist()
+        for time, source in zip(times, batch["source"].to_pylist(), strict=True):
+            key = (time // minute * minute, source)
+            found[key] = found.get(key, 0) + 1
+        return found
+
+    left = counts(kept)
+    schema = sawlog.schema(LEDGER)
+    lines = []
+    for (start, source), count in sorted(counts(rows).items()):
+        if repeated := count - left.get((start, source), 0):
+            line = {name: 0 for name in schema.names}
+            lines.append(line | {"receive_minute": start, "source": source, "stored": -repeated, "duplicate": repeated})
+    return pa.RecordBatch.from_pylist(lines, schema)
+
+
+def in_time(element: TableRows) -> TableRows:
+    """The rows that are not late."""
+    return TableRows(element.table, element.rows.filter(pc.invert(element.rows["late"])))

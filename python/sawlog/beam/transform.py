@@ -1,0 +1,88 @@
+"""From raw records to rows, by the core."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
+
+import sawlog
+from sawlog.beam.rows import EVENT_TABLES, ID_COLUMN, ID_FIELD, TableRows
+
+LEDGER = "sawlog_ledger"
+# Records from which on the share of dead letters says something.
+DEAD_LETTERS_OF = 1_000
+
+
+class Transform(beam.DoFn):
+    """Raw records to rows. Events are the main output, with ids where they have one; others are tagged by their table."""
+
+    OTHERS = ("dead_letters", LEDGER)
+
+    def __init__(self, settings: sawlog.Settings, dead_letters_max: float):
+        self.settings, self.dead_letters_max = settings, dead_letters_max
+        self.files: Mapping[str, bytes] | None = None
+        self.outcomes = {
+            name: Metrics.counter("sawlog", name) for name in ("received", "stored", "duplicate", "filtered", "dead_lettered")
+        }
+        self.seconds = Metrics.distribution("sawlog", "transform_micros")
+
+    def process(self, raw: pa.RecordBatch, files: Mapping[str, bytes]) -> Iterator[Any]:
+        """Rows by table. Rules are compiled anew when a file that they name has changed."""
+        if files != self.files:
+            self.transformer, self.files = self.settings.transformer(files), files
+            logging.info("rules of version %d", self.transformer.rules_version)
+        found = self.transformer.transform(raw)
+        self._count(found)
+        for table in EVENT_TABLES:
+            if len(rows := found[table]):
+                yield TableRows(table, rows.append_column(ID_FIELD, ids_of(table, len(rows), found["ids"])))
+        for table in self.OTHERS:
+            if len(rows := found[table]):
+                yield beam.pvalue.TaggedOutput(table, TableRows(table, rows))
+
+    def _count(self, found: Mapping[str, pa.RecordBatch]) -> None:
+        ledger = found[LEDGER]
+        counts = {name: pc.sum(ledger[name]).as_py() or 0 for name in self.outcomes}
+        for name, counter in self.outcomes.items():
+            counter.inc(counts[name])
+        received, dead = counts["received"], counts["dead_lettered"]
+        if received >= DEAD_LETTERS_OF and dead > self.dead_letters_max * received:
+            first = found["dead_letters"].slice(0, 1).to_pylist()[0]
+            raise sawlog.SawlogError(
+                f"{dead} of {received} records became dead letters, more than --dead-letters-max allows; "
+                f"the first one: {first['reason']}: {first['error']}; {first['remedy']}"
+            )
+
+
+def ids_of(table: str, count: int, ids: pa.RecordBatch) -> pa.Array:
+    """The id of each row of a table, null where it has none."""
+    mine = ids.filter(pc.equal(ids["table"], table))
+    places = pc.index_in(pa.array(range(count), pa.int64()), mine["row"])
+    return mine["id"].take(places)
+
+
+class BySeverity(beam.DoFn):
+    """Tags logs: errors are `logs_error`, others `logs_info`; other tables are tagged by their names."""
+
+    TAGS = ("logs_error", "logs_info", "metrics", "activity")
+
+    def process(self, element: TableRows) -> Iterator[Any]:
+        """The parts of a batch."""
+        if element.table != "logs":
+            yield beam.pvalue.TaggedOutput(element.table, element)
+            return
+        is_error = pc.fill_null(pc.equal(element.rows["severity_class"], "error"), False)
+        for tag, mask in (("logs_error", is_error), ("logs_info", pc.invert(is_error))):
+            if len(rows := element.rows.filter(mask)):
+                yield beam.pvalue.TaggedOutput(tag, TableRows("logs", rows))
+
+
+def without_ids(element: TableRows) -> TableRows:
+    """Rows as the table has them."""
+    if not element.has_ids:
+        return element
+    return TableRows(element.table, element.rows.drop_columns([ID_COLUMN]))

@@ -1,0 +1,234 @@
+"""Windows: rollups by series and sessions by user, summed by Beam from what the core makes of each batch."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
+from apache_beam.transforms.window import FixedWindows, GlobalWindows, IntervalWindow, Sessions, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import PaneInfoTiming
+
+import sawlog
+from sawlog.beam.rows import TableRows, one_batch, schema_of
+
+WIDTHS = {"10s": 10, "1m": 60, "1h": 3_600}
+TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.LATE: "late"}
+# Sessions whose rows are made together.
+SESSIONS = 500
+# Values that are summed at once.
+SUMMED = 64
+# A cell, behind the first byte of the key of its series, which says what it is a cell of.
+RollupCell = bytes
+Pane = dict[str, Any]
+
+
+class Cells(beam.DoFn):
+    """What rows add to windows of ten seconds, before anything is shuffled."""
+
+    def __init__(self, settings: sawlog.Settings):
+        self.settings = settings
+
+    def setup(self) -> None:
+        """Each worker admits series of its own, up to `rollups.series-max`."""
+        self.rollups = self.settings.rollups()
+
+    def process(self, element: TableRows) -> Iterator[Any]:
+        """Cells by series, each at the start of its window."""
+        cells = self.rollups.cells({element.table: element.rows})
+        columns = (cells["key"], cells["window_start"].cast(pa.int64()), cells["cell"])
+        for key, start, cell in zip(*(column.to_pylist() for column in columns), strict=True):
+            yield TimestampedValue((key, key[:1] + cell), Timestamp(micros=start))
+
+
+class SumCells(beam.CombineFn):
+    """The sum of the cells of a series: sums of whole numbers, histograms and sketches merge exactly, in any order."""
+
+    def create_accumulator(self) -> list[RollupCell]:
+        """Cells that are not summed yet."""
+        return []
+
+    def add_input(self, accumulator: list[RollupCell], cell: RollupCell) -> list[RollupCell]:
+        """One more cell."""
+        accumulator.append(cell)
+        return summed(accumulator) if len(accumulator) >= SUMMED else accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[RollupCell]]) -> list[RollupCell]:
+        """The cells of all."""
+        return summed([cell for accumulator in accumulators for cell in accumulator])
+
+    def extract_output(self, accumulator: list[RollupCell]) -> bytes:
+        """The cell of the window."""
+        return summed(accumulator)[0][1:]
+
+
+def summed(cells: list[RollupCell]) -> list[RollupCell]:
+    """One cell instead of many."""
+    if len(cells) < 2:
+        return cells
+    kind = cells[0][:1]
+    return [kind + sawlog.merge_cells(kind, [cell[1:] for cell in cells])]
+
+
+class ToPane(beam.DoFn):
+    """Names the window and the emission of a sum."""
+
+    def __init__(self, width: str, first: int):
+        self.width, self.first = width, first
+
+    def process(
+        self,
+        element: tuple[bytes, bytes],
+        window: Any = beam.DoFn.WindowParam,
+        pane: Any = beam.DoFn.PaneInfoParam,
+    ) -> Iterator[Pane]:
+        """A row of `schema("panes")`."""
+        yield {
+            "key": element[0],
+            "width": self.width,
+            "window_start": window.start.micros,
+            "pane_index": self.first + max(pane.index, 0),
+            "pane_timing": TIMINGS.get(pane.timing, "on_time"),
+            "cell": element[1],
+        }
+
+
+def trigger(early: int) -> Any:
+    """Early panes every so many seconds, one when the watermark passes, and one for each late arrival."""
+    late = AfterCount(1)
+    return AfterWatermark(early=AfterProcessingTime(early), late=late) if early else AfterWatermark(late=late)
+
+
+class Rollups(beam.PTransform):
+    """Panes of all rollups in all widths; the rows must not be late."""
+
+    def __init__(self, settings: sawlog.Settings, early: int, first: int):
+        super().__init__()
+        self.settings, self.early, self.first = settings, early, first
+
+    def expand(self, rows: Any) -> Any:
+        """One sum for each width, of the same cells."""
+        cells = rows | "Count" >> beam.ParDo(Cells(self.settings)).with_output_types(tuple[bytes, bytes])
+        panes = []
+        for width, seconds in WIDTHS.items():
+            windows = beam.WindowInto(
+                FixedWindows(seconds),
+                trigger=trigger(self.early),
+                accumulation_mode=AccumulationMode.ACCUMULATING,
+                allowed_lateness=self.settings.allowed_lateness // 1_000_000,
+            )
+            sums = cells | f"Windows {width}" >> windows | f"Sum {width}" >> beam.CombinePerKey(SumCells())
+            named = sums | f"Panes {width}" >> beam.ParDo(ToPane(width, self.first)).with_output_types(dict)
+            panes.append(named | f"Globally {width}" >> beam.WindowInto(GlobalWindows()))
+        return panes | "All widths" >> beam.Flatten()
+
+
+class PaneBatches(beam.DoFn):
+    """Panes as rows of their tables (tagged `rows`) and as cells of Bigtable (the main output)."""
+
+    def process(self, panes: list[Pane]) -> Iterator[Any]:
+        """One batch of cells, and one of rows for each rollup."""
+        batch = pa.RecordBatch.from_pylist(panes, schema_of("panes"))
+        yield sawlog.bigtable_cells(batch).to_pylist()
+        for table, rows in sawlog.pane_rows(batch).items():
+            yield beam.pvalue.TaggedOutput("rows", TableRows(table, rows))
+
+
+class ChainSessions(Sessions):
+    """Windows of chains of events: from the first event to a gap after the last one; those that touch are one."""
+
+    def assign(self, context: Any) -> list[IntervalWindow]:
+        """The window of a chain, whose last event's time (UTC microseconds) stands in front of it."""
+        last = int.from_bytes(context.element[1][:8], "big", signed=True)
+        return [IntervalWindow(context.timestamp, Timestamp(micros=last) + self.gap_size)]
+
+
+class Chains(beam.DoFn):
+    """Chains of events by user, before anything is shuffled."""
+
+    def __init__(self, settings: sawlog.Settings):
+        self.settings = settings
+
+    def setup(self) -> None:
+        """Settings for the core."""
+        self.sessions = self.settings.sessions()
+
+    def process(self, element: TableRows) -> Iterator[Any]:
+        """Chains by user, each at its first event."""
+        chains = self.sessions.chains({element.table: element.rows})
+        times = (chains[name].cast(pa.int64()).to_pylist() for name in ("first", "last"))
+        for user, first, last, chain in zip(chains["user_id"].to_pylist(), *times, chains["chain"].to_pylist(), strict=True):
+            value = last.to_bytes(8, "big", signed=True) + chain
+            yield TimestampedValue((user, value), Timestamp(micros=first))
+
+
+class SumChains(beam.CombineFn):
+    """The chain of all events of a user's session window."""
+
+    def create_accumulator(self) -> list[bytes]:
+        """Chains that are not summed yet."""
+        return []
+
+    def add_input(self, accumulator: list[bytes], chain: bytes) -> list[bytes]:
+        """One more chain."""
+        accumulator.append(chain[8:])
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[bytes]]) -> list[bytes]:
+        """The chains of all."""
+        return [sawlog.merge_chains(chains)] if (chains := [one for many in accumulators for one in many]) else []
+
+    def extract_output(self, accumulator: list[bytes]) -> bytes:
+        """The chain."""
+        return sawlog.merge_chains(accumulator)
+
+
+class Numbered(beam.DoFn):
+    """Adds the number of the emission to a user's chain, and whether a late event has made it."""
+
+    def __init__(self, first: int):
+        self.first = first
+
+    def process(self, element: tuple[str, bytes], pane: Any = beam.DoFn.PaneInfoParam) -> Iterator[tuple[str, bytes, int, bool]]:
+        """User, chain, number, whether it is late."""
+        yield (*element, self.first + max(pane.index, 0), pane.timing == PaneInfoTiming.LATE)
+
+
+class SessionRows(beam.DoFn):
+    """Rows of the sessions of complete windows."""
+
+    def __init__(self, settings: sawlog.Settings):
+        self.settings = settings
+
+    def setup(self) -> None:
+        """Settings for the core."""
+        self.sessions = self.settings.sessions()
+
+    def process(self, chains: list[tuple[str, bytes, int, bool]]) -> Iterator[TableRows]:
+        """The sessions of chains: one each, or one for each day of those that are too long."""
+        rows = [self.sessions.rows(*chain) for chain in chains]
+        yield TableRows("pane_sessions", one_batch(rows, schema_of("pane_sessions")))
+
+
+class UserSessions(beam.PTransform):
+    """Rows of `pane_sessions`; the rows must not be late."""
+
+    def __init__(self, settings: sawlog.Settings, first: int):
+        super().__init__()
+        self.settings, self.first = settings, first
+
+    def expand(self, rows: Any) -> Any:
+        """Sums by user and session window."""
+        windows = beam.WindowInto(
+            ChainSessions(self.settings.session_gap / 1e6),
+            trigger=trigger(0),
+            accumulation_mode=AccumulationMode.ACCUMULATING,
+            allowed_lateness=self.settings.allowed_lateness // 1_000_000,
+        )
+        chains = rows | "Chains" >> beam.ParDo(Chains(self.settings)).with_output_types(tuple[str, bytes])
+        sums = chains | "Windows" >> windows | "Sum" >> beam.CombinePerKey(SumChains())
+        numbered = sums | "Number" >> beam.ParDo(Numbered(self.first)).with_output_types(tuple[str, bytes, int, bool])
+        globally = numbered | "Globally" >> beam.WindowInto(GlobalWindows())
+        batches = globally | "Batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=SESSIONS)
+        return batches | "Rows" >> beam.ParDo(SessionRows(self.settings)).with_output_types(TableRows)

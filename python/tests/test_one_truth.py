@@ -1,0 +1,153 @@
+"""One core, two runtimes, one truth: the same raw records through the binary and through Beam give the same rows.
+
+Rows are compared without the id of their batch, their place in it and the `late` mark; of windows the final pane, without its
+number. Of a record that was received twice either may stay: its time of receipt is not compared. The raw records are those that the
+binary kept, so that both runs have the same times of receipt.
+"""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Deployment, canonical, data_of_tests, generated
+
+import sawlog
+from sawlog.beam import SawlogOptions, build
+
+TABLES = ("logs", "metrics", "activity", "dead_letters")
+ROW_EXTRAS = ("batch_id", "record_index", "late", "event_date")
+PANE_EXTRAS = ("pane_index", "pane_timing", "event_date", "width")
+ROLLUPS = ("requests", "metrics", "activity", "users")
+WIDTHS = ("10s", "1m", "1h")
+
+
+def shuffled(raw: pa.RecordBatch, seed: int, folder: Path) -> str:
+    """The records in another order, in several objects."""
+    order = list(range(len(raw)))
+    random.Random(seed).shuffle(order)
+    mixed = raw.take(pa.array(order))
+    folder.mkdir(parents=True)
+    part = max(1, len(raw) // 5)
+    for place, start in enumerate(range(0, len(raw), part)):
+        pq.write_table(pa.Table.from_batches([mixed.slice(start, part)]), folder / f"{place}.parquet")
+    return str(folder / "*.parquet")
+
+
+def through_beam(pattern: str, output: Path, *more: str) -> dict[str, list[dict[str, Any]]]:
+    """All rows that a run writes, by table."""
+    options = SawlogOptions(["--input", pattern, "--output", str(output), "--dead-letters-max", "1", *more])
+    with beam.Pipeline(options=options) as pipeline:
+        build(pipeline, options)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in output.glob("*/*.parquet"):
+        found.setdefault(file.parent.name, []).extend(pq.ParquetFile(file).read().to_pylist())
+    return found
+
+
+def differences(ours: list[str], theirs: list[str]) -> list[str]:
+    """Rows that one side has more often than the other."""
+    one, other = Counter(ours), Counter(theirs)
+    return list(((one - other) + (other - one)).elements())
+
+
+def compare(found: dict[str, list[dict[str, Any]]], deployment: Deployment) -> dict[str, list[str]]:
+    """What differs, by table; empty when nothing does."""
+    texts = deployment.raw()["payload"].to_pylist()
+    repeated = {text for text, count in Counter(texts).items() if count > 1}
+    ids = {json.loads(text).get("insert_id") for text in repeated if text.startswith(b"{") and text.endswith(b"}")}
+
+    def of_table(row: dict[str, Any]) -> str:
+        is_repeated = row.get("insert_id") in ids and row.get("insert_id") is not None
+        return canonical(row, *ROW_EXTRAS, *(["receive_time"] if is_repeated else []))
+
+    pairs = {}
+    for table in TABLES:
+        pairs[table] = ([of_table(row) for row in found.get(table, [])], [of_table(row) for row in deployment.rows(table)])
+    for rollup in ROLLUPS:
+        panes = found.get(f"pane_{rollup}", [])
+        for width in WIDTHS:
+            name = f"rollup_{rollup}_{width}"
+            ours = [canonical(pane, *PANE_EXTRAS) for pane in panes if pane["width"] == width]
+            pairs[name] = (ours, [canonical(row, *PANE_EXTRAS) for row in deployment.query(f"SELECT * FROM {name}")])
+    extras = (*PANE_EXTRAS, "is_open")
+    sessions = [canonical(row, *extras) for row in deployment.query("SELECT * FROM sessions")]
+    pairs["sessions"] = ([canonical(row, *extras) for row in found.get("pane_sessions", [])], sessions)
+    return {name: found for name, (ours, theirs) in pairs.items() if (found := differences(ours, theirs))}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Deployment:
+    """20,000 events of a shop: late, sent twice, and broken ones among them."""
+    folder = tmp_path_factory.mktemp("shop")
+    lines = folder / "shop.ndjson"
+    lines.write_bytes(generated(20_000, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
+    return Deployment(folder, lines)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_shuffled_stream_gives_the_same_rows_and_windows(shop: Deployment, tmp_path: Path, seed: int):
+    found = through_beam(shuffled(shop.raw(), seed, tmp_path / "raw"), tmp_path / "out")
+    assert compare(found, shop) == {}
+    assert len(found["pane_requests"]) > 1_000 and len(found["pane_sessions"]) > 100 and len(found["dead_letters"]) > 100
+    counts = {name: sum(row[name] for row in found["sawlog_ledger"]) for name in sawlog.schema("sawlog_ledger").names[2:]}
+    (ledger,) = shop.query(f"SELECT {', '.join(f'sum({name}) AS {name}' for name in counts)} FROM sawlog_ledger")
+    assert counts == ledger
+
+
+def test_most_frequent_values_are_within_their_bounds(shop: Deployment, tmp_path: Path):
+    """Space-saving counts too much by no more than it says, in whatever order it has met the values."""
+    found = through_beam(shuffled(shop.raw(), 4, tmp_path / "raw"), tmp_path / "out")
+    exact = shop.query(
+        "SELECT date_trunc('hour', event_time) AS start, user_id, count(*) AS n FROM "
+        "(SELECT event_time, user_id FROM logs UNION ALL SELECT event_time, user_id FROM activity) "
+        "WHERE user_id IS NOT NULL GROUP BY 1, 2"
+    )
+    counts = {(row["start"][:19], row["user_id"]): row["n"] for row in exact}
+    top = [pane for pane in found["pane_top"] if pane["width"] == "1h" and pane["dimension"] == "user"]
+    assert len(top) >= 20
+    for pane in top:
+        true = counts.get((pane["window_start"].strftime("%Y-%m-%dT%H:%M:%S"), pane["value"]), 0)
+        assert pane["count"] - pane["count_error"] <= true <= pane["count"], pane
+
+
+def test_real_and_hostile_lines_give_the_same_rows(tmp_path: Path):
+    data = data_of_tests()
+    files = [*sorted(data.glob("loghub/**/*.log"))[:6], *sorted(data.glob("**/access*.log*"))[:1]]
+    assert len(files) >= 3, f"{data} has no logs"
+    hostile = tmp_path / "hostile.ndjson"
+    hostile.write_bytes(
+        b'{"message":"' + b"x" * 100_000 + b'"}\n' + b"[" * 200 + b"\n" + b'{"a":' * 100 + b"1" + b"}" * 100 + b"\n"
+        b'\xff\xfe{"message":"no text"}\n{"ts":"0001-01-01T00:00:00Z"}\n{"ts":1e400}\n{"message":"\\ud800"}\n'
+        b'{"message":null,"level":7,"service":["a"]}\n{"metric":"m","value":"NaN"}\n{"metric":"m"}\n\n   \n{}\n'
+    )
+    deployment = Deployment(tmp_path, *files, hostile)
+    found = through_beam(shuffled(deployment.raw(), 5, tmp_path / "raw"), tmp_path / "out", "--settings", any_age(tmp_path))
+    assert compare(found, deployment) == {}
+    assert len(found["logs"]) > 5_000
+
+
+def any_age(folder: Path) -> str:
+    """Settings under which events may be of any age, as files of the binary may."""
+    path = folder / "beam.toml"
+    path.write_text('[sources.pubsub]\npast-max = "unlimited"\n')
+    return str(path)
+
+
+def test_planted_differences_are_found(shop: Deployment, tmp_path: Path):
+    raw = shop.raw()
+    payloads = raw["payload"].to_pylist()
+    place = next(place for place, payload in enumerate(payloads) if b'"severity":"INFO"' in payload and b'"user_id"' in payload)
+    payloads[place] = payloads[place].replace(b'"severity":"INFO"', b'"severity":"WARN"')
+    planted = raw.set_column(raw.schema.get_field_index("payload"), raw.schema.field("payload"), pa.array(payloads, pa.binary()))
+    found = through_beam(shuffled(planted, 6, tmp_path / "raw"), tmp_path / "out")
+    different = compare(found, shop)
+    assert len(different["logs"]) == 2 and "rollup_requests_1m" in different, different.keys()
+    found["pane_sessions"][0]["event_count"] += 1
+    found["pane_users"].pop()
+    assert {"sessions"} <= compare(found, shop).keys()

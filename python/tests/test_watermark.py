@@ -1,0 +1,133 @@
+"""What the watermark decides: late panes, latecomers, and ids that are forgotten."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.test_stream import TestStream
+from apache_beam.utils.timestamp import Timestamp
+
+import sawlog
+from sawlog.beam import SawlogOptions
+from sawlog.beam.pipeline import transform, write
+from sawlog.beam.rows import RawCoder
+
+START = datetime(2026, 11, 24, 3, 0, tzinfo=timezone.utc)
+SETTINGS = sawlog.Settings(allowed_lateness=60_000_000, dedup_window=600_000_000)
+
+
+def at(seconds: float) -> Timestamp:
+    return Timestamp(micros=int((START + timedelta(seconds=seconds)).timestamp() * 1e6))
+
+
+def raw(*events: tuple[float, str]) -> pa.RecordBatch:
+    """Logs of a user at some seconds, with ids."""
+    text = '{"message":"m","service":"shop","user_id":"u","insert_id":"%s","ts":%f}'
+    lines = [
+        {
+            "data": (text % (one, at(seconds).micros / 1e6)).encode(),
+            "attributes": [],
+            "message_id": one,
+            "publish_time": START + timedelta(seconds=seconds),
+            "ordering_key": "",
+        }
+        for seconds, one in events
+    ]
+    return sawlog.Transformer().receive(pa.RecordBatch.from_pylist(lines, sawlog.schema("messages")), "orders")
+
+
+def run(folder: Path, stream: Callable[[TestStream], TestStream]) -> dict[str, list[dict[str, Any]]]:
+    """All rows that a stream of events and watermarks leads to, by table."""
+    options = SawlogOptions(
+        [
+            "--subscription",
+            "projects/p/subscriptions/s",
+            "--output",
+            str(folder),
+            "--early",
+            "0",
+            "--shards",
+            "1",
+            "--pane-base",
+            "0",
+        ]
+    )
+    options.view_as(StandardOptions).streaming = True
+    with TestPipeline(options=options) as pipeline:
+        events = pipeline | stream(TestStream(coder=RawCoder())).advance_watermark_to_infinity()
+        write(transform(pipeline, events, options, SETTINGS), options)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in folder.glob("*/*.parquet"):
+        found.setdefault(file.parent.name, []).extend(pq.ParquetFile(file).read().to_pylist())
+    return found
+
+
+def minutes(found: dict[str, list[dict[str, Any]]]) -> list[tuple[int, int, str, int]]:
+    """Panes of the requests of a minute: second of its start, number, timing, count."""
+    panes = [pane for pane in found.get("pane_requests", []) if pane["width"] == "1m"]
+    return sorted(
+        (int((pane["window_start"] - START).total_seconds()), pane["pane_index"], pane["pane_timing"], pane["count"])
+        for pane in panes
+    )
+
+
+def test_an_event_within_the_lateness_makes_a_late_pane(tmp_path: Path):
+    found = run(
+        tmp_path,
+        lambda stream: (
+            stream.advance_watermark_to(at(0))
+            .add_elements([raw((1, "a"), (2, "b"))])
+            .advance_watermark_to(at(70))
+            .add_elements([raw((15, "c"))])
+            .advance_watermark_to(at(100))
+        ),
+    )
+    assert minutes(found) == [(0, 0, "on_time", 2), (0, 1, "late", 3)]
+    assert [row["late"] for row in found["logs"]] == [False] * 3
+
+
+def test_an_event_beyond_the_lateness_is_stored_and_marked_and_in_no_window(tmp_path: Path):
+    found = run(
+        tmp_path,
+        lambda stream: (
+            stream.advance_watermark_to(at(0))
+            .add_elements([raw((1, "a"), (200, "b"))])
+            .advance_watermark_to(at(210))
+            .add_elements([raw((2, "c"), (205, "d"))])
+        ),
+    )
+    late = {row["insert_id"]: row["late"] for row in found["logs"]}
+    assert late == {"a": False, "b": False, "c": True, "d": False}
+    assert minutes(found) == [(0, 0, "on_time", 1), (180, 0, "on_time", 2)]
+    assert sum(row["event_count"] for row in found["pane_sessions"] if row["pane_index"] == 0) == 3
+
+
+def test_a_repeat_is_dropped_and_the_ledger_says_so(tmp_path: Path):
+    found = run(tmp_path, lambda stream: stream.add_elements([raw((1, "a"), (2, "b"))]).add_elements([raw((1, "a"), (3, "c"))]))
+    assert sorted(row["insert_id"] for row in found["logs"]) == ["a", "b", "c"]
+    counts = {name: sum(row[name] for row in found["sawlog_ledger"]) for name in ("received", "stored", "duplicate")}
+    assert counts == {"received": 4, "stored": 3, "duplicate": 1}
+    assert minutes(found) == [(0, 0, "on_time", 3)]
+
+
+def test_ids_are_forgotten_after_the_dedup_window(tmp_path: Path):
+    long = SETTINGS.dedup_window / 1e6
+    found = run(
+        tmp_path,
+        lambda stream: (
+            stream.advance_watermark_to(at(0))
+            .add_elements([raw((1, "a"))])
+            .advance_watermark_to(at(long - 60))
+            .add_elements([raw((1, "a"), (long, "b"))])
+            .advance_watermark_to(at(4 * long))
+            .add_elements([raw((4 * long, "c"))])
+            .advance_watermark_to(at(4 * long + 15))
+            .add_elements([raw((4 * long, "a"))])
+        ),
+    )
+    assert sorted(row["insert_id"] for row in found["logs"]) == ["a", "a", "b", "c"]
