@@ -1,11 +1,13 @@
 """Doubles of Google's services (tests/doubles), each a process of its own on a port of this machine."""
 
+import json
 import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import grpc
 from conftest import binary
@@ -102,6 +104,11 @@ class Cloud:
         client = bigtable.Client(project=PROJECT, credentials=AnonymousCredentials())
         rows = client.instance(INSTANCE).table(TABLE).read_rows()
         return {row.row_key: row.cells[family][b"v"][0].value for row in rows if family in row.cells}
+
+    def fail_bigtable(self, **fault) -> None:
+        """Lets calls of Bigtable fail; tests/doubles/internal/bigtable/faults.go has the fields."""
+        request = Request(f"http://{self.bigtable.addresses[1]}/faults", json.dumps(fault).encode(), method="POST")
+        urlopen(request, timeout=10).close()
 
     def stop(self) -> None:
         self.channel.close()

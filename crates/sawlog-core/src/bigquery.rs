@@ -92,3 +92,25 @@ fn objects(maps: &MapArray) -> ArrayRef {
     }
     Arc::new(objects.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::builder::MapBuilder;
+
+    use super::*;
+
+    #[test]
+    fn letters_of_types_stay_with_their_values() {
+        let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+        for (key, value) in [("team", "a"), ("nested", "[1]"), ("team", "b")] {
+            maps.keys().append_value(key);
+            maps.values().append_value(value);
+        }
+        maps.append(true).expect("as many keys as values");
+        maps.append(false).expect("none");
+        let (maps, types) = (maps.finish(), StringArray::from(vec![Some("tji"), None]));
+        assert_eq!(objects(&maps).as_string::<i32>().value(0), "{\"nested\":\"[1]\",\"team\":\"b\"}");
+        let letters = letters(&maps, &types);
+        assert_eq!(letters.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("ji"), None]);
+    }
+}

@@ -67,8 +67,11 @@ def read_files(names: list[str]) -> dict[str, bytes]:
     """Contents of the files that rules name."""
     found = {}
     for name in names:
-        with FileSystems.open(name) as opened:
-            found[name] = opened.read()
+        try:
+            with FileSystems.open(name) as opened:
+                found[name] = opened.read()
+        except OSError as error:
+            raise sawlog.SawlogError(f"[rules]: the file {name} cannot be read: {error}") from error
     return found
 
 

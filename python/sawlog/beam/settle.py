@@ -21,7 +21,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.utils.timestamp import Timestamp
 
 import sawlog
-from sawlog.beam.rows import ID_COLUMN, TableRows
+from sawlog.beam.rows import ID_COLUMN, TableRows, token_of
 from sawlog.beam.transform import LEDGER, without_ids
 
 ID_BYTES = 16
@@ -79,7 +79,7 @@ class Settle(beam.DoFn):
         kept = rows.filter(self._news(rows, times, ids))
         if repeated := len(rows) - len(kept):
             self.duplicates.inc(repeated)
-            yield beam.pvalue.TaggedOutput(LEDGER, TableRows(LEDGER, correction(rows, kept)))
+            yield beam.pvalue.TaggedOutput(LEDGER, TableRows(LEDGER, correction(rows, kept), token_of(rows)))
         if len(kept):
             yield without_ids(TableRows(table, self._marked(kept, seen)))
 

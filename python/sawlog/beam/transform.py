@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 
 import sawlog
-from sawlog.beam.rows import EVENT_TABLES, ID_COLUMN, ID_FIELD, TableRows
+from sawlog.beam.rows import EVENT_TABLES, ID_COLUMN, ID_FIELD, TableRows, token_of
 
 LEDGER = "sawlog_ledger"
 # Records from which on the share of dead letters says something.
@@ -42,7 +42,7 @@ class Transform(beam.DoFn):
                 yield TableRows(table, rows.append_column(ID_FIELD, ids_of(table, len(rows), found["ids"])))
         for table in self.OTHERS:
             if len(rows := found[table]):
-                yield beam.pvalue.TaggedOutput(table, TableRows(table, rows))
+                yield beam.pvalue.TaggedOutput(table, TableRows(table, rows, token_of(raw) if table == LEDGER else 0))
 
     def _count(self, found: Mapping[str, pa.RecordBatch]) -> None:
         ledger = found[LEDGER]

@@ -290,21 +290,6 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_types_stay_with_their_values() {
-        let mut maps = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
-        for (key, value) in [("team", "a"), ("nested", "[1]"), ("team", "b")] {
-            maps.keys().append_value(key);
-            maps.values().append_value(value);
-        }
-        maps.append(true).expect("as many keys as values");
-        maps.append(false).expect("none");
-        let (maps, types) = (maps.finish(), StringArray::from(vec![Some("tji"), None]));
-        assert_eq!(as_objects(&maps).as_string::<i32>().value(0), "{\"nested\":\"[1]\",\"team\":\"b\"}");
-        let letters = as_objects_order(&maps, &types);
-        assert_eq!(letters.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("ji"), None]);
-    }
-
-    #[test]
     fn rows_that_come_from_maps_have_one_order() {
         let encoder = encoder(ANOMALY_TABLE);
         let rows = |names: &[&str]| {

@@ -1,10 +1,11 @@
 """Tables of BigQuery through the Storage Write API: the default stream, at least once.
 
-Repeats of a retried bundle have the ids of their rows: the views of a dataset that `sawlog gcp init` made for `delivery =
-"at-least-once"` leave them out. A row that BigQuery refuses, or that no request can carry, becomes a dead letter; the others of
-its request go on.
+The views of a dataset that `sawlog gcp init` made for `delivery = "at-least-once"` leave repeats out: of events by their ids, of
+other rows by what says how they came, which is made of their content here. A row that BigQuery refuses, or that no request can
+carry, becomes a dead letter; the others of its request go on.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -24,7 +25,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWr
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 import sawlog
-from sawlog.beam.rows import TableRows, one_batch, schema_of
+from sawlog.beam.rows import EVENT_TABLES, TableRows, number_of, one_batch, schema_of
 
 # The service takes requests of 10 MB.
 REQUEST_BYTES_MAX = 9_000_000
@@ -74,7 +75,7 @@ class Append(beam.DoFn):
     def process(self, element: TableRows) -> Iterator[TableRows]:
         """Keeps rows until a request is full."""
         batches = self.waiting.setdefault(element.table, [])
-        batches.append(element.rows)
+        batches.append(rows_of(element))
         if sum(batch.nbytes for batch in batches) >= FLUSH_BYTES:
             yield from self._flush(element.table)
 
@@ -85,7 +86,8 @@ class Append(beam.DoFn):
                 yield WindowedValue(letters, MIN_TIMESTAMP, [GlobalWindow()])
 
     def _flush(self, table: str) -> Iterator[TableRows]:
-        rows = one_batch(self.waiting.pop(table), schema_of(table))
+        batches = self.waiting.pop(table)
+        rows = one_batch(batches, batches[0].schema)
         letters: list[tuple[dict[str, Any], str]] = []
         self._append(table, rows, letters)
         self.written.inc(len(rows) - len(letters))
@@ -137,6 +139,22 @@ class Append(beam.DoFn):
         return {}
 
 
+def rows_of(element: TableRows) -> pa.RecordBatch:
+    """The rows; those that are no events with what says how they came."""
+    rows = element.rows
+    if element.table in EVENT_TABLES:
+        return rows
+    numbers = [element.token or number_of(repr(row).encode()) for row in rows.to_pylist()]
+    columns: list[tuple[str, pa.Array]] = [
+        ("flush_writer", pa.array(["beam"] * len(rows))),
+        ("flush_position", pa.array(numbers, pa.int64())),
+        ("flush_row", pa.array(range(len(rows)) if element.token else [0] * len(rows), pa.int64())),
+    ]
+    for name, column in columns:
+        rows = rows.append_column(name, column)
+    return rows
+
+
 def client(endpoint: str | None) -> BigQueryWriteClient:
     """A client of the service, or of a double without encryption and credentials."""
     if endpoint is None:
@@ -148,8 +166,6 @@ def client(endpoint: str | None) -> BigQueryWriteClient:
 
 def dead_letters(table: str, letters: list[tuple[dict[str, Any], str]]) -> pa.RecordBatch:
     """Rows that BigQuery refused, as rows of `dead_letters`: the payload is the row as JSON."""
-    import json
-
     now = datetime.now(timezone.utc)
     schema = schema_of("dead_letters")
     lines = []

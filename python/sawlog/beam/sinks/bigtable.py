@@ -3,6 +3,7 @@
 The time of a cell is its window's end and the number of its pane, so that a repeat writes the same cell and a newer pane wins.
 """
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timezone
@@ -13,12 +14,14 @@ from apache_beam.metrics import Metrics
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigtable
 from google.cloud.bigtable.row import DirectRow
+from google.cloud.bigtable.table import DEFAULT_RETRY
 
 import sawlog
 
 VALUE_COLUMN = b"v"
 REQUEST_CELLS = 1_000
 ATTEMPTS = 6
+SECONDS_MAX = 30
 # Codes of google.rpc.Code that pass: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE.
 PASSES = {4, 8, 10, 13, 14}
 
@@ -73,7 +76,7 @@ class Mutate(beam.DoFn):
         for attempt in range(ATTEMPTS):
             if not left:
                 break
-            statuses = self.opened.mutate_rows(left, timeout=30)
+            statuses = self.opened.mutate_rows(left, retry=DEFAULT_RETRY.with_timeout(SECONDS_MAX), timeout=SECONDS_MAX)
             refused = [status for status in statuses if status.code and status.code not in PASSES]
             if refused:
                 raise sawlog.SawlogError(f"Bigtable refuses cells: {refused[0].message} (code {refused[0].code})")
@@ -87,7 +90,5 @@ class Mutate(beam.DoFn):
 
 def double_of(project: str, endpoint: str) -> bigtable.Client:
     """A client of a double. Google's client has no other way to an address without encryption than this variable."""
-    import os
-
     os.environ["BIGTABLE_EMULATOR_HOST"] = endpoint
     return bigtable.Client(project=project, credentials=AnonymousCredentials())

@@ -1,0 +1,145 @@
+"""What becomes of rows that a service refuses, and of services that fail for a while."""
+
+import base64
+import json
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import generated
+from doubles import Cloud
+
+import sawlog
+
+NOW = datetime.now(timezone.utc)
+
+
+def objects(folder: Path, **sources: list[bytes]) -> str:
+    """Raw records of messages by source, as an object of the lake."""
+    folder.mkdir(exist_ok=True)
+    batches = []
+    for source, data in sources.items():
+        lines = [
+            {"data": one, "attributes": [], "message_id": f"{source}{place}", "publish_time": NOW, "ordering_key": ""}
+            for place, one in enumerate(data)
+        ]
+        messages = pa.RecordBatch.from_pylist(lines, sawlog.schema("messages"))
+        batches.append(sawlog.Transformer().receive(messages, source))
+    pq.write_table(pa.Table.from_batches(batches), folder / "raw.parquet")
+    return str(folder / "*.parquet")
+
+
+def run(pattern: str, *flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "sawlog.beam", "--input", pattern, *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1], check=False)
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Path:
+    path = tmp_path / "faults"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, faults: Path):
+    made = Cloud(tmp_path, "-faults", str(faults))
+    yield made
+    made.stop()
+
+
+def test_rows_that_bigquery_refuses_become_dead_letters_and_the_others_are_stored_once(cloud: Cloud, faults: Path, tmp_path: Path):
+    lines = [f'{{"message":"order {place}","insert_id":"{place}"}}'.encode() for place in range(50)]
+    large = b'{"message":"' + b"x" * 9_500_000 + b'"}'
+    pattern = objects(tmp_path / "raw", orders=[*lines, large], refuse=lines[:2])
+    faults.write_text("unavailable\nlost\n\nunavailable\n")
+    letters = tmp_path / "letters"
+    done = run(pattern, *cloud.flags()[2:], "--dead-letters", str(letters))
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = cloud.rows("SELECT source, COUNT(*) FROM `{}.logs` WHERE event_time > '2000-01-01' GROUP BY source")
+    assert found == [("orders", 50)]
+    sql = "SELECT stage, reason, error FROM `{}.dead_letters` WHERE receive_time > '2000-01-01' ORDER BY error"
+    stored = cloud.rows(sql)
+    refused = [row for row in stored if row[0] == "bigquery"]
+    assert [row[2] for row in refused if "range" in row[2]] == ["table logs: a value is out of range"] * 2
+    # The record is too large for a row, and its dead letter too large for a request.
+    assert [row[1] for row in refused if "more than a request may have" in row[2]] == ["row_refused"]
+    kept = [json.loads(line) for file in letters.rglob("*.ndjson") for line in file.read_text().splitlines()]
+    assert {(one["stage"], one["reason"]) for one in kept} >= {("bigquery", "row_refused"), ("parse", "record_too_large")}
+    rows = [json.loads(base64.b64decode(one["payload"])) for one in kept if "range" in one["error"]]
+    assert sorted(row["insert_id"] for row in rows) == ["0", "1"] and {row["source"] for row in rows} == {"refuse"}
+
+
+def test_cells_are_written_over_failures_of_bigtable(cloud: Cloud, tmp_path: Path):
+    lines = generated(300, "--late", "0", start=NOW.strftime("%Y-%m-%dT%H:%M:%SZ")).splitlines()
+    pattern = objects(tmp_path / "raw", orders=lines)
+    cloud.fail_bigtable(method="MutateRows", when="before", code="UNAVAILABLE", times=2)
+    done = run(pattern, *cloud.flags()[2:])
+    assert done.returncode == 0, done.stderr[-3000:]
+    raw = pq.read_table(tmp_path / "raw/raw.parquet").combine_chunks().to_batches()[0]
+    expected = {cell["key"] for cell in sawlog.Rollups().cells(sawlog.Transformer().transform(raw)).to_pylist()}
+    found = cloud.cells("rollup_1h")
+    assert len(found) == len(expected) > 20 and all(any(row.startswith(key) for key in expected) for row in found)
+
+
+def test_a_service_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path):
+    pattern = objects(tmp_path / "raw", orders=[b'{"message":"a"}'])
+    flags = ("--bigtable", "sawlog-test/instance/sawlog", "--bigtable-endpoint", "127.0.0.1:1")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PAUSES, "--input", pattern, *flags],
+        capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1], check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Bigtable" in done.stderr, done.stderr[-2000:]
+
+
+# As the command, without the pauses between attempts.
+WITHOUT_PAUSES = """
+import sys
+from sawlog.beam import __main__
+from sawlog.beam.sinks import bigtable
+bigtable.ATTEMPTS, bigtable.SECONDS_MAX = 2, 1
+sys.exit(__main__.main())
+"""
+
+
+def test_too_many_dead_letters_fail_the_job_with_the_first_reason(tmp_path: Path):
+    pattern = objects(tmp_path / "raw", orders=[b"{broken"] * 1_500 + [b'{"message":"a"}'] * 500)
+    done = run(pattern, "--output", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "1500 of 2000 records became dead letters, more than --dead-letters-max allows" in done.stderr
+    assert "json_syntax: the record is not valid JSON" in done.stderr
+    assert run(pattern, "--output", str(tmp_path / "out"), "--dead-letters-max", "1").returncode == 0
+
+
+def test_rules_and_their_files_are_those_of_the_settings(tmp_path: Path):
+    (tmp_path / "users.csv").write_text("user_id,user_segment,country\nu1,gold,DE\n")
+    settings = tmp_path / "sawlog.toml"
+    settings.write_text(
+        f'[[rules.users]]\nname = "crm"\nfile = "{tmp_path / "users.csv"}"\n'
+        '[[rules.filter]]\nname = "health"\nwhere = [{ field = "http_path", equals = "/health" }]\n'
+    )
+    data = [b'{"message":"a","user_id":"u1"}', b'{"message":"b","path":"/health"}']
+    done = run(objects(tmp_path / "raw", orders=data), "--output", str(tmp_path / "out"), "--settings", str(settings))
+    assert done.returncode == 0, done.stderr[-2000:]
+    (rows,) = [pq.read_table(file).to_pylist() for file in (tmp_path / "out/logs").glob("*.parquet")]
+    assert [(row["message"], row["user_segment"], row["country"]) for row in rows] == [("a", "gold", "DE")]
+    counts = [row for file in (tmp_path / "out/sawlog_ledger").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    assert [(row["received"], row["stored"], row["filtered"]) for row in counts] == [(2, 1, 1)]
+    settings.write_text('[[rules.users]]\nname = "crm"\nfile = "users.csv"\n')
+    done = run(str(tmp_path / "raw/*.parquet"), "--output", str(tmp_path / "out"), "--settings", str(settings))
+    assert done.returncode == 2 and "[rules]: the file users.csv cannot be read" in done.stderr, done.stderr[-500:]
+
+
+def test_the_raw_copy_is_that_of_the_embedded_lake(tmp_path: Path):
+    pattern = objects(tmp_path / "raw", orders=[b'{"message":"a"}\n{"message":"b"}', b"text"])
+    lake = tmp_path / "lake"
+    assert run(pattern, "--lake", str(lake)).returncode == 0
+    (copy,) = lake.glob(f"raw/receive_date={NOW:%Y-%m-%d}/receive_hour={NOW:%H}/*.parquet")
+    before = pq.read_table(tmp_path / "raw/raw.parquet").to_pylist()
+    assert pq.ParquetFile(copy).read().to_pylist() == before
+    assert run(pattern, "--lake", str(lake)).returncode == 0
+    assert len(list(lake.rglob("*.parquet"))) == 1, "a repeat meets its own object"
