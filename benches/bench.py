@@ -360,6 +360,16 @@ def anomalies(binary: str, runs: int, work: Path) -> None:
     figures.print()
 
 
+def beam(binary: str, runs: int, work: Path) -> None:
+    """The step of Beam's workers, with the module that was built beside the binary."""
+    package = work / "package/sawlog"
+    shutil.copytree(HERE.parent / "python/sawlog", package, ignore=shutil.ignore_patterns("*.so"))
+    shutil.copy(Path(binary).parent / "lib_native.so", package / "_native.abi3.so")
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    python = HERE.parent / ".venv-beam/bin/python"
+    subprocess.run([str(python), str(HERE / "beam.py"), binary, str(runs), "100000"], env=environment, check=True)
+
+
 def pubsub(binary: str, runs: int) -> None:
     """Messages of Pub/Sub to Google Cloud's services; Google's clients are in the environment of the tests."""
     python = HERE.parent / ".venv/bin/python"
@@ -375,6 +385,7 @@ SCENARIOS = {
     "mixed": lambda options, work: mixed_paced(options.binary, options.runs, work),
     "anomalies": lambda options, work: anomalies(options.binary, options.runs, work),
     "pubsub": lambda options, _: pubsub(options.binary, options.runs),
+    "beam": lambda options, work: beam(options.binary, options.runs, work),
 }
 
 

@@ -158,7 +158,9 @@ def main() -> None:
         folder = Path(root) / "sizes"
         folder.mkdir()
         with open(messages, "wb") as out:
-            generate = ["generate", "--seed", "3", "--no-pace", "--duplicate", "0", "--count", str(count)]
+            # A hundred events a second until now: ids of what is older than the dedup window are not kept.
+            start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - count / 100))
+            generate = ["generate", "--seed", "3", "--no-pace", "--duplicate", "0", "--count", str(count), "--start", start]
             subprocess.run([binary, *generate], stdout=out, check=True)
         received = sum(1 for _ in open(messages, "rb"))
         with Doubles(binary, messages, folder) as doubles:

@@ -1,12 +1,16 @@
 """Options are checked before anything runs, and each mistake says what to do."""
 
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import sawlog
 from sawlog.beam import SawlogOptions
+from sawlog.beam.template import metadata
 
 GOOD = ["--subscription", "projects/p/subscriptions/s", "--dataset", "project.sawlog"]
 
@@ -44,3 +48,41 @@ def test_good_options_have_no_problems():
 def test_the_command_refuses_them_with_exit_code_2():
     done = subprocess.run([sys.executable, "-m", "sawlog.beam", "--batch-size", "0"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "error: --subscription or --input: there is nothing to read" in done.stderr
+
+
+def test_options_are_taken_as_a_template_passes_them():
+    flags = ["--subscription=projects/p/subscriptions/a,projects/p/subscriptions/b", "--dead_letters=gs://bucket/dead"]
+    options = SawlogOptions([*flags, "--without_dedup=true", "--batch_size=10", *GOOD])
+    assert options.subscription == [f"projects/p/subscriptions/{name}" for name in "abs"]
+    assert (options.dead_letters, options.without_dedup, options.batch_size) == ("gs://bucket/dead", True, 10)
+    assert SawlogOptions(GOOD).without_dedup is False and SawlogOptions(["--without-dedup"]).without_dedup is True
+
+
+METADATA = Path(__file__).parents[2] / "deploy/dataflow/metadata.json"
+
+
+def test_the_metadata_of_the_template_are_the_options():
+    assert json.loads(METADATA.read_text()) == metadata()
+    for parameter in metadata()["parameters"]:
+        assert parameter["helpText"] and len(parameter["regexes"]) == 1, parameter
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fits"),
+    [
+        ("subscription", "projects/p/subscriptions/a,projects/p/subscriptions/b", True),
+        ("subscription", "orders", False),
+        ("dataset", "project.sawlog", True),
+        ("dataset", "project:sawlog", False),
+        ("bigtable", "project/instance/sawlog", True),
+        ("lake", "gs://bucket/folder", True),
+        ("lake", "/var/lake", False),
+        ("dead_letters_max", "0.25", True),
+        ("dead_letters_max", "1.5", False),
+        ("without_dedup", "yes", False),
+        ("shards", "-1", False),
+    ],
+)
+def test_a_template_checks_values_before_a_launch(name: str, value: str, fits: bool):
+    (regex,) = next(one["regexes"] for one in metadata()["parameters"] if one["name"] == name)
+    assert (re.fullmatch(regex, value) is not None) == fits

@@ -48,9 +48,10 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<bool, String> {
     let binary = target_folder().join("release/sawlog").display().to_string();
     let mut run = Run::default();
     run.commands("web", web_commands(&["ci", "run build"]));
-    run.commands("optimized build", vec![cargo(&["build", "--release", "--workspace", "--bins"])]);
+    run.commands("optimized build", vec![cargo(&["build", "--release", "--workspace", "--bins", "--lib"])]);
     run.commands("peers", python_environment(&environment, "benches/requirements.txt"));
     run.commands("python", python_environment(&python_folder(), "tests/e2e/requirements.txt"));
+    run.commands("package", python_environment(&package_environment(), "python/requirements.txt"));
     run.commands("doubles", doubles_commands()?);
     let words = [&["benches/bench.py", &binary], arguments].concat();
     run.commands("bench", vec![Step::new(&root, &environment.join("bin/python").display().to_string(), &words)]);

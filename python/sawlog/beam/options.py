@@ -2,7 +2,8 @@
 
 import re
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
@@ -15,15 +16,32 @@ EPOCH = 1_767_225_600
 BIGTABLE = r"[a-z0-9.:-]+/[a-z0-9-]+/[A-Za-z0-9._-]+"
 
 
+def truth(text: str) -> bool:
+    """`true` or `false`."""
+    if text not in ("true", "false"):
+        raise ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
+def listed(text: str) -> list[str]:
+    """Values that commas separate."""
+    return [value for value in text.split(",") if value]
+
+
 class SawlogOptions(PipelineOptions):
     """What comes in, what is made of it and where it goes."""
 
     @classmethod
     def _add_argparse_args(cls, parser: ArgumentParser) -> None:
-        add = parser.add_argument
+        def add(name: str, **more: Any) -> None:
+            """Takes a name as Beam writes its own too, which is how a template passes it."""
+            names = dict.fromkeys((name, "--" + name[2:].replace("-", "_")))
+            parser.add_argument(*names, **more)
+
         add(
             "--subscription",
-            action="append",
+            action="extend",
+            type=listed,
             default=[],
             help="subscription of Pub/Sub to take messages from, projects/PROJECT/subscriptions/NAME; may be repeated",
         )
@@ -33,7 +51,8 @@ class SawlogOptions(PipelineOptions):
         )
         add(
             "--input",
-            action="append",
+            action="extend",
+            type=listed,
             default=[],
             help="objects of the raw lake to transform again, such as gs://BUCKET/raw/receive_date=2026-11-24/**; may be repeated",
         )
@@ -65,7 +84,14 @@ class SawlogOptions(PipelineOptions):
             default=0.5,
             help="share of dead letters in a batch of a thousand or more above which the job fails; 1 never does",
         )
-        add("--without-dedup", action="store_true", help="store repeats as well: no state, at least once")
+        add(
+            "--without-dedup",
+            nargs="?",
+            const=True,
+            default=False,
+            type=truth,
+            help="store repeats as well: no state, at least once",
+        )
         add("--id-label", help="attribute by which the service itself drops repeats; only Dataflow does")
         for service in ("bigquery", "bigquery-storage", "bigtable"):
             add(f"--{service}-endpoint", help=f"address of a double of {service}, HOST:PORT")

@@ -263,7 +263,6 @@ fn json_bytes(maps: &MapArray) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::MapBuilder;
     use sawlog_seams::contract::warehouse::rows;
     use sawlog_seams::warehouse::{ANOMALY_TABLE, TableSpec};
 
