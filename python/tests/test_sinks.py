@@ -14,6 +14,8 @@ from conftest import generated
 from doubles import Cloud
 
 import sawlog
+from sawlog.beam.rows import TableRows
+from sawlog.beam.transform import Transform
 
 NOW = datetime.now(timezone.utc)
 
@@ -132,6 +134,27 @@ def test_rules_and_their_files_are_those_of_the_settings(tmp_path: Path):
     settings.write_text('[[rules.users]]\nname = "crm"\nfile = "users.csv"\n')
     done = run(str(tmp_path / "raw/*.parquet"), "--output", str(tmp_path / "out"), "--settings", str(settings))
     assert done.returncode == 2 and "[rules]: the file users.csv cannot be read" in done.stderr, done.stderr[-500:]
+
+
+def test_a_worker_takes_a_changed_file_of_the_rules_and_keeps_the_old_one_when_the_new_is_wrong(tmp_path: Path):
+    users = tmp_path / "users.csv"
+    users.write_text("user_id,user_segment,country\nu1,gold,DE\n")
+    settings = sawlog.Settings.parse(f'[[rules.users]]\nname = "crm"\nfile = "{users}"\n')
+    raw = pq.read_table(objects(tmp_path / "raw", orders=[b'{"message":"a","user_id":"u1"}']).replace("*", "raw"))
+    worker = Transform(settings, 1.0, refresh=0)
+    worker.setup()
+
+    def segments() -> list[str]:
+        made = [one for one in worker.process(raw.to_batches()[0]) if isinstance(one, TableRows)]
+        return made[0].rows["user_segment"].to_pylist()
+
+    assert segments() == ["gold"]
+    users.write_text("user_id,user_segment,country\nu1,silver,DE\n")
+    assert segments() == ["silver"]
+    users.write_text("nonsense")
+    assert segments() == ["silver"]
+    users.unlink()
+    assert segments() == ["silver"]
 
 
 def test_the_raw_copy_is_that_of_the_embedded_lake(tmp_path: Path):

@@ -60,7 +60,7 @@ def run(folder: Path, stream: Callable[[TestStream], TestStream]) -> dict[str, l
     options.view_as(StandardOptions).streaming = True
     with TestPipeline(options=options) as pipeline:
         events = pipeline | stream(TestStream(coder=RawCoder())).advance_watermark_to_infinity()
-        write(transform(pipeline, events, options, SETTINGS), options)
+        write(transform(events, options, SETTINGS), options)
     found: dict[str, list[dict[str, Any]]] = {}
     for file in folder.glob("*/*.parquet"):
         found.setdefault(file.parent.name, []).extend(pq.ParquetFile(file).read().to_pylist())

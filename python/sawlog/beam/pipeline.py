@@ -6,7 +6,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.periodicsequence import PeriodicImpulse
 
 import sawlog
 from sawlog.beam.options import SawlogOptions
@@ -16,7 +15,7 @@ from sawlog.beam.sinks.bigquery import WriteBigQuery
 from sawlog.beam.sinks.bigtable import WriteBigtable
 from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
 from sawlog.beam.sources import ReadLake, ReadMessages
-from sawlog.beam.transform import LEDGER, BySeverity, Transform, without_ids
+from sawlog.beam.transform import LEDGER, BySeverity, Transform, read_files, without_ids
 from sawlog.beam.windows import PaneBatches, Rollups, UserSessions
 
 # Panes that are written together.
@@ -51,7 +50,7 @@ def build(pipeline: beam.Pipeline, options: SawlogOptions) -> Outputs:
     raw = read(pipeline, options, settings)
     if options.lake:
         raw | "Keep raw" >> WriteLake(options.lake)
-    outputs = transform(pipeline, raw, options, settings)
+    outputs = transform(raw, options, settings)
     write(outputs, options)
     return outputs
 
@@ -63,30 +62,9 @@ def read(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Setti
     return [pipeline | f"From {name}" >> source for name, source in sources.items()] | "All sources" >> beam.Flatten()
 
 
-def read_files(names: list[str]) -> dict[str, bytes]:
-    """Contents of the files that rules name."""
-    found = {}
-    for name in names:
-        try:
-            with FileSystems.open(name) as opened:
-                found[name] = opened.read()
-        except OSError as error:
-            raise sawlog.SawlogError(f"[rules]: the file {name} cannot be read: {error}") from error
-    return found
-
-
-def files_of(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Settings) -> Any:
-    """The files of the rules as a side input, which a stream reads again from time to time."""
-    names = settings.files()
-    if not options.subscription or not names:
-        return beam.pvalue.AsSingleton(pipeline | "Rules' files" >> beam.Create([read_files(names)]))
-    ticks = pipeline | "Refresh" >> PeriodicImpulse(fire_interval=options.refresh, apply_windowing=True)
-    return beam.pvalue.AsSingleton(ticks | "Rules' files" >> beam.Map(lambda _: read_files(names)))
-
-
-def transform(pipeline: beam.Pipeline, raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Outputs:
+def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Outputs:
     """From raw records to rows, panes and cells."""
-    step = beam.ParDo(Transform(settings, options.dead_letters_max), files_of(pipeline, options, settings))
+    step = beam.ParDo(Transform(settings, options.dead_letters_max, options.refresh))
     made = raw | "Transform" >> step.with_outputs(*Transform.OTHERS, main="events")
     ledgers = [made[LEDGER]]
     if options.without_dedup:

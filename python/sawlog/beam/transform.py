@@ -1,12 +1,14 @@
 """From raw records to rows, by the core."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 import sawlog
@@ -22,19 +24,21 @@ class Transform(beam.DoFn):
 
     OTHERS = ("dead_letters", LEDGER)
 
-    def __init__(self, settings: sawlog.Settings, dead_letters_max: float):
-        self.settings, self.dead_letters_max = settings, dead_letters_max
-        self.files: Mapping[str, bytes] | None = None
+    def __init__(self, settings: sawlog.Settings, dead_letters_max: float, refresh: float):
+        self.settings, self.dead_letters_max, self.refresh = settings, dead_letters_max, refresh
         self.outcomes = {
             name: Metrics.counter("sawlog", name) for name in ("received", "stored", "duplicate", "filtered", "dead_lettered")
         }
-        self.seconds = Metrics.distribution("sawlog", "transform_micros")
 
-    def process(self, raw: pa.RecordBatch, files: Mapping[str, bytes]) -> Iterator[Any]:
-        """Rows by table. Rules are compiled anew when a file that they name has changed."""
-        if files != self.files:
-            self.transformer, self.files = self.settings.transformer(files), files
-            logging.info("rules of version %d", self.transformer.rules_version)
+    def setup(self) -> None:
+        """Compiles the rules."""
+        self.files = read_files(self.settings.files())
+        self.transformer = self.settings.transformer(self.files)
+        self.looked = time.monotonic()
+
+    def process(self, raw: pa.RecordBatch) -> Iterator[Any]:
+        """Rows by table."""
+        self._look()
         found = self.transformer.transform(raw)
         self._count(found)
         for table in EVENT_TABLES:
@@ -43,6 +47,22 @@ class Transform(beam.DoFn):
         for table in self.OTHERS:
             if len(rows := found[table]):
                 yield beam.pvalue.TaggedOutput(table, TableRows(table, rows, token_of(raw) if table == LEDGER else 0))
+
+    def _look(self) -> None:
+        """Compiles the rules anew when a file that they name has changed. Each worker looks for itself: a side input would be
+        that of an element's window, and messages may be older than any that was read."""
+        if time.monotonic() - self.looked < self.refresh or not self.files:
+            return
+        self.looked = time.monotonic()
+        try:
+            files = read_files(list(self.files))
+            if files == self.files:
+                return
+            self.transformer, self.files = self.settings.transformer(files), files
+        except sawlog.SawlogError as error:
+            logging.error("the rules stay as they are: %s", error)
+        else:
+            logging.info("rules of version %d", self.transformer.rules_version)
 
     def _count(self, found: Mapping[str, pa.RecordBatch]) -> None:
         ledger = found[LEDGER]
@@ -56,6 +76,18 @@ class Transform(beam.DoFn):
                 f"{dead} of {received} records became dead letters, more than --dead-letters-max allows; "
                 f"the first one: {first['reason']}: {first['error']}; {first['remedy']}"
             )
+
+
+def read_files(names: list[str]) -> dict[str, bytes]:
+    """Contents of the files that rules name."""
+    found = {}
+    for name in names:
+        try:
+            with FileSystems.open(name) as opened:
+                found[name] = opened.read()
+        except OSError as error:
+            raise sawlog.SawlogError(f"[rules]: the file {name} cannot be read: {error}") from error
+    return found
 
 
 def ids_of(table: str, count: int, ids: pa.RecordBatch) -> pa.Array:
