@@ -162,8 +162,13 @@ pub(crate) fn wheel() -> Result<bool, String> {
     let mut run = Run::default();
     run.commands("package environment", python_environment(&package_environment(), "python/requirements.txt"));
     let maturin = package_environment().join("bin/maturin").display().to_string();
-    let words = ["build", "--release", "--locked", "--out", "dist", "--compatibility", "pypi"];
-    run.commands("wheel", vec![Step::new(&folder, &maturin, &words)]);
+    // Linked against an old glibc, so that the wheel runs where Dataflow and Dataproc do.
+    let words = ["build", "--release", "--locked", "--zig", "--compatibility", "manylinux_2_28", "--out", "dist"];
+    let mut build = Step::new(&folder, &maturin, &words);
+    // Where maturin looks for zig.
+    let path = std::env::var("PATH").unwrap_or_default();
+    build.command.env("PATH", format!("{}:{path}", package_environment().join("bin").display()));
+    run.commands("wheel", vec![build]);
     Ok(run.failed_steps.is_empty())
 }
 
