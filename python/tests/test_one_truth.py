@@ -6,6 +6,7 @@ binary kept, so that both runs have the same times of receipt.
 """
 
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,8 @@ from conftest import Deployment, canonical, data_of_tests, generated
 import sawlog
 from sawlog.beam import SawlogOptions, build
 
+IS_LONG = bool(os.environ.get("SAWLOG_LONG"))
+EVENTS, SHUFFLES = (1_000_000, 20) if IS_LONG else (20_000, 3)
 TABLES = ("logs", "metrics", "activity", "dead_letters")
 ROW_EXTRAS = ("batch_id", "record_index", "late", "event_date")
 PANE_EXTRAS = ("pane_index", "pane_timing", "event_date", "width")
@@ -83,14 +86,14 @@ def compare(found: dict[str, list[dict[str, Any]]], deployment: Deployment) -> d
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Deployment:
-    """20,000 events of a shop: late, sent twice, and broken ones among them."""
+    """Events of a shop: late, sent twice, and broken ones among them."""
     folder = tmp_path_factory.mktemp("shop")
     lines = folder / "shop.ndjson"
-    lines.write_bytes(generated(20_000, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
+    lines.write_bytes(generated(EVENTS, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
     return Deployment(folder, lines)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(1, SHUFFLES + 1))
 def test_a_shuffled_stream_gives_the_same_rows_and_windows(shop: Deployment, tmp_path: Path, seed: int):
     found = through_beam(shuffled(shop.raw(), seed, tmp_path / "raw"), tmp_path / "out")
     assert compare(found, shop) == {}

@@ -64,6 +64,9 @@ def read(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Setti
 
 def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Outputs:
     """From raw records to rows, panes and cells."""
+    # Windows of objects are complete at once.
+    has_end = not options.subscription
+    early = 0 if has_end else options.early
     step = beam.ParDo(Transform(settings, options.dead_letters_max, options.refresh))
     made = raw | "Transform" >> step.with_outputs(*Transform.OTHERS, main="events")
     ledgers = [made[LEDGER]]
@@ -71,13 +74,11 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
         events = made.events | "Without ids" >> beam.Map(without_ids).with_output_types(TableRows)
     else:
         parts = made.events | "Shard" >> beam.ParDo(Shard(options.shards)).with_output_types(tuple[int, TableRows])
-        settled = parts | "Settle" >> beam.ParDo(Settle(settings)).with_outputs(LEDGER, main="events")
+        settled = parts | "Settle" >> beam.ParDo(Settle(settings, has_end)).with_outputs(LEDGER, main="events")
         events = settled.events
         ledgers.append(settled[LEDGER])
     tables = events | "By severity" >> beam.ParDo(BySeverity()).with_outputs(*BySeverity.TAGS)
     counted = events | "In time" >> beam.Map(in_time).with_output_types(TableRows)
-    # Objects have an end: their windows are complete at once.
-    early = options.early if options.subscription else 0
     panes = counted | "Rollups" >> Rollups(settings, early, options.first_pane)
     batches = panes | "Batch panes" >> beam.BatchElements(min_batch_size=1, max_batch_size=PANES)
     written = batches | "Pane rows" >> beam.ParDo(PaneBatches()).with_outputs("rows", main="cells")

@@ -1,7 +1,8 @@
 """Repeats and latecomers: what needs to know about events that came before.
 
 Ids are remembered as long as the binary does (`pipeline.dedup-window`, by event time), in as many parts as `--shards` says. A
-remembered id costs 24 bytes of state. Rows without an id are never repeats.
+remembered id costs 16 bytes of state, and some 100 bytes of memory in the worker that has its part. Rows without an id are never
+repeats. Objects of the lake have an end: there every repeat is found, and nothing is late.
 
 A row is late when its window of ten seconds, with the allowed lateness, has ended by the watermark. Beam would drop such rows
 before each grouping without a word: they are marked and counted here, stored, and kept out of windows. Timers tell a part
@@ -9,6 +10,7 @@ that the watermark has passed what it has seen, to ten seconds; what may lie wit
 not know, with its first rows or when it gets fewer than one in ten seconds, may still be dropped from windows without a mark.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,31 +54,53 @@ class Settle(beam.DoFn):
 
     IDS = BagStateSpec("ids", beam.coders.BytesCoder())
     WATERMARK = ReadModifyWriteStateSpec("watermark", beam.coders.VarIntCoder())
+    TOKEN = ReadModifyWriteStateSpec("token", beam.coders.BytesCoder())
     PENDING = ReadModifyWriteStateSpec("pending", beam.coders.ListCoder(beam.coders.VarIntCoder()))
     TIMER = TimerSpec("watermark", TimeDomain.WATERMARK)
 
-    def __init__(self, settings: sawlog.Settings):
-        self.dedup_window, self.lateness = settings.dedup_window, settings.allowed_lateness
+    def __init__(self, settings: sawlog.Settings, has_end: bool):
+        self.dedup_window, self.lateness, self.has_end = settings.dedup_window, settings.allowed_lateness, has_end
         self.duplicates, self.late = (Metrics.counter("sawlog", name) for name in ("repeated", "late"))
+
+    def setup(self) -> None:
+        """Nothing is known of any part."""
+        # By part: what was written with the last ids that are among these. A bundle that failed has written nothing.
+        self.known: dict[int, tuple[bytes | None, set[bytes]]] = {}
 
     def process(
         self,
         element: tuple[int, TableRows],
         ids: Any = beam.DoFn.StateParam(IDS),
+        token: Any = beam.DoFn.StateParam(TOKEN),
         watermark: Any = beam.DoFn.StateParam(WATERMARK),
         pending: Any = beam.DoFn.StateParam(PENDING),
         timer: Any = beam.DoFn.TimerParam(TIMER),
     ) -> Iterator[Any]:
         """The rows of a part that nobody has seen, the late ones marked."""
-        table, rows = element[1].table, element[1].rows
-        times = rows["event_time"].cast(pa.int64())
+        shard, (table, rows) = element[0], (element[1].table, element[1].rows)
+        times = rows["event_time"].cast(pa.int64()).to_pylist()
         seen = watermark.read()
-        steps = {time // WINDOW * WINDOW + WINDOW for time in times.to_pylist()}
-        waits = sorted({step for step in steps if seen is None or step > seen}.union(pending.read() or []))
-        if waits:
-            pending.write(waits)
-            timer.set(Timestamp(micros=waits[0]))
-        kept = rows.filter(self._news(rows, times, ids))
+        if not self.has_end:
+            steps = {time // WINDOW * WINDOW + WINDOW for time in times}
+            waits = sorted({step for step in steps if seen is None or step > seen}.union(pending.read() or []))
+            if waits:
+                pending.write(waits)
+                timer.set(Timestamp(micros=waits[0]))
+        known = self._known(shard, ids, token)
+        fresh: dict[int, list[bytes]] = {}
+        news = []
+        for one, time in zip(rows[ID_COLUMN].to_pylist(), times, strict=True):
+            news.append(one is None or one not in known)
+            if one is not None and news[-1]:
+                known.add(one)
+                fresh.setdefault(time // GENERATION * GENERATION, []).append(one)
+        if fresh:
+            for generation, of_generation in fresh.items():
+                ids.add(generation.to_bytes(8, "big", signed=True) + b"".join(of_generation))
+            written = os.urandom(16)
+            token.write(written)
+            self.known[shard] = (written, known)
+        kept = rows.filter(pa.array(news, pa.bool_()))
         if repeated := len(rows) - len(kept):
             self.duplicates.inc(repeated)
             yield beam.pvalue.TaggedOutput(LEDGER, TableRows(LEDGER, correction(rows, kept), token_of(rows)))
@@ -87,6 +111,7 @@ class Settle(beam.DoFn):
     def passed(
         self,
         ids: Any = beam.DoFn.StateParam(IDS),
+        token: Any = beam.DoFn.StateParam(TOKEN),
         watermark: Any = beam.DoFn.StateParam(WATERMARK),
         pending: Any = beam.DoFn.StateParam(PENDING),
         timer: Any = beam.DoFn.TimerParam(TIMER),
@@ -95,33 +120,29 @@ class Settle(beam.DoFn):
         waits = pending.read()
         if not waits:
             return
-        seen = waits[0]
+        seen, before = waits[0], watermark.read()
         watermark.write(seen)
         pending.write(waits[1:])
         if waits[1:]:
             timer.set(Timestamp(micros=waits[1]))
+        if before is not None and before // GENERATION == seen // GENERATION:
+            return
         chunks = list(ids.read())
         kept = [chunk for chunk in chunks if generation_of(chunk) + GENERATION > seen - self.dedup_window]
         if len(kept) < len(chunks):
             ids.clear()
             for chunk in kept:
                 ids.add(chunk)
+            # What a worker remembers is read anew.
+            token.write(os.urandom(16))
 
-    def _news(self, rows: pa.RecordBatch, times: pa.Array, ids: Any) -> pa.Array:
-        """Which rows have no id that is known; the ids of those are known from now on."""
-        known: set[bytes] = set()
-        for chunk in ids.read():
-            known.update(chunk[at : at + ID_BYTES] for at in range(8, len(chunk), ID_BYTES))
-        fresh: dict[int, list[bytes]] = {}
-        news = []
-        for one, time in zip(rows[ID_COLUMN].to_pylist(), times.to_pylist(), strict=True):
-            news.append(one is None or one not in known)
-            if one is not None and news[-1]:
-                known.add(one)
-                fresh.setdefault(time // GENERATION * GENERATION, []).append(one)
-        for generation, of_generation in fresh.items():
-            ids.add(generation.to_bytes(8, "big", signed=True) + b"".join(of_generation))
-        return pa.array(news, pa.bool_())
+    def _known(self, shard: int, ids: Any, token: Any) -> set[bytes]:
+        """The ids of a part: those in memory if they are what is stored, else those that are stored."""
+        stored = token.read()
+        written, known = self.known.get(shard, (None, set()))
+        if stored is not None and stored == written:
+            return known
+        return {chunk[at : at + ID_BYTES] for chunk in ids.read() for at in range(8, len(chunk), ID_BYTES)}
 
     def _marked(self, rows: pa.RecordBatch, seen: int | None) -> pa.RecordBatch:
         if seen is None:
