@@ -10,6 +10,7 @@ pub mod bigquery;
 pub mod bigtable;
 pub mod call;
 pub mod check;
+pub mod dataflow;
 mod grpc;
 pub mod logging;
 pub mod pubsub;

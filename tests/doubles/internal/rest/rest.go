@@ -78,22 +78,27 @@ func Serve(listener net.Listener, server *grpc.Server, handler Handler, controls
 		if errors.Is(err, faults.ErrReset) {
 			panic(http.ErrAbortHandler) // cuts the connection
 		}
-		writer.Header().Set("content-type", "application/json")
-		if err != nil {
-			writeError(writer, err)
-			return
-		}
-		answer, err := protojson.MarshalOptions{UseEnumNumbers: true}.Marshal(message)
-		if err != nil {
-			writeError(writer, err)
-			return
-		}
-		_, _ = writer.Write(answer)
+		Reply(writer, message, err, protojson.MarshalOptions{UseEnumNumbers: true})
 	})
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return (&http.Server{Handler: routes, Protocols: protocols}).Serve(listener)
+}
+
+// Reply writes an answer, or an error as Google's services write it.
+func Reply(writer http.ResponseWriter, message proto.Message, err error, form protojson.MarshalOptions) {
+	writer.Header().Set("content-type", "application/json")
+	if err != nil {
+		writeError(writer, err)
+		return
+	}
+	answer, err := form.Marshal(message)
+	if err != nil {
+		writeError(writer, err)
+		return
+	}
+	_, _ = writer.Write(answer)
 }
 
 func writeError(writer http.ResponseWriter, err error) {
