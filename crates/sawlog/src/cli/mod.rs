@@ -3,6 +3,8 @@
 mod anomalies;
 mod compact;
 mod config;
+mod confirm;
+mod dataflow;
 mod demo;
 mod gcp;
 mod generate;
@@ -45,6 +47,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Show or make what a configuration needs in Google Cloud.
     Gcp(gcp::GcpArgs),
+    /// Launch, replace, drain and watch the job of the Beam pipeline in Google Cloud Dataflow.
+    Dataflow(dataflow::DataflowArgs),
     /// Run one SQL query on a data folder or a running server.
     Query(query::QueryArgs),
     /// Find events with a filter, in a data folder or a running server.
@@ -166,6 +170,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Ingest(args)) => ingest::run(&args),
         Some(Command::Gcp(args)) => gcp::run(&args),
+        Some(Command::Dataflow(args)) => dataflow::run(&args),
         Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Search(args)) => search::run(&args),

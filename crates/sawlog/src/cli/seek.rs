@@ -1,6 +1,5 @@
 //! `sawlog gcp seek`: taking messages of a subscription again, or leaving some out.
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use sawlog_gcp::Access;
 use sawlog_gcp::pubsub::{SeekPlan, SeekTarget, Seeker};
 use sawlog_seams::{Clock, SystemClock};
 
+use super::confirm::confirmed;
 use super::{SettingsArgs, runtime};
 use crate::config::Config;
 
@@ -88,19 +88,8 @@ async fn seek(
     for line in explained(&args.subscription, target, &plan, window, now) {
         println!("{line}");
     }
-    if !args.yes {
-        if !std::io::stdin().is_terminal() {
-            eprintln!("error: nothing was changed; add --yes to do this without being asked");
-            return Ok(ExitCode::from(2));
-        }
-        print!("Seek? [y/N] ");
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            println!("nothing was changed");
-            return Ok(ExitCode::SUCCESS);
-        }
+    if let Err(code) = confirmed("Seek?", args.yes)? {
+        return Ok(code);
     }
     seeker.seek(target).await?;
     println!("done; it may take a minute until messages come");

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::bigquery_queries::{BigQueryQueries, Written};
+use super::dataflow::{self, DataflowConfig, DataflowSection};
 use super::values::FromSetting;
 use super::{ByteSize, ConfigProblem, HumanDuration};
 
@@ -39,6 +40,8 @@ pub(crate) struct GcpConfig {
     pub(crate) bigtable: Option<BigtableConfig>,
     pub(crate) logging: Vec<LoggingSourceConfig>,
     pub(crate) log: Option<LogSinkConfig>,
+    /// The job of the Beam pipeline; only `sawlog dataflow` looks at it.
+    pub(crate) dataflow: Option<DataflowConfig>,
     /// Where Cloud Monitoring is asked for what subscriptions hold; `None` where it is not.
     pub(crate) backlog_metrics: Option<Access>,
 }
@@ -122,6 +125,8 @@ struct Section {
     logging: Vec<LoggingSection>,
     #[serde(default)]
     log: Option<LogSection>,
+    #[serde(default)]
+    dataflow: Option<DataflowSection>,
     #[serde(default)]
     backlog_metrics: bool,
     #[serde(default)]
@@ -242,16 +247,17 @@ pub(super) fn read(value: &Value) -> Result<Option<GcpConfig>, Vec<ConfigProblem
     if problems.0.is_empty() { Ok(Some(config)) } else { Err(problems.0) }
 }
 
+/// What is wrong with the section.
 #[derive(Default)]
-struct Problems(Vec<ConfigProblem>);
+pub(super) struct Problems(pub(super) Vec<ConfigProblem>);
 
 impl Problems {
-    fn note(&mut self, key: &str, problem: String, hint: &str) {
+    pub(super) fn note(&mut self, key: &str, problem: String, hint: &str) {
         let hint = hint.to_owned();
         self.0.push(ConfigProblem { origin: String::new(), key: key.to_owned(), problem, hint });
     }
 
-    fn access(&mut self, key: &str, endpoint: Option<String>) -> Access {
+    pub(super) fn access(&mut self, key: &str, endpoint: Option<String>) -> Access {
         Access::new(endpoint).unwrap_or_else(|error| {
             self.note(key, error.to_string(), "correct the endpoint, or remove it for Google's own");
             Access::default()
@@ -259,7 +265,7 @@ impl Problems {
     }
 
     /// A name of so many characters at most, of letters, digits and some more.
-    fn name(&mut self, key: &str, name: &str, more: &str, length_max: usize) {
+    pub(super) fn name(&mut self, key: &str, name: &str, more: &str, length_max: usize) {
         let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || more.as_bytes().contains(&byte);
         if name.is_empty() || name.len() > length_max || !name.bytes().all(is_of_it) {
             let hint = format!("give 1 to {length_max} letters, digits and characters of {more:?}");
@@ -317,13 +323,26 @@ fn checked(section: Section, problems: &mut Problems) -> GcpConfig {
         problems.name("gcp.log.log-id", &log_id, "/_-.", 512);
         LogSinkConfig { log_id, access: problems.access("gcp.log.endpoint", log.endpoint) }
     });
+    let dataflow = section.dataflow.map(|dataflow| dataflow::read(dataflow, problems));
     if section.monitoring_endpoint.is_some() && !section.backlog_metrics {
         let hint = "set backlog-metrics = true, or remove it";
         problems.note("gcp.monitoring-endpoint", "Cloud Monitoring is not asked".to_owned(), hint);
     }
     let monitoring = problems.access("gcp.monitoring-endpoint", section.monitoring_endpoint);
     let backlog_metrics = section.backlog_metrics.then_some(monitoring);
-    GcpConfig { project, role, worker, answer_max, storage, bigquery, bigtable, logging, log, backlog_metrics }
+    GcpConfig {
+        project,
+        role,
+        worker,
+        answer_max,
+        storage,
+        bigquery,
+        bigtable,
+        logging,
+        log,
+        dataflow,
+        backlog_metrics,
+    }
 }
 
 fn storage_of(section: StorageSection, problems: &mut Problems) -> StorageConfig {

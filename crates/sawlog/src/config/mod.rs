@@ -4,6 +4,7 @@
 //! Not for: what the settings do. The known keys are those of `config/default.toml`, which is therefore complete.
 
 mod bigquery_queries;
+mod dataflow;
 mod gcp;
 mod layers;
 mod pubsub;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use sawlog_core::rules::{Rules, RulesConfig};
 
 pub(crate) use bigquery_queries::BigQueryQueries;
+pub(crate) use dataflow::{DataflowConfig, is_place};
 pub(crate) use gcp::{BigtableConfig, GcpConfig, LoggingSourceConfig, Role, StorageConfig};
 pub(crate) use layers::{ConfigSources, FILE_NAME, Origin};
 pub(crate) use pubsub::PubsubMode;
