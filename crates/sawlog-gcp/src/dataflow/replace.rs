@@ -238,6 +238,16 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_called_what_the_pipeline_calls_them() {
+        // python/tests/test_steps.py compares the same file with the pipeline.
+        let known = include_str!("../../../../tests/golden/dataflow-steps.json");
+        let known: BTreeMap<&str, Vec<&str>> = serde_json::from_str(known).expect("JSON");
+        let ours: BTreeMap<&str, Vec<&str>> =
+            RULES.iter().filter(|rule| !rule.steps.is_empty()).map(|rule| (rule.option, rule.steps.to_vec())).collect();
+        assert_eq!(ours, known);
+    }
+
+    #[test]
     fn a_subscription_may_come_in_any_order_and_not_go() {
         let (a, b, c) = ("projects/p/subscriptions/a", "projects/p/subscriptions/b", "projects/p/subscriptions/c");
         assert_eq!(with(&[("subscription", &[b, a].join(","))], &[]), []);

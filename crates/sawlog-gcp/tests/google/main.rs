@@ -3,6 +3,7 @@
 mod bigquery;
 mod bigquery_read;
 mod bigtable;
+mod dataflow;
 mod double;
 mod logging;
 mod pubsub;

@@ -23,7 +23,8 @@ import (
 )
 
 var (
-	jobName   = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,1022}[a-z0-9])?$`)
+	// And 1,024 characters at most.
+	jobName   = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
 	parameter = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
 )
 
@@ -175,7 +176,7 @@ func check(wanted *pb.LaunchFlexTemplateParameter) error {
 	switch {
 	case wanted == nil:
 		return status.Error(codes.InvalidArgument, "The launch parameter is missing.")
-	case !jobName.MatchString(wanted.JobName):
+	case !jobName.MatchString(wanted.JobName) || len(wanted.JobName) > 1_024:
 		return status.Errorf(codes.InvalidArgument, "JobName invalid; the name must consist of only the characters [-a-z0-9], starting with a letter and ending with a letter or number: %q", wanted.JobName)
 	case !strings.HasPrefix(wanted.GetContainerSpecGcsPath(), "gs://"):
 		return status.Errorf(codes.InvalidArgument, "The template parameters are invalid. Details: container_spec_gcs_path: %q is no path in Cloud Storage", wanted.GetContainerSpecGcsPath())

@@ -162,7 +162,7 @@ mod tests {
             "runner   Dataflow, not known yet",
             "in place of j0",
             "system lag      0 s",
-            "data watermark  1970-01-01T00:59:00Z, 60 s behind",
+            "data watermark  1970-01-01T00:59:00.000000Z, 60 s behind",
             "counter  late = 7",
             "error    2026-11-27T10:00:01Z: no",
         ] {
