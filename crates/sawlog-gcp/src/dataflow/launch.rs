@@ -18,6 +18,8 @@ pub struct Workers {
     pub max: Option<u32>,
     /// Their type.
     pub machine_type: Option<String>,
+    /// Image of the container that the pipeline's code runs in.
+    pub image: Option<String>,
     /// Whether shuffle and state are with the service instead of on their disks.
     pub has_streaming_engine: bool,
 }
@@ -64,6 +66,7 @@ impl Launch {
             ("tempLocation", &workers.temp_location),
             ("serviceAccountEmail", &workers.service_account),
             ("machineType", &workers.machine_type),
+            ("sdkContainerImage", &workers.image),
         ];
         for (name, text) in texts {
             if let Some(text) = text {
@@ -105,6 +108,7 @@ mod tests {
             service_account: Some("w@p.iam.gserviceaccount.com".to_owned()),
             max: Some(8),
             machine_type: Some("n2-standard-4".to_owned()),
+            image: Some("host/sawlog:1".to_owned()),
             has_streaming_engine: true,
         };
         launch.labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
@@ -113,7 +117,8 @@ mod tests {
             "transformNameMappings": {"Keep raw": ""},
             "environment": {
                 "tempLocation": "gs://b/tmp", "serviceAccountEmail": "w@p.iam.gserviceaccount.com", "maxWorkers": 8,
-                "machineType": "n2-standard-4", "enableStreamingEngine": true, "additionalUserLabels": {"team": "a"},
+                "machineType": "n2-standard-4", "enableStreamingEngine": true, "sdkContainerImage": "host/sawlog:1",
+                "additionalUserLabels": {"team": "a"},
             },
         }});
         assert_eq!(launch.body(true), update);

@@ -54,6 +54,8 @@ pub(super) struct DataflowSection {
     #[serde(default)]
     machine_type: Option<String>,
     #[serde(default)]
+    image: Option<String>,
+    #[serde(default)]
     streaming_engine: Option<bool>,
     #[serde(default)]
     settings: Option<String>,
@@ -109,6 +111,7 @@ pub(super) fn read(section: DataflowSection, problems: &mut Problems) -> Dataflo
             service_account: section.service_account,
             max: section.workers_max,
             machine_type: section.machine_type,
+            image: section.image,
             has_streaming_engine: section.streaming_engine.unwrap_or(true),
         },
         settings: section.settings,

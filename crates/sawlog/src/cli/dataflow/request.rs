@@ -135,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn the_template_takes_all_parameters_with_these_values() {
+        let metadata = include_str!("../../../../../deploy/dataflow/metadata.json");
+        let metadata: serde_json::Value = serde_json::from_str(metadata).expect("JSON");
+        let more = "dead-letters = \"gs://bucket/dead\"\ntimestamp-attribute = \"time\"\nwithout-dedup = true\n";
+        let text = format!("{FULL}{more}").replace("gs://b/", "gs://bucket/");
+        let launch = of(&text, None).expect("a launch");
+        assert_eq!(launch.parameters.len(), 10, "{:?}", launch.parameters);
+        for (name, value) in &launch.parameters {
+            let known = metadata["parameters"].as_array().into_iter().flatten().find(|one| one["name"] == **name);
+            let pattern = known.expect(name)["regexes"][0].as_str().expect("a regex");
+            assert!(regex::Regex::new(pattern).expect("a regex").is_match(value), "{name}={value} against {pattern}");
+        }
+    }
+
+    #[test]
     fn what_a_job_cannot_do_is_told_together() {
         let little = "[gcp]\nproject = \"p\"\n[gcp.dataflow]\nregion = \"r\"\ntemplate = \"gs://b/t\"\n";
         let problems = of(little, Some("sawlog.toml")).expect_err("problems");
