@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+__version__: str
+"""The version of the package, which is that of the binary."""
+
 class SawlogError(ValueError):
     """What Sawlog refuses, with the reason and what to do."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import generated
+from conftest import binary, generated
 from doubles import Cloud
 
 import sawlog
@@ -18,6 +18,11 @@ from sawlog.beam.rows import TableRows
 from sawlog.beam.transform import Transform
 
 NOW = datetime.now(timezone.utc)
+
+
+def run_version() -> str:
+    """The version of the binary, which the package has as well."""
+    return subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
 
 
 def objects(folder: Path, **sources: list[bytes]) -> str:
@@ -72,6 +77,7 @@ def test_rows_that_bigquery_refuses_become_dead_letters_and_the_others_are_store
     assert [row[1] for row in refused if "more than a request may have" in row[2]] == ["row_refused"]
     kept = [json.loads(line) for file in letters.rglob("*.ndjson") for line in file.read_text().splitlines()]
     assert {(one["stage"], one["reason"]) for one in kept} >= {("bigquery", "row_refused"), ("parse", "record_too_large")}
+    assert {one["code_version"] for one in kept} == {run_version()}
     rows = [json.loads(base64.b64decode(one["payload"])) for one in kept if "range" in one["error"]]
     assert sorted(row["insert_id"] for row in rows) == ["0", "1"] and {row["source"] for row in rows} == {"refuse"}
 

@@ -33,4 +33,9 @@ mod _native {
     use crate::sessions::{Sessions, merge_chains};
     #[pymodule_export]
     use crate::transformer::Transformer;
+
+    /// The version of the package, which is that of the binary.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "what Python calls it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }
