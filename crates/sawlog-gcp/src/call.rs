@@ -371,6 +371,15 @@ impl Tries<'_> {
     }
 }
 
+/// The innermost cause of an error in words: the outer ones of a request repeat its URL.
+pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::access::Access;
+use crate::call::deepest;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// Longest text of an error that is kept, characters.
@@ -108,7 +109,7 @@ impl<'a> Rest<'a> {
     }
 
     async fn call_once(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failed> {
-        let away = |error: &dyn std::error::Error| Failed::Away(deepest(error));
+        let away = |error: &(dyn std::error::Error + 'static)| Failed::Away(deepest(error));
         let mut request = HttpRequest::new(body.map_or_else(String::new, Value::to_string).into());
         *request.method_mut() = method;
         let uri = format!("{}{path}", self.base).parse();
@@ -164,15 +165,6 @@ fn ahead(headers: &HeaderMap, clock: &dyn Clock) -> Option<i64> {
 pub(super) fn texts(value: &Value) -> Vec<String> {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
-}
-
-/// The innermost cause in words: the outer ones repeat the URL.
-fn deepest(error: &dyn std::error::Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(inner) = source {
-        (text, source) = (inner.to_string(), inner.source());
-    }
-    text
 }
 
 #[cfg(test)]

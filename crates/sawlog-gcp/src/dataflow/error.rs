@@ -10,7 +10,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::answer::name_of_http;
-use crate::call::{CallError, CallFailed};
+use crate::call::{CallError, CallFailed, deepest};
 use crate::grpc::code_name;
 
 /// Longest text of an error that is kept, characters.
@@ -92,7 +92,7 @@ impl CallError for Failed {
 impl Failed {
     /// There was no answer.
     pub(super) fn unreachable(error: &reqwest::Error) -> Self {
-        let problem = innermost(error);
+        let problem = deepest(error);
         Self { code: "UNAVAILABLE", problem, is_retryable: !error.is_builder(), retry_after: None }
     }
 
@@ -128,15 +128,6 @@ fn retry_after(headers: &HeaderMap, details: &Value) -> Option<Duration> {
     let delays = details.as_array().into_iter().flatten().filter_map(|detail| detail["retryDelay"].as_str());
     let seconds = delays.filter_map(|delay| delay.strip_suffix('s')?.parse().ok());
     header.or_else(|| seconds.filter_map(|seconds| Duration::try_from_secs_f64(seconds).ok()).next())
-}
-
-/// The innermost cause in words: the outer ones repeat the URL.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(inner) = source {
-        (text, source) = (inner.to_string(), inner.source());
-    }
-    text
 }
 
 #[cfg(test)]

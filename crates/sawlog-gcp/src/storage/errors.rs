@@ -7,7 +7,8 @@ use http::StatusCode;
 use object_store::client::HttpError;
 use sawlog_seams::lake::LakeError;
 
-use super::transport::{Refusal, deepest};
+use super::transport::Refusal;
+use crate::call::deepest;
 
 /// The role that has every permission the lake needs.
 pub(super) const ROLE: &str = "roles/storage.objectUser";

@@ -19,6 +19,7 @@ use object_store::client::{
 
 use super::counts::{Counts, name_of};
 use crate::answer::name_of_http;
+use crate::call::deepest;
 
 const HASH: &str = "x-goog-hash";
 const COPY_SOURCE: &str = "x-goog-copy-source";
@@ -191,15 +192,6 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// The innermost cause in words.
-pub(super) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut current = error;
-    while let Some(source) = current.source() {
-        current = source;
-    }
-    current.to_string()
-}
 
 #[cfg(test)]
 mod tests {
