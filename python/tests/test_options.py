@@ -45,6 +45,12 @@ def test_good_options_have_no_problems():
     SawlogOptions([*GOOD, "--id-label", "id", "--runner", "DataflowRunner"]).check()
 
 
+def test_settings_that_are_not_there_are_named():
+    command = [sys.executable, "-m", "sawlog.beam", "--input", "x", "--output", "y", "--settings", "/none/sawlog.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "error: --settings: the file /none/sawlog.toml cannot be read" in done.stderr
+
+
 def test_the_command_refuses_them_with_exit_code_2():
     done = subprocess.run([sys.executable, "-m", "sawlog.beam", "--batch-size", "0"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "error: --subscription or --input: there is nothing to read" in done.stderr

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.test_stream import TestStream
@@ -15,7 +16,9 @@ from apache_beam.utils.timestamp import Timestamp
 import sawlog
 from sawlog.beam import SawlogOptions
 from sawlog.beam.pipeline import transform, write
-from sawlog.beam.rows import RawCoder
+from sawlog.beam.rows import ID_FIELD, RawCoder, TableRows
+from sawlog.beam.settle import Settle
+from sawlog.beam.transform import ids_of
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=timezone.utc)
 SETTINGS = sawlog.Settings(allowed_lateness=60_000_000, dedup_window=600_000_000)
@@ -113,6 +116,49 @@ def test_a_repeat_is_dropped_and_the_ledger_says_so(tmp_path: Path):
     counts = {name: sum(row[name] for row in found["sawlog_ledger"]) for name in ("received", "stored", "duplicate")}
     assert counts == {"received": 4, "stored": 3, "duplicate": 1}
     assert minutes(found) == [(0, 0, "on_time", 3)]
+
+
+class State:
+    """A state of one part: a bag, or a value, that can refuse to be written."""
+
+    def __init__(self):
+        self.values: list[Any] = []
+        self.fails = False
+
+    def read(self) -> Any:
+        return self.values if self.is_bag else (self.values or [None])[-1]
+
+    def write(self, value: Any) -> None:
+        if self.fails:
+            raise OSError("the state is away")
+        self.values.append(value)
+
+    is_bag = False
+    add = write
+
+
+class Bag(State):
+    is_bag = True
+
+
+def test_a_batch_that_failed_halfway_is_no_repeat_when_it_comes_again():
+    settle = Settle(SETTINGS, has_end=True)
+    settle.setup()
+    ids, token, other = Bag(), State(), State()
+
+    def rows(one: str) -> list[int]:
+        made = sawlog.Transformer().transform(raw((1, one)))
+        element = TableRows("logs", made["logs"].append_column(ID_FIELD, ids_of("logs", 1, made["ids"])))
+        return [
+            len(found.rows) for found in settle.process((0, element), ids, token, other, other, other) if hasattr(found, "rows")
+        ]
+
+    assert rows("a") == [1] and rows("a") == []
+    ids.fails = True
+    with pytest.raises(OSError, match="away"):
+        rows("b")
+    ids.fails = False
+    assert rows("b") == [1] and rows("b") == []
 
 
 def test_ids_are_forgotten_after_the_dedup_window(tmp_path: Path):

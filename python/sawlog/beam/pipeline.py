@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 import sawlog
 from sawlog.beam.options import SawlogOptions
@@ -15,7 +14,7 @@ from sawlog.beam.sinks.bigquery import WriteBigQuery
 from sawlog.beam.sinks.bigtable import WriteBigtable
 from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
 from sawlog.beam.sources import ReadLake, ReadMessages
-from sawlog.beam.transform import LEDGER, BySeverity, Transform, read_files, without_ids
+from sawlog.beam.transform import LEDGER, BySeverity, Transform, read_file, read_files, without_ids
 from sawlog.beam.windows import PaneBatches, Rollups, UserSessions
 
 # Panes that are written together.
@@ -38,8 +37,7 @@ def settings_of(options: SawlogOptions) -> sawlog.Settings:
     """The settings that a run is started with."""
     if options.settings is None:
         return sawlog.Settings()
-    with FileSystems.open(options.settings) as opened:
-        return sawlog.Settings.parse(opened.read().decode())
+    return sawlog.Settings.parse(read_file(options.settings, "--settings").decode())
 
 
 def build(pipeline: beam.Pipeline, options: SawlogOptions) -> Outputs:

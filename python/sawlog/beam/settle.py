@@ -86,7 +86,7 @@ class Settle(beam.DoFn):
             if waits:
                 pending.write(waits)
                 timer.set(Timestamp(micros=waits[0]))
-        known = self._known(shard, ids, token)
+        written, known = self._known(shard, ids, token)
         fresh: dict[int, list[bytes]] = {}
         news = []
         for one, time in zip(rows[ID_COLUMN].to_pylist(), times, strict=True):
@@ -99,7 +99,7 @@ class Settle(beam.DoFn):
                 ids.add(generation.to_bytes(8, "big", signed=True) + b"".join(of_generation))
             written = os.urandom(16)
             token.write(written)
-            self.known[shard] = (written, known)
+        self.known[shard] = (written, known)
         kept = rows.filter(pa.array(news, pa.bool_()))
         if repeated := len(rows) - len(kept):
             self.duplicates.inc(repeated)
@@ -136,13 +136,14 @@ class Settle(beam.DoFn):
             # What a worker remembers is read anew.
             token.write(os.urandom(16))
 
-    def _known(self, shard: int, ids: Any, token: Any) -> set[bytes]:
-        """The ids of a part: those in memory if they are what is stored, else those that are stored."""
+    def _known(self, shard: int, ids: Any, token: Any) -> tuple[bytes | None, set[bytes]]:
+        """The ids of a part and their token: those in memory if they are what is stored, else those that are stored. They are
+        not in memory again before they are: a batch that fails halfway must not be known when it comes again."""
         stored = token.read()
-        written, known = self.known.get(shard, (None, set()))
+        written, known = self.known.pop(shard, (None, set()))
         if stored is not None and stored == written:
-            return known
-        return {chunk[at : at + ID_BYTES] for chunk in ids.read() for at in range(8, len(chunk), ID_BYTES)}
+            return stored, known
+        return stored, {chunk[at : at + ID_BYTES] for chunk in ids.read() for at in range(8, len(chunk), ID_BYTES)}
 
     def _marked(self, rows: pa.RecordBatch, seen: int | None) -> pa.RecordBatch:
         if seen is None:

@@ -80,14 +80,17 @@ class Transform(beam.DoFn):
 
 def read_files(names: list[str]) -> dict[str, bytes]:
     """Contents of the files that rules name."""
-    found = {}
-    for name in names:
-        try:
-            with FileSystems.open(name) as opened:
-                found[name] = opened.read()
-        except OSError as error:
-            raise sawlog.SawlogError(f"[rules]: the file {name} cannot be read: {error}") from error
-    return found
+    return {name: read_file(name, "[rules]") for name in names}
+
+
+def read_file(name: str, place: str) -> bytes:
+    """Content of a file that a place in the settings or an option names."""
+    try:
+        with FileSystems.open(name) as opened:
+            content: bytes = opened.read()
+            return content
+    except OSError as error:
+        raise sawlog.SawlogError(f"{place}: the file {name} cannot be read: {error}") from error
 
 
 def ids_of(table: str, count: int, ids: pa.RecordBatch) -> pa.Array:
