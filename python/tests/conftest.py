@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def canonical(row: dict[str, Any], *without: str) -> str:
     return json.dumps(kept, default=plain, sort_keys=True)
 
 
+def rows_of(files: list[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of files, some thousands at a time."""
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(8_192):
+            yield from batch.to_pylist()
+
+
 class Deployment:
     """A data folder of the binary that has taken files in."""
 
@@ -72,10 +80,9 @@ class Deployment:
         flags = ["--data", str(self.folder), "--format", "ndjson", "--set", "query.rows-max=10000000"]
         return [json.loads(line) for line in run("query", sql, *flags).splitlines()]
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
         """All rows of a table, from its files."""
-        files = sorted((self.folder / "tables" / table).rglob("*.parquet"))
-        return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+        return rows_of(sorted((self.folder / "tables" / table).rglob("*.parquet")))
 
     def raw(self) -> pa.RecordBatch:
         """The raw records as the lake has them."""

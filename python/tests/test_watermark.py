@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.utils.timestamp import Timestamp
+from conftest import rows_of
 
 import sawlog
 from sawlog.beam import SawlogOptions
@@ -64,10 +64,7 @@ def run(folder: Path, stream: Callable[[TestStream], TestStream]) -> dict[str, l
     with TestPipeline(options=options) as pipeline:
         events = pipeline | stream(TestStream(coder=RawCoder())).advance_watermark_to_infinity()
         write(transform(events, options, SETTINGS), options)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for file in folder.glob("*/*.parquet"):
-        found.setdefault(file.parent.name, []).extend(pq.ParquetFile(file).read().to_pylist())
-    return found
+    return {table.name: list(rows_of(sorted(table.glob("*.parquet")))) for table in folder.iterdir()}
 
 
 def minutes(found: dict[str, list[dict[str, Any]]]) -> list[tuple[int, int, str, int]]:

@@ -108,6 +108,18 @@ fn doubles_commands() -> Result<Vec<Step>, String> {
     ])
 }
 
+/// Builds Beam's runner Prism next to the doubles, in the version of the Python package's Beam.
+fn prism_command() -> Result<Step, String> {
+    let requirements = root().join("python/requirements.in");
+    let text = std::fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
+    let version = text.lines().find_map(|line| line.strip_prefix("apache-beam")?.split_once("==").map(|found| found.1));
+    let version = version.ok_or_else(|| format!("{} names no version of apache-beam", requirements.display()))?;
+    let module = format!("github.com/apache/beam/sdks/v2/go/cmd/prism@v{version}");
+    let mut step = Step::new(&root(), "go", &["install", &module]);
+    step.command.env("GOBIN", doubles_folder());
+    Ok(step)
+}
+
 /// A program that runs a double written in Python in the environment of the tests.
 fn write_python_double(name: &str) -> Result<(), String> {
     let (python, root) = (python_folder().join("bin/python"), root());
@@ -244,6 +256,10 @@ impl Run {
         self.commands("end-to-end tests", end_to_end_commands());
         self.commands("package environment", python_environment(&package_environment(), "python/requirements.txt"));
         self.step("package", || Ok((place_module()?, Counts::default())));
+        match prism_command() {
+            Ok(step) => self.commands("runner of Beam", vec![step]),
+            Err(error) => self.step("runner of Beam", || Err(error)),
+        }
         self.commands("package tests", package_commands());
     }
 

@@ -80,7 +80,7 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
     panes = counted | "Rollups" >> Rollups(settings, early, options.first_pane)
     batches = panes | "Batch panes" >> beam.BatchElements(min_batch_size=1, max_batch_size=PANES)
     written = batches | "Pane rows" >> beam.ParDo(PaneBatches()).with_outputs("rows", main="cells")
-    sessions = counted | "Sessions" >> UserSessions(settings, options.first_pane)
+    sessions = counted | "Sessions" >> UserSessions(settings, has_end, options.first_pane)
     found = {tag: tables[tag] for tag in BySeverity.TAGS}
     found["dead_letters"] = made["dead_letters"]
     found[LEDGER] = ledgers | "All counts" >> beam.Flatten()
