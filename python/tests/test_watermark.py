@@ -17,7 +17,7 @@ import sawlog
 from sawlog.beam import SawlogOptions
 from sawlog.beam.pipeline import transform, write
 from sawlog.beam.rows import ID_FIELD, RawCoder, TableRows
-from sawlog.beam.settle import Settle
+from sawlog.beam.settle import BACKLOG, MARGIN, Settle, step_after
 from sawlog.beam.transform import ids_of
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=timezone.utc)
@@ -44,7 +44,7 @@ def raw(*events: tuple[float, str]) -> pa.RecordBatch:
     return sawlog.Transformer().receive(pa.RecordBatch.from_pylist(lines, sawlog.schema("messages")), "orders")
 
 
-def run(folder: Path, stream: Callable[[TestStream], TestStream]) -> dict[str, list[dict[str, Any]]]:
+def run(folder: Path, stream: Callable[[TestStream], TestStream], *more: str) -> dict[str, list[dict[str, Any]]]:
     """All rows that a stream of events and watermarks leads to, by table."""
     options = SawlogOptions(
         [
@@ -58,6 +58,7 @@ def run(folder: Path, stream: Callable[[TestStream], TestStream]) -> dict[str, l
             "1",
             "--pane-base",
             "0",
+            *more,
         ]
     )
     options.view_as(StandardOptions).streaming = True
@@ -107,6 +108,50 @@ def test_an_event_beyond_the_lateness_is_stored_and_marked_and_in_no_window(tmp_
     assert sum(row["event_count"] for row in found["pane_sessions"] if row["pane_index"] == 0) == 3
 
 
+def test_a_part_knows_where_the_watermark_is_before_it_has_rows(tmp_path: Path):
+    """Its first rows, and those after a long time without any; it follows in steps, the longer the further back."""
+    now = (datetime.now(timezone.utc) - START).total_seconds() // 60 * 60
+    found = run(
+        tmp_path,
+        lambda stream: (
+            stream.advance_watermark_to(at(now - 86_400))
+            .add_elements([raw((now - 3 * 86_400, "a"), (now - 86_400, "b"))])
+            .advance_watermark_to(at(now - 600))
+            .add_elements([raw((now - 4_000, "c"), (now - 600, "d"))])
+        ),
+    )
+    assert {row["insert_id"]: row["late"] for row in found["logs"]} == {"a": True, "b": False, "c": True, "d": False}
+    assert sum(pane[-1] for pane in minutes(found)) == 2
+
+
+def test_what_is_late_is_marked_where_repeats_are_stored(tmp_path: Path):
+    found = run(
+        tmp_path,
+        lambda stream: (
+            stream.advance_watermark_to(at(0))
+            .add_elements([raw((1, "a"), (1, "a"), (200, "b"))])
+            .advance_watermark_to(at(210))
+            .add_elements([raw((2, "c"), (205, "b"))])
+        ),
+        "--without-dedup",
+    )
+    assert sorted((row["insert_id"], row["late"]) for row in found["logs"]) == [
+        ("a", False),
+        ("b", False),
+        ("b", False),
+        ("c", True),
+    ]
+    assert "_id" not in found["logs"][0]
+
+
+def test_a_part_follows_the_watermark_of_a_new_job_in_some_hundred_steps():
+    now = 1_800_000_000_000_000
+    place, steps = now - BACKLOG, 0
+    while place < now:
+        place, steps = step_after(place, now), steps + 1
+    assert steps < 150 and place - now <= MARGIN
+
+
 def test_a_repeat_is_dropped_and_the_ledger_says_so(tmp_path: Path):
     found = run(tmp_path, lambda stream: stream.add_elements([raw((1, "a"), (2, "b"))]).add_elements([raw((1, "a"), (3, "c"))]))
     assert sorted(row["insert_id"] for row in found["logs"]) == ["a", "b", "c"]
@@ -139,7 +184,7 @@ class Bag(State):
 
 
 def test_a_batch_that_failed_halfway_is_no_repeat_when_it_comes_again():
-    settle = Settle(SETTINGS, has_end=True)
+    settle = Settle(SETTINGS, has_end=True, remembers=True)
     settle.setup()
     ids, token, other = Bag(), State(), State()
 
@@ -147,7 +192,9 @@ def test_a_batch_that_failed_halfway_is_no_repeat_when_it_comes_again():
         made = sawlog.Transformer().transform(raw((1, one)))
         element = TableRows("logs", made["logs"].append_column(ID_FIELD, ids_of("logs", 1, made["ids"])))
         return [
-            len(found.rows) for found in settle.process((0, element), ids, token, other, other, other) if hasattr(found, "rows")
+            len(found.rows)
+            for found in settle.process((0, element), ids, token, other, other, other, other, other)
+            if hasattr(found, "rows")
         ]
 
     assert rows("a") == [1] and rows("a") == []

@@ -9,7 +9,7 @@ import apache_beam as beam
 import sawlog
 from sawlog.beam.options import SawlogOptions
 from sawlog.beam.rows import TableRows
-from sawlog.beam.settle import Settle, Shard, in_time
+from sawlog.beam.settle import Settle, Shard, in_time, no_rows
 from sawlog.beam.sinks.bigquery import WriteBigQuery
 from sawlog.beam.sinks.bigtable import WriteBigtable
 from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
@@ -68,11 +68,17 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
     step = beam.ParDo(Transform(settings, options.dead_letters_max, options.refresh))
     made = raw | "Transform" >> step.with_outputs(*Transform.OTHERS, main="events")
     ledgers = [made[LEDGER]]
-    if options.without_dedup:
+    remembers = not options.without_dedup
+    if has_end and not remembers:
         events = made.events | "Without ids" >> beam.Map(without_ids).with_output_types(TableRows)
     else:
-        parts = made.events | "Shard" >> beam.ParDo(Shard(options.shards)).with_output_types(tuple[int, TableRows])
-        settled = parts | "Settle" >> beam.ParDo(Settle(settings, has_end)).with_outputs(LEDGER, main="events")
+        parts = made.events | "Shard" >> beam.ParDo(Shard(options.shards, remembers)).with_output_types(tuple[int, TableRows])
+        if not has_end:
+            numbers = raw.pipeline | "Parts" >> beam.Create(range(options.shards))
+            first = numbers | "Begin" >> beam.Map(no_rows).with_output_types(tuple[int, TableRows])
+            parts = [parts, first] | "To all parts" >> beam.Flatten()
+        settle = beam.ParDo(Settle(settings, has_end, remembers)).with_outputs(LEDGER, main="events")
+        settled = parts | "Settle" >> settle
         events = settled.events
         ledgers.append(settled[LEDGER])
     tables = events | "By severity" >> beam.ParDo(BySeverity()).with_outputs(*BySeverity.TAGS)

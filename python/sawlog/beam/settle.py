@@ -5,12 +5,13 @@ remembered id costs 16 bytes of state, and some 100 bytes of memory in the worke
 repeats. Objects of the lake have an end: there every repeat is found, and nothing is late.
 
 A row is late when its window of ten seconds, with the allowed lateness, has ended by the watermark. Beam would drop such rows
-before each grouping without a word: they are marked and counted here, stored, and kept out of windows. Timers tell a part
-that the watermark has passed what it has seen, to ten seconds; what may lie within these counts as passed. What a part does
-not know, with its first rows or when it gets fewer than one in ten seconds, may still be dropped from windows without a mark.
+before each grouping without a word: they are marked and counted here, stored, and kept out of windows. Timers tell a part that
+the watermark has passed the windows of its rows; one more goes with the watermark from the start of the job on, so that a part
+without rows knows where it is. Beam's windows are kept for ten minutes longer, for what is under way meanwhile.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,25 +24,45 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from apache_beam.utils.timestamp import Timestamp
 
 import sawlog
-from sawlog.beam.rows import ID_COLUMN, TableRows, token_of
+from sawlog.beam.rows import ID_COLUMN, TableRows, one_batch, schema_of, token_of
 from sawlog.beam.transform import LEDGER, without_ids
 
 ID_BYTES = 16
 # Ids are forgotten together with those of the same ten minutes of event time.
 GENERATION = 600_000_000
 WINDOW = 10_000_000
+# How much longer than the allowed lateness Beam's windows are kept.
+MARGIN = 600_000_000
+# How long before the start of a job its watermark may be: as long as Pub/Sub keeps messages by default, and a day.
+BACKLOG = 8 * 86_400_000_000
+# The steps in which a part follows the watermark, as a share of how long ago it is; they are at most half of the margin
+# when it is where it should be.
+STEP_SHARE = 16
+
+
+def step_after(at: int, now: int) -> int:
+    """Where a part that knows that the watermark has passed `at` wants to be told next; UTC microseconds."""
+    return at + max(MARGIN // 2, (now - at) // STEP_SHARE)
+
+
+def micros() -> int:
+    """The time, UTC microseconds."""
+    return time.time_ns() // 1_000
 
 
 class Shard(beam.DoFn):
-    """Gives each row the part that remembers its id; rows without one go to any."""
+    """Gives each row the part that remembers its id; rows without one, or all if nothing is remembered, go to any."""
 
-    def __init__(self, shards: int):
-        self.shards = shards
+    def __init__(self, shards: int, remembers: bool):
+        self.shards, self.remembers = shards, remembers
         self.next = 0
 
     def process(self, element: TableRows) -> Iterator[tuple[int, TableRows]]:
         """The rows by part."""
         self.next = (self.next + 1) % self.shards
+        if not self.remembers:
+            yield self.next, element
+            return
         ids = element.rows[ID_COLUMN].to_pylist()
         parts = [self.next if one is None else int.from_bytes(one[:4], "big") % self.shards for one in ids]
         column = pa.array(parts, pa.int32())
@@ -50,16 +71,20 @@ class Shard(beam.DoFn):
 
 
 class Settle(beam.DoFn):
-    """Drops repeats, marks what is late. The main output are rows without their ids."""
+    """Drops repeats, if ids are remembered, and marks what is late. The main output are rows without their ids. With its first
+    rows, of which there may be none, a part begins to follow the watermark."""
 
     IDS = BagStateSpec("ids", beam.coders.BytesCoder())
     WATERMARK = ReadModifyWriteStateSpec("watermark", beam.coders.VarIntCoder())
     TOKEN = ReadModifyWriteStateSpec("token", beam.coders.BytesCoder())
     PENDING = ReadModifyWriteStateSpec("pending", beam.coders.ListCoder(beam.coders.VarIntCoder()))
+    FOLLOWED = ReadModifyWriteStateSpec("followed", beam.coders.VarIntCoder())
     TIMER = TimerSpec("watermark", TimeDomain.WATERMARK)
+    FOLLOW = TimerSpec("follow", TimeDomain.WATERMARK)
 
-    def __init__(self, settings: sawlog.Settings, has_end: bool):
-        self.dedup_window, self.lateness, self.has_end = settings.dedup_window, settings.allowed_lateness, has_end
+    def __init__(self, settings: sawlog.Settings, has_end: bool, remembers: bool):
+        self.dedup_window, self.lateness = settings.dedup_window, settings.allowed_lateness
+        self.has_end, self.remembers = has_end, remembers
         self.duplicates, self.late = (Metrics.counter("sawlog", name) for name in ("repeated", "late"))
 
     def setup(self) -> None:
@@ -74,33 +99,25 @@ class Settle(beam.DoFn):
         token: Any = beam.DoFn.StateParam(TOKEN),
         watermark: Any = beam.DoFn.StateParam(WATERMARK),
         pending: Any = beam.DoFn.StateParam(PENDING),
+        followed: Any = beam.DoFn.StateParam(FOLLOWED),
         timer: Any = beam.DoFn.TimerParam(TIMER),
+        follow: Any = beam.DoFn.TimerParam(FOLLOW),
     ) -> Iterator[Any]:
         """The rows of a part that nobody has seen, the late ones marked."""
         shard, (table, rows) = element[0], (element[1].table, element[1].rows)
+        if not self.has_end and not followed.read():
+            start = micros() - BACKLOG
+            followed.write(start)
+            follow.set(Timestamp(micros=start))
         times = rows["event_time"].cast(pa.int64()).to_pylist()
         seen = watermark.read()
         if not self.has_end:
-            steps = {time // WINDOW * WINDOW + WINDOW for time in times}
+            steps = {at // WINDOW * WINDOW + WINDOW for at in times}
             waits = sorted({step for step in steps if seen is None or step > seen}.union(pending.read() or []))
             if waits:
                 pending.write(waits)
                 timer.set(Timestamp(micros=waits[0]))
-        written, known = self._known(shard, ids, token)
-        fresh: dict[int, list[bytes]] = {}
-        news = []
-        for one, time in zip(rows[ID_COLUMN].to_pylist(), times, strict=True):
-            news.append(one is None or one not in known)
-            if one is not None and news[-1]:
-                known.add(one)
-                fresh.setdefault(time // GENERATION * GENERATION, []).append(one)
-        if fresh:
-            for generation, of_generation in fresh.items():
-                ids.add(generation.to_bytes(8, "big", signed=True) + b"".join(of_generation))
-            written = os.urandom(16)
-            token.write(written)
-        self.known[shard] = (written, known)
-        kept = rows.filter(pa.array(news, pa.bool_()))
+        kept = self._news(shard, rows, times, ids, token) if self.remembers else rows
         if repeated := len(rows) - len(kept):
             self.duplicates.inc(repeated)
             yield beam.pvalue.TaggedOutput(LEDGER, TableRows(LEDGER, correction(rows, kept), token_of(rows)))
@@ -116,25 +133,68 @@ class Settle(beam.DoFn):
         pending: Any = beam.DoFn.StateParam(PENDING),
         timer: Any = beam.DoFn.TimerParam(TIMER),
     ) -> None:
-        """The watermark has come this far: ids that are too old go, and the next step is waited for."""
+        """The watermark has passed a window of rows of this part."""
         waits = pending.read()
         if not waits:
             return
-        seen, before = waits[0], watermark.read()
-        watermark.write(seen)
         pending.write(waits[1:])
         if waits[1:]:
             timer.set(Timestamp(micros=waits[1]))
-        if before is not None and before // GENERATION == seen // GENERATION:
+        self._go_on(waits[0], watermark, ids, token)
+
+    @on_timer(FOLLOW)
+    def follows(
+        self,
+        ids: Any = beam.DoFn.StateParam(IDS),
+        token: Any = beam.DoFn.StateParam(TOKEN),
+        watermark: Any = beam.DoFn.StateParam(WATERMARK),
+        followed: Any = beam.DoFn.StateParam(FOLLOWED),
+        follow: Any = beam.DoFn.TimerParam(FOLLOW),
+    ) -> None:
+        """The watermark has come this far. A drained job's goes on for ever: it is followed up to the present."""
+        at, now = followed.read(), micros()
+        if not at:
+            return
+        self._go_on(at, watermark, ids, token)
+        after = step_after(at, now) if at <= now + MARGIN else 0
+        followed.write(after)
+        if after:
+            follow.set(Timestamp(micros=after))
+
+    def _go_on(self, at: int, watermark: Any, ids: Any, token: Any) -> None:
+        """Notes how far the watermark is; ids that are too old go."""
+        before = watermark.read()
+        if before is not None and before >= at:
+            return
+        watermark.write(at)
+        if not self.remembers or (before is not None and before // GENERATION == at // GENERATION):
             return
         chunks = list(ids.read())
-        kept = [chunk for chunk in chunks if generation_of(chunk) + GENERATION > seen - self.dedup_window]
+        kept = [chunk for chunk in chunks if generation_of(chunk) + GENERATION > at - self.dedup_window]
         if len(kept) < len(chunks):
             ids.clear()
             for chunk in kept:
                 ids.add(chunk)
             # What a worker remembers is read anew.
             token.write(os.urandom(16))
+
+    def _news(self, shard: int, rows: pa.RecordBatch, times: list[int], ids: Any, token: Any) -> pa.RecordBatch:
+        """The rows whose ids were not seen before, which are remembered from now on."""
+        written, known = self._known(shard, ids, token)
+        fresh: dict[int, list[bytes]] = {}
+        news = []
+        for one, at in zip(rows[ID_COLUMN].to_pylist(), times, strict=True):
+            news.append(one is None or one not in known)
+            if one is not None and news[-1]:
+                known.add(one)
+                fresh.setdefault(at // GENERATION * GENERATION, []).append(one)
+        if fresh:
+            for generation, of_generation in fresh.items():
+                ids.add(generation.to_bytes(8, "big", signed=True) + b"".join(of_generation))
+            written = os.urandom(16)
+            token.write(written)
+        self.known[shard] = (written, known)
+        return rows.filter(pa.array(news, pa.bool_()))
 
     def _known(self, shard: int, ids: Any, token: Any) -> tuple[bytes | None, set[bytes]]:
         """The ids of a part and their token: those in memory if they are what is stored, else those that are stored. They are
@@ -149,7 +209,7 @@ class Settle(beam.DoFn):
         if seen is None:
             return rows
         times = rows["event_time"].cast(pa.int64()).to_pylist()
-        late = [time // WINDOW * WINDOW + WINDOW + self.lateness <= seen + WINDOW for time in times]
+        late = [at // WINDOW * WINDOW + WINDOW + self.lateness <= seen for at in times]
         if any(late):
             self.late.inc(sum(late))
             place = rows.schema.get_field_index("late")
@@ -169,8 +229,8 @@ def correction(rows: pa.RecordBatch, kept: pa.RecordBatch) -> pa.RecordBatch:
     def counts(batch: pa.RecordBatch) -> dict[tuple[int, str], int]:
         found: dict[tuple[int, str], int] = {}
         times = batch["receive_time"].cast(pa.int64()).to_pylist()
-        for time, source in zip(times, batch["source"].to_pylist(), strict=True):
-            key = (time // minute * minute, source)
+        for at, source in zip(times, batch["source"].to_pylist(), strict=True):
+            key = (at // minute * minute, source)
             found[key] = found.get(key, 0) + 1
         return found
 
@@ -182,6 +242,11 @@ def correction(rows: pa.RecordBatch, kept: pa.RecordBatch) -> pa.RecordBatch:
             line = {name: 0 for name in schema.names}
             lines.append(line | {"receive_minute": start, "source": source, "stored": -repeated, "duplicate": repeated})
     return pa.RecordBatch.from_pylist(lines, schema)
+
+
+def no_rows(shard: int) -> tuple[int, TableRows]:
+    """What a part begins with."""
+    return shard, TableRows("logs", one_batch([], schema_of("logs", has_ids=True)))
 
 
 def in_time(element: TableRows) -> TableRows:

@@ -12,6 +12,7 @@ from apache_beam.utils.windowed_value import PaneInfoTiming
 
 import sawlog
 from sawlog.beam.rows import TableRows, one_batch, schema_of
+from sawlog.beam.settle import MARGIN
 
 WIDTHS = {"10s": 10, "1m": 60, "1h": 3_600}
 TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.LATE: "late"}
@@ -118,12 +119,17 @@ class Rollups(beam.PTransform):
                 FixedWindows(seconds),
                 trigger=trigger(self.early),
                 accumulation_mode=AccumulationMode.ACCUMULATING,
-                allowed_lateness=self.settings.allowed_lateness // 1_000_000,
+                allowed_lateness=kept_for(self.settings),
             )
             sums = cells | f"Windows {width}" >> windows | f"Sum {width}" >> beam.CombinePerKey(SumCells())
             named = sums | f"Panes {width}" >> beam.ParDo(ToPane(width, self.first)).with_output_types(dict)
             panes.append(named | f"Globally {width}" >> beam.WindowInto(GlobalWindows()))
         return panes | "All widths" >> beam.Flatten()
+
+
+def kept_for(settings: sawlog.Settings) -> int:
+    """How long Beam keeps windows after their end, seconds. Which rows are too late for them is decided before."""
+    return (settings.allowed_lateness + MARGIN) // 1_000_000
 
 
 def is_closing(pane: Any) -> bool:
@@ -234,7 +240,7 @@ class UserSessions(beam.PTransform):
             ChainSessions(self.settings.session_gap / 1e6),
             trigger=DefaultTrigger() if self.has_end else trigger(0),
             accumulation_mode=AccumulationMode.ACCUMULATING,
-            allowed_lateness=self.settings.allowed_lateness // 1_000_000,
+            allowed_lateness=kept_for(self.settings),
         )
         chains = rows | "Chains" >> beam.ParDo(Chains(self.settings)).with_output_types(tuple[str, bytes])
         sums = chains | "Windows" >> windows | "Sum" >> beam.CombinePerKey(SumChains())
