@@ -17,6 +17,10 @@ def outermost_steps(*left_out: str) -> set[str]:
     # Something has to be written in any case.
     flags += ["--output", "gs://b/out"]
     flags += [f"--{name}={value}" for name, value in VALUES.items() if name not in left_out]
+    return steps_of(flags)
+
+
+def steps_of(flags: list[str]) -> set[str]:
     pipeline = beam.Pipeline(options=SawlogOptions(flags))
     build(pipeline, pipeline.options.view_as(SawlogOptions))
     return {part.full_label for part in pipeline.transforms_stack[0].parts}
@@ -29,3 +33,8 @@ def test_an_option_brings_the_steps_that_are_written_down():
     assert set(known) == set(VALUES)
     for option, steps in known.items():
         assert every - outermost_steps(option) == set(steps), option
+
+
+def test_a_copy_of_raw_records_transforms_nothing():
+    flags = ["--streaming", "--subscription", SUBSCRIPTION, "--lake", "gs://b/raw"]
+    assert steps_of(flags) == {f"From {SUBSCRIPTION}", "All sources", "Keep raw"}

@@ -57,7 +57,10 @@ class SawlogOptions(PipelineOptions):
             help="objects of the raw lake to transform again, such as gs://BUCKET/raw/receive_date=2026-11-24/**; may be repeated",
         )
         add("--settings", help="configuration file of sawlog, local or in gs://: rules, windows, sessions")
-        add("--lake", help="folder that gets raw records as received, such as gs://BUCKET/PREFIX")
+        add(
+            "--lake",
+            help="folder that gets raw records as received, such as gs://BUCKET/PREFIX; alone, nothing else is made of them",
+        )
         add("--dataset", help="dataset of BigQuery, PROJECT.DATASET, as `sawlog gcp init` makes it")
         add("--bigtable", help="served table of Bigtable, PROJECT/INSTANCE/TABLE, as `sawlog gcp init` makes it")
         add("--output", help="folder that gets all rows as Parquet files, by table")
@@ -90,7 +93,7 @@ class SawlogOptions(PipelineOptions):
             const=True,
             default=False,
             type=truth,
-            help="store repeats as well: no state, at least once",
+            help="store repeats as well: no ids are remembered, at least once",
         )
         add("--id-label", help="attribute by which the service itself drops repeats; only Dataflow does")
         for service in ("bigquery", "bigquery-storage", "bigtable"):
@@ -100,6 +103,11 @@ class SawlogOptions(PipelineOptions):
     def first_pane(self) -> int:
         """Number of a window's first pane: eight for each minute since 2026, unless it is given."""
         return self.pane_base if self.pane_base is not None else int(time.time() - EPOCH) // 60 * 8
+
+    @property
+    def only_copies(self) -> bool:
+        """Whether raw records are all that is written."""
+        return not any(self.get_all_options()[name] for name in ("dataset", "bigtable", "output", "dead_letters"))
 
     def problems(self) -> list[str]:
         """What is wrong with the options, each with what to do; empty when nothing is."""

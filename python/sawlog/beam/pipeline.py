@@ -40,7 +40,7 @@ def settings_of(options: SawlogOptions) -> sawlog.Settings:
     return sawlog.Settings.parse(read_file(options.settings, "--settings").decode())
 
 
-def build(pipeline: beam.Pipeline, options: SawlogOptions) -> Outputs:
+def build(pipeline: beam.Pipeline, options: SawlogOptions) -> None:
     """Adds all steps to a pipeline. Raises `sawlog.SawlogError` with all that is wrong with the options."""
     options.check()
     settings = settings_of(options)
@@ -48,9 +48,8 @@ def build(pipeline: beam.Pipeline, options: SawlogOptions) -> Outputs:
     raw = read(pipeline, options, settings)
     if options.lake:
         raw | "Keep raw" >> WriteLake(options.lake)
-    outputs = transform(raw, options, settings)
-    write(outputs, options)
-    return outputs
+    if not options.only_copies:
+        write(transform(raw, options, settings), options)
 
 
 def read(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Settings) -> Any:

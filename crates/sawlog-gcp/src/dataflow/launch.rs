@@ -35,6 +35,8 @@ pub struct Launch {
     pub parameters: BTreeMap<String, String>,
     /// What runs it.
     pub workers: Workers,
+    /// Whether a step may run more than once for a record, which is cheaper: for jobs that only copy.
+    pub at_least_once: bool,
     /// Labels of the job.
     pub labels: BTreeMap<String, String>,
     /// Steps of the job that is replaced by their names, with what they are called now; empty for one that is gone.
@@ -77,6 +79,9 @@ impl Launch {
             environment.insert("maxWorkers".to_owned(), json!(max));
         }
         environment.insert("enableStreamingEngine".to_owned(), json!(workers.has_streaming_engine));
+        if self.at_least_once {
+            environment.insert("streamingMode".to_owned(), json!("STREAMING_MODE_AT_LEAST_ONCE"));
+        }
         if !self.labels.is_empty() {
             environment.insert("additionalUserLabels".to_owned(), json!(self.labels));
         }
@@ -95,6 +100,7 @@ mod tests {
             template: "gs://b/t.json".to_owned(),
             parameters: BTreeMap::from([("shards".to_owned(), "32".to_owned())]),
             workers: Workers::default(),
+            at_least_once: false,
             labels: BTreeMap::new(),
             renamed: BTreeMap::from([("Keep raw".to_owned(), String::new())]),
         };
@@ -111,6 +117,7 @@ mod tests {
             image: Some("host/sawlog:1".to_owned()),
             has_streaming_engine: true,
         };
+        launch.at_least_once = true;
         launch.labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
         let update = json!({"launchParameter": {
             "jobName": "sawlog", "containerSpecGcsPath": "gs://b/t.json", "parameters": {"shards": "32"}, "update": true,
@@ -118,7 +125,7 @@ mod tests {
             "environment": {
                 "tempLocation": "gs://b/tmp", "serviceAccountEmail": "w@p.iam.gserviceaccount.com", "maxWorkers": 8,
                 "machineType": "n2-standard-4", "enableStreamingEngine": true, "sdkContainerImage": "host/sawlog:1",
-                "additionalUserLabels": {"team": "a"},
+                "streamingMode": "STREAMING_MODE_AT_LEAST_ONCE", "additionalUserLabels": {"team": "a"},
             },
         }});
         assert_eq!(launch.body(true), update);

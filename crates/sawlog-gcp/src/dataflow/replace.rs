@@ -198,6 +198,7 @@ mod tests {
             template: String::new(),
             parameters,
             workers: Workers::default(),
+            at_least_once: false,
             labels: BTreeMap::new(),
             renamed: map(renamed.iter().copied()),
         };
@@ -264,6 +265,7 @@ mod tests {
             template: String::new(),
             parameters: BTreeMap::new(),
             workers: Workers::default(),
+            at_least_once: false,
             labels: BTreeMap::new(),
             renamed: map([(step, "x")]),
         };

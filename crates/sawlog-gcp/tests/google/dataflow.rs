@@ -68,6 +68,7 @@ fn launch() -> Launch {
         template: "gs://b/t.json".to_owned(),
         parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         workers: Workers { max: Some(4), has_streaming_engine: true, ..Workers::default() },
+        at_least_once: false,
         labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
         renamed: BTreeMap::new(),
     }

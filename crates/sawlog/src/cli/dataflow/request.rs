@@ -31,6 +31,7 @@ pub(super) fn request(
         template: dataflow.template.clone(),
         parameters: parameters(here, settings),
         workers: dataflow.workers.clone(),
+        at_least_once: here.gcp.bigquery.is_none() && here.gcp.bigtable.is_none() && dataflow.dead_letters.is_none(),
         labels: BTreeMap::from([(VERSION_LABEL.to_owned(), version)]),
         renamed: renamed.iter().cloned().collect(),
     })
@@ -113,6 +114,15 @@ mod tests {
         let gcp = config.gcp.as_ref().expect("set");
         let dataflow = gcp.dataflow.as_ref().expect("set");
         request(&Here { config: &config, gcp, dataflow, deadline: Duration::ZERO }, settings, &[])
+    }
+
+    #[test]
+    fn a_job_that_only_copies_may_do_so_twice() {
+        let (copy, rest) = FULL.split_once("[gcp.bigquery]").expect("sections");
+        let copy = format!("{copy}{}", &rest[rest.find("[gcp.dataflow]").expect("a section")..]);
+        assert!(of(&copy, None).expect("a launch").at_least_once);
+        assert!(!of(&format!("{copy}dead-letters = \"gs://b/dead\"\n"), None).expect("a launch").at_least_once);
+        assert!(!of(FULL, None).expect("a launch").at_least_once);
     }
 
     #[test]
