@@ -2,6 +2,8 @@
 
 import base64
 import json
+import logging
+import re
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -14,6 +16,7 @@ from conftest import binary, generated
 from doubles import Cloud
 
 import sawlog
+from sawlog.beam.logs import DeadLetterSummary
 from sawlog.beam.rows import TableRows
 from sawlog.beam.transform import Transform
 
@@ -72,7 +75,13 @@ def test_rows_that_bigquery_refuses_become_dead_letters_and_the_others_are_store
     sql = "SELECT stage, reason, error FROM `{}.dead_letters` WHERE receive_time > '2000-01-01' ORDER BY error"
     stored = cloud.rows(sql)
     refused = [row for row in stored if row[0] == "bigquery"]
-    assert [row[2] for row in refused if "range" in row[2]] == ["table logs: a value is out of range"] * 2
+    of_range = [row[2] for row in refused if "range" in row[2]]
+    assert len(of_range) == 2 and all(re.fullmatch(r"table logs: a value is out of range \(attempt \d\)", one) for one in of_range)
+    told = [json.loads(line[line.index("{") :]) for line in done.stderr.splitlines() if '"event": "' in line]
+    assert {(one["event"], one["stage"], one["reason"]) for one in told} == {
+        ("dead_letters", "parse", "record_too_large"),
+        ("dead_letters", "bigquery", "row_refused"),
+    }
     # The record is too large for a row, and its dead letter too large for a request.
     assert [row[1] for row in refused if "more than a request may have" in row[2]] == ["row_refused"]
     kept = [json.loads(line) for file in letters.rglob("*.ndjson") for line in file.read_text().splitlines()]
@@ -102,6 +111,7 @@ def test_a_service_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path)
         capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1], check=False,
     )  # fmt: skip
     assert done.returncode == 1 and "Bigtable" in done.stderr, done.stderr[-2000:]
+    assert '"event": "retry", "sink": "bigtable"' in done.stderr, done.stderr[-2000:]
 
 
 # As the command, without the pauses between attempts.
@@ -142,7 +152,8 @@ def test_rules_and_their_files_are_those_of_the_settings(tmp_path: Path):
     assert done.returncode == 2 and "[rules]: the file users.csv cannot be read" in done.stderr, done.stderr[-500:]
 
 
-def test_a_worker_takes_a_changed_file_of_the_rules_and_keeps_the_old_one_when_the_new_is_wrong(tmp_path: Path):
+def test_a_worker_takes_a_changed_file_of_the_rules_and_keeps_the_old_one_when_the_new_is_wrong(tmp_path: Path, caplog):
+    caplog.set_level(logging.INFO, "sawlog")
     users = tmp_path / "users.csv"
     users.write_text("user_id,user_segment,country\nu1,gold,DE\n")
     settings = sawlog.Settings.parse(f'[[rules.users]]\nname = "crm"\nfile = "{users}"\n')
@@ -161,6 +172,31 @@ def test_a_worker_takes_a_changed_file_of_the_rules_and_keeps_the_old_one_when_t
     assert segments() == ["silver"]
     users.unlink()
     assert segments() == ["silver"]
+    told = [json.loads(record.getMessage()) for record in caplog.records]
+    assert [one["event"] for one in told] == ["rules_changed", "rules_kept", "rules_kept"]
+    assert str(users) in told[2]["error"] and told[2]["rules_version"] == told[0]["rules_version"]
+
+
+def test_dead_letters_are_told_at_once_and_then_a_minute_later(caplog, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("sawlog.beam.logs.time.monotonic", lambda: now)
+    summary = DeadLetterSummary()
+
+    def told() -> list[dict[str, object]]:
+        summary.tell()
+        found = [json.loads(record.getMessage()) for record in caplog.records]
+        caplog.clear()
+        return found
+
+    summary.add("parse", "json_syntax", "first")
+    summary.add("parse", "json_syntax", "second")
+    letters = {"event": "dead_letters", "stage": "parse", "reason": "json_syntax"}
+    assert told() == [letters | {"count": 2, "error": "first"}]
+    summary.add("parse", "json_syntax", "third")
+    now = 59.0
+    assert told() == []
+    now = 60.0
+    assert told() == [letters | {"count": 1, "error": "third"}] and told() == []
 
 
 def test_the_raw_copy_is_that_of_the_embedded_lake(tmp_path: Path):

@@ -12,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 import sawlog
+from sawlog.beam.logs import DeadLetterSummary, note
 from sawlog.beam.rows import EVENT_TABLES, ID_COLUMN, ID_FIELD, TableRows, token_of
 
 LEDGER = "sawlog_ledger"
@@ -26,6 +27,8 @@ class Transform(beam.DoFn):
 
     def __init__(self, settings: sawlog.Settings, dead_letters_max: float, refresh: float):
         self.settings, self.dead_letters_max, self.refresh = settings, dead_letters_max, refresh
+        self.batches = Metrics.distribution("sawlog", "batch_records")
+        self.waited = Metrics.distribution("sawlog", "receive_to_transform_ms")
         self.outcomes = {
             name: Metrics.counter("sawlog", name) for name in ("received", "stored", "duplicate", "filtered", "dead_lettered")
         }
@@ -35,18 +38,34 @@ class Transform(beam.DoFn):
         self.files = read_files(self.settings.files())
         self.transformer = self.settings.transformer(self.files)
         self.looked = time.monotonic()
+        self.letters = DeadLetterSummary()
 
     def process(self, raw: pa.RecordBatch) -> Iterator[Any]:
         """Rows by table."""
         self._look()
         found = self.transformer.transform(raw)
+        self.batches.update(len(raw))
+        if len(raw):
+            oldest = pc.min(raw["receive_time"].cast(pa.int64())).as_py()
+            self.waited.update(max(0, time.time_ns() // 1_000_000 - oldest // 1_000))
         self._count(found)
+        for letter in found["dead_letters"].select(["stage", "reason", "error"]).to_pylist():
+            self.letters.add(**letter)
         for table in EVENT_TABLES:
             if len(rows := found[table]):
                 yield TableRows(table, rows.append_column(ID_FIELD, ids_of(table, len(rows), found["ids"])))
         for table in self.OTHERS:
             if len(rows := found[table]):
                 yield beam.pvalue.TaggedOutput(table, TableRows(table, rows, token_of(raw) if table == LEDGER else 0))
+
+    def finish_bundle(self) -> None:
+        """Tells of dead letters."""
+        self.letters.tell()
+
+    def teardown(self) -> None:
+        """Tells of the last ones."""
+        self.letters.told = float("-inf")
+        self.letters.tell()
 
     def _look(self) -> None:
         """Compiles the rules anew when a file that they name has changed. Each worker looks for itself: a side input would be
@@ -60,9 +79,9 @@ class Transform(beam.DoFn):
                 return
             self.transformer, self.files = self.settings.transformer(files), files
         except sawlog.SawlogError as error:
-            logging.error("the rules stay as they are: %s", error)
+            note(logging.ERROR, "rules_kept", error=str(error), rules_version=self.transformer.rules_version)
         else:
-            logging.info("rules of version %d", self.transformer.rules_version)
+            note(logging.INFO, "rules_changed", rules_version=self.transformer.rules_version)
 
     def _count(self, found: Mapping[str, pa.RecordBatch]) -> None:
         ledger = found[LEDGER]

@@ -6,6 +6,7 @@ carry, becomes a dead letter; the others of its request go on.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -25,6 +26,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWr
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 import sawlog
+from sawlog.beam.logs import DeadLetterSummary, note
 from sawlog.beam.rows import EVENT_TABLES, TableRows, number_of, one_batch, schema_of
 
 # The service takes requests of 10 MB.
@@ -67,6 +69,7 @@ class Append(beam.DoFn):
     def setup(self) -> None:
         """Connects."""
         self.client = client(self.endpoint)
+        self.summary = DeadLetterSummary()
 
     def start_bundle(self) -> None:
         """Nothing is waiting."""
@@ -93,6 +96,9 @@ class Append(beam.DoFn):
         self.written.inc(len(rows) - len(letters))
         if letters:
             self.refused.inc(len(letters))
+            for _, problem in letters:
+                self.summary.add("bigquery", "row_refused", f"table {table}: {problem}")
+            self.summary.tell()
             yield TableRows("dead_letters", dead_letters(table, letters))
 
     def _append(self, table: str, rows: pa.RecordBatch, letters: list[tuple[dict[str, Any], str]]) -> None:
@@ -129,10 +135,11 @@ class Append(beam.DoFn):
             except PASSES as error:
                 if attempt + 1 == ATTEMPTS:
                     raise sawlog.SawlogError(f"{table}: BigQuery took no rows in {ATTEMPTS} attempts: {error}") from error
+                note(logging.WARNING, "retry", sink="bigquery", table=table, attempt=attempt + 1, error=str(error))
                 self.pause(min(2.0**attempt, 30))
                 continue
             if answer.row_errors:
-                return {error.index: error.message for error in answer.row_errors}
+                return {error.index: f"{error.message} (attempt {attempt + 1})" for error in answer.row_errors}
             if answer.error.code:
                 raise sawlog.SawlogError(f"{table}: BigQuery refuses the rows: {answer.error.message}")
             return {}

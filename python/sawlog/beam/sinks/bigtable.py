@@ -3,6 +3,7 @@
 The time of a cell is its window's end and the number of its pane, so that a repeat writes the same cell and a newer pane wins.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from google.cloud.bigtable.row import DirectRow
 from google.cloud.bigtable.table import DEFAULT_RETRY
 
 import sawlog
+from sawlog.beam.logs import note
 
 VALUE_COLUMN = b"v"
 REQUEST_CELLS = 1_000
@@ -82,6 +84,8 @@ class Mutate(beam.DoFn):
                 raise sawlog.SawlogError(f"Bigtable refuses cells: {refused[0].message} (code {refused[0].code})")
             left = [row for row, status in zip(left, statuses, strict=True) if status.code]
             if left:
+                problem = next(status.message for status in statuses if status.code)
+                note(logging.WARNING, "retry", sink="bigtable", rows=len(left), attempt=attempt + 1, error=problem)
                 self.pause(min(2.0**attempt, 30))
         if left:
             raise sawlog.SawlogError(f"Bigtable took {len(left)} of {len(rows)} rows not in {ATTEMPTS} attempts")
