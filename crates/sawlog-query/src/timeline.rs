@@ -66,8 +66,8 @@ impl fmt::Display for Place {
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserTimeline {
-    /// What is known of the user.
-    pub profile: Profile,
+    /// What is known of the user; `None` where nobody keeps profiles, as the pipeline on Dataflow does not.
+    pub profile: Option<Profile>,
     /// Sessions that are open or may still change, newest first; older ones are in the table `sessions`.
     pub sessions: Vec<SessionRow>,
     /// Entries, newest first.
@@ -90,6 +90,17 @@ pub enum TimelineError {
     Damaged(String),
 }
 
+/// Whether anything that a user did is stored.
+fn has_chunks(view: &View, user: &str) -> Result<bool, ServingError> {
+    let (start, end) = timeline::range_of(user, i64::MAX);
+    let mut is_any = false;
+    view.serving.scan_each(Family::Timeline, &start, Some(&end), &mut |_, _| {
+        is_any = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_any)
+}
+
 /// Reads the timeline of a user; `None` for one that nothing is known of.
 ///
 /// # Errors
@@ -100,16 +111,14 @@ pub fn user_timeline(view: &View, request: &TimelineRequest) -> Result<Option<Us
     let hot = hot_tables.iter().filter_map(|(table, rows)| Some((*table, (*rows)?)));
     let hot = hot.flat_map(|(table, rows)| rows.hot.iter().map(move |batch| (table, batch)));
     let rows = UserRows::of(hot, Some(&request.user));
-    let mut profile = match view.serving.get(Family::Profile, &timeline::profile_key(&request.user))? {
-        Some(bytes) => Profile::from_bytes(&bytes).map_err(|error| damaged(&error))?,
-        None => Profile::default(),
-    };
+    let stored = view.serving.get(Family::Profile, &timeline::profile_key(&request.user))?;
+    let mut profile = stored.map(|bytes| Profile::from_bytes(&bytes)).transpose().map_err(|error| damaged(&error))?;
     let mut found: Vec<Entry> = Vec::new();
     for (_, part) in rows.users() {
-        profile.merge(&part.profile());
+        profile.get_or_insert_default().merge(&part.profile());
         found.extend(part.entries());
     }
-    if profile.event_count == 0 {
+    if profile.is_none() && !has_chunks(view, &request.user)? {
         return Ok(None);
     }
     let limit = request.limit.clamp(1, LIMIT_MAX);
@@ -196,12 +205,8 @@ mod tests {
             let chunk = Chunk { entries, omitted_count: *omitted_count };
             Mutation { family: Family::Timeline, key, value: Some(chunk.to_bytes()) }
         };
-        let profile = Profile { event_count: 100, ..Profile::default() };
-        let key = timeline::profile_key("u");
-        let profile = Mutation { family: Family::Profile, key, value: Some(profile.to_bytes()) };
         let serving = MemoryServing::default();
-        let mutations = chunks.iter().enumerate().map(chunk).chain([profile]);
-        serving.apply(mutations.collect(), Position(1)).expect("applied");
+        serving.apply(chunks.iter().enumerate().map(chunk).collect(), Position(1)).expect("applied");
         View {
             remote: Vec::new(),
             tables: HashMap::new(),
@@ -223,6 +228,22 @@ mod tests {
             next = page.next;
         }
         pages
+    }
+
+    #[test]
+    fn a_user_without_a_profile_is_known_by_what_they_did() {
+        let request = |from: i64| TimelineRequest {
+            user: "u".to_owned(),
+            from: from * SECOND,
+            before: Place::at(i64::MAX),
+            limit: 10,
+        };
+        assert_eq!(user_timeline(&view_of(&[]), &request(0)).expect("readable"), None);
+        let view = view_of(&[(&[109, 107], 0)]);
+        for (from, count) in [(0, 2), (200, 0)] {
+            let found = user_timeline(&view, &request(from)).expect("readable").expect("a user");
+            assert_eq!((found.profile, found.entries.len()), (None, count));
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Entries of a user's timeline, in chunks.
 
+use crate::timeline::CHUNK_SPAN;
 use crate::varint;
+use crate::window::floor;
 
 const VERSION: u8 = 1;
 /// Most entries of one chunk.
 pub(super) const ENTRIES_MAX: usize = 100;
+/// Entries that one user may get at once; older ones are left out and counted.
+pub(super) const ENTRIES_OF_USER_MAX: usize = 1_000;
 /// Longest text of an entry; longer ones are cut. Bytes.
 const TEXT_BYTES_MAX: usize = 200;
 
@@ -103,6 +107,41 @@ impl Chunk {
         }
         rest.is_empty().then_some(Self { entries, omitted_count })
     }
+}
+
+/// Entries, newest first, in chunks that each lie within one stretch of [`CHUNK_SPAN`].
+pub(super) fn in_chunks(entries: impl IntoIterator<Item = Entry>, omitted_count: u64) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    for entry in entries {
+        let stretch = floor(entry.time, CHUNK_SPAN);
+        let has_room = |chunk: &&mut Chunk| {
+            chunk.entries.len() < ENTRIES_MAX
+                && chunk.entries.last().is_some_and(|last| floor(last.time, CHUNK_SPAN) == stretch)
+        };
+        match chunks.last_mut().filter(has_room) {
+            Some(chunk) => chunk.entries.push(entry),
+            None => chunks.push(Chunk { entries: vec![entry], omitted_count: 0 }),
+        }
+    }
+    if let Some(last) = chunks.last_mut() {
+        last.omitted_count = omitted_count;
+    }
+    chunks
+}
+
+/// The entries of several chunks of one user in as few chunks as hold them, newest first, in whatever order the chunks come.
+#[must_use]
+pub fn merged(chunks: Vec<Chunk>) -> Vec<Chunk> {
+    let omitted_before: u64 = chunks.iter().map(|chunk| chunk.omitted_count).sum();
+    let mut entries: Vec<Entry> = chunks.into_iter().flat_map(|chunk| chunk.entries).collect();
+    entries.sort_by(|one, other| {
+        let key = |entry: &Entry| (entry.time, entry.kind as u8);
+        let place = |entry: &'_ Entry| (entry.batch_id.clone(), entry.record_index);
+        key(other).cmp(&key(one)).then_with(|| place(other).cmp(&place(one)))
+    });
+    let omitted = entries.len().saturating_sub(ENTRIES_OF_USER_MAX) as u64;
+    entries.truncate(ENTRIES_OF_USER_MAX);
+    in_chunks(entries, omitted_before + omitted)
 }
 
 /// A text as entries keep it.

@@ -13,7 +13,7 @@ mod user_rows;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::{Chunk, ChunkError, Entry, EntryKind};
+pub use chunk::{Chunk, ChunkError, Entry, EntryKind, merged};
 pub use profile::{Profile, ProfileError};
 pub use user_rows::{PartOfUser, UserRows};
 

@@ -130,6 +130,24 @@ fn profiles() -> impl Strategy<Value = Profile> {
 
 proptest! {
     #[test]
+    fn chunks_in_any_order_are_one_timeline_in_as_few_chunks_as_hold_it(
+        parts in proptest::collection::vec(proptest::collection::vec(entries(), 1..60), 0..5),
+    ) {
+        let chunk = |entries: &Vec<Entry>| Chunk { entries: entries.clone(), omitted_count: 1 };
+        let chunks: Vec<Chunk> = parts.iter().map(chunk).collect();
+        let one = merged(chunks.clone());
+        prop_assert_eq!(&one, &merged(chunks.into_iter().rev().collect()));
+        let entries: Vec<&Entry> = one.iter().flat_map(|chunk| &chunk.entries).collect();
+        prop_assert_eq!(entries.len(), parts.iter().map(Vec::len).sum::<usize>());
+        prop_assert!(entries.is_sorted_by(|newer, older| newer.time >= older.time));
+        prop_assert_eq!(one.iter().map(|chunk| chunk.omitted_count).sum::<u64>(), parts.len() as u64);
+        for chunk in &one {
+            let stretch = |entry: &Entry| floor(entry.time, CHUNK_SPAN);
+            prop_assert!(chunk.entries.iter().all(|entry| stretch(entry) == stretch(&chunk.entries[0])));
+        }
+    }
+
+    #[test]
     fn chunks_are_read_back(entries in proptest::collection::vec(entries(), 0..8), omitted_count: u64) {
         let chunk = Chunk { entries, omitted_count };
         prop_assert_eq!(Chunk::from_bytes(&chunk.to_bytes()), Ok(chunk));

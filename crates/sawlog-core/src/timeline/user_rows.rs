@@ -10,13 +10,8 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use crate::rollup::{Columns, text};
 use crate::rowkey;
 use crate::schema::Table;
-use crate::timeline::CHUNK_SPAN;
-use crate::timeline::chunk::{Chunk, ENTRIES_MAX, Entry, EntryKind, cut};
+use crate::timeline::chunk::{Chunk, ENTRIES_OF_USER_MAX, Entry, EntryKind, cut, in_chunks};
 use crate::timeline::profile::Profile;
-use crate::window::floor;
-
-/// Entries that one user may get of one set of batches; older ones are left out and counted.
-const ENTRIES_OF_USER_MAX: usize = 1_000;
 
 /// The rows of batches by user.
 pub struct UserRows<'a> {
@@ -98,22 +93,8 @@ impl PartOfUser<'_, '_> {
     /// Its entries in chunks, newest first. A chunk lies within one stretch of [`super::CHUNK_SPAN`].
     #[must_use]
     pub fn chunks(&self) -> Vec<Chunk> {
-        let mut chunks: Vec<Chunk> = Vec::new();
-        for entry in self.entries().take(ENTRIES_OF_USER_MAX) {
-            let stretch = floor(entry.time, CHUNK_SPAN);
-            let has_room = |chunk: &&mut Chunk| {
-                chunk.entries.len() < ENTRIES_MAX
-                    && chunk.entries.last().is_some_and(|last| floor(last.time, CHUNK_SPAN) == stretch)
-            };
-            match chunks.last_mut().filter(has_room) {
-                Some(chunk) => chunk.entries.push(entry),
-                None => chunks.push(Chunk { entries: vec![entry], omitted_count: 0 }),
-            }
-        }
-        if let Some(last) = chunks.last_mut() {
-            last.omitted_count = self.places.len().saturating_sub(ENTRIES_OF_USER_MAX) as u64;
-        }
-        chunks
+        let omitted = self.places.len().saturating_sub(ENTRIES_OF_USER_MAX) as u64;
+        in_chunks(self.entries().take(ENTRIES_OF_USER_MAX), omitted)
     }
 
     /// What its rows say of the user.

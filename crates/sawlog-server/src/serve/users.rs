@@ -86,7 +86,7 @@ fn request_of(user: String, query: &TimelineQuery, now: i64) -> Result<TimelineR
 fn document(user: &str, found: &UserTimeline) -> Value {
     json!({
         "user_id": user,
-        "profile": profile(&found.profile),
+        "profile": found.profile.as_ref().map(profile),
         "sessions": found.sessions.iter().map(session).collect::<Vec<_>>(),
         "entries": found.entries.iter().map(entry).collect::<Vec<_>>(),
         "omitted_count": found.omitted_count,

@@ -30,7 +30,8 @@ export interface TimelineEntry {
   readonly recordIndex: number;
 }
 export interface TimelinePage {
-  readonly profile: Profile;
+  /** Null where nobody keeps profiles. */
+  readonly profile: Profile | null;
   readonly entries: readonly TimelineEntry[];
   /** Events that were too many to keep here. */
   readonly omittedCount: number;
@@ -56,8 +57,8 @@ export async function loadTimeline(asked: TimelineRequest, signal: AbortSignal):
 export function parseTimeline(body: unknown): TimelinePage {
   const fields = isJsonObject(body) ? body : {};
   const { profile, entries } = fields;
-  if (!isJsonObject(profile) || !isJsonList(entries)) throw unreadable('the timeline of a user');
-  return { profile: parseProfile(profile), entries: entries.map(parseEntry), omittedCount: numberIn(fields, 'omitted_count') ?? 0, next: textIn(fields, 'next') };
+  if ((profile !== null && !isJsonObject(profile)) || !isJsonList(entries)) throw unreadable('the timeline of a user');
+  return { profile: profile === null ? null : parseProfile(profile), entries: entries.map(parseEntry), omittedCount: numberIn(fields, 'omitted_count') ?? 0, next: textIn(fields, 'next') };
 }
 
 function parseProfile(profile: JsonObject): Profile {

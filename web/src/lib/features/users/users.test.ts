@@ -49,13 +49,14 @@ describe('timeline', () => {
   const BODY = { user_id: 'u', profile: PROFILE, sessions: [], entries: [ENTRY], omitted_count: 4, next: '60000000.3.b' };
   test('a page has what is known, and where it goes on', () => {
     const page = parseTimeline(BODY);
-    expect(page.profile.latest).toEqual([{ name: 'device', value: 'phone', timeMs: 30_000 }]);
+    expect(page.profile?.latest).toEqual([{ name: 'device', value: 'phone', timeMs: 30_000 }]);
     expect(page.entries).toEqual([
       { table: 'logs', eventTime: ENTRY.event_time, eventTimeMs: 60_000, name: 'no stock', service: null, route: null, httpStatus: 500, durationMicros: null, severity: 'error', batchId: 'b', recordIndex: 3 },
     ]);
+    expect(parseTimeline({ ...BODY, profile: null }).profile).toBeNull();
     expect([page.omittedCount, page.next, parseTimeline({ ...BODY, next: null }).next]).toEqual([4, '60000000.3.b', null]);
   });
-  test.each([[{}], [{ ...BODY, profile: null }], [{ ...BODY, entries: {} }], [{ ...BODY, entries: [{ ...ENTRY, table: 'secrets' }] }], [{ ...BODY, entries: [{ ...ENTRY, batch_id: 7 }] }]])(
+  test.each([[{}], [{ ...BODY, profile: 7 }], [{ ...BODY, entries: {} }], [{ ...BODY, entries: [{ ...ENTRY, table: 'secrets' }] }], [{ ...BODY, entries: [{ ...ENTRY, batch_id: 7 }] }]])(
     'what is no answer is an error: %j',
     (body) => expect(() => parseTimeline(body)).toThrow('cannot be read'),
   );
