@@ -16,7 +16,9 @@ from sawlog._native import (
     schema,
     session_key,
     table_names,
+    timeline_cells,
     timeline_key,
+    timelines,
 )
 from sawlog.settings import Settings
 
@@ -37,5 +39,7 @@ __all__ = [
     "schema",
     "session_key",
     "table_names",
+    "timeline_cells",
     "timeline_key",
+    "timelines",
 ]

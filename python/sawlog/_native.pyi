@@ -79,6 +79,13 @@ def pane_rows(panes: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
 def bigtable_cells(panes: pa.RecordBatch) -> pa.RecordBatch:
     """Panes as cells of the served table of Bigtable (`schema("bigtable")`): of two panes of a window the newer one wins."""
 
+def timelines(tables: Mapping[str, pa.RecordBatch]) -> pa.RecordBatch:
+    """Parts of the timelines of the users whom rows of `logs` and `activity` name (`schema("timelines")`), newest entry first."""
+
+def timeline_cells(user_id: str, chunks: Sequence[bytes], position: int) -> pa.RecordBatch:
+    """Parts of one user's timeline, in any order, as cells of the served table of Bigtable. The position tells these from others
+    whose newest entry is of the same second."""
+
 def bigquery_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Rows of a table as BigQuery takes them: attributes as JSON, whole numbers of one width, no missing lists."""
 
@@ -92,7 +99,7 @@ def timeline_key(user_id: str, newest: int, position: int, number: int) -> bytes
     """Row key in Bigtable of a chunk of a user's timeline."""
 
 def schema(name: str) -> pa.Schema:
-    """The schema of a table, or `lake`, `messages`, `ids`, `cells`, `panes`, `chains` or `bigtable`."""
+    """The schema of a table, or `lake`, `messages`, `ids`, `cells`, `panes`, `chains`, `timelines` or `bigtable`."""
 
 def table_names() -> list[str]:
     """Names of all tables."""

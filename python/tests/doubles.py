@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -53,6 +55,14 @@ def is_open(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
+def is_ready(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/readyz", timeout=30) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
 class Cloud:
     """Pub/Sub with a topic and a subscription, a dataset and the served table, as `sawlog gcp init` makes them."""
 
@@ -68,13 +78,13 @@ class Cloud:
         self.publisher.create_topic(name=self.topic)
         wish = {"name": self.subscription, "topic": self.topic, "ack_deadline_seconds": 60, "retain_acked_messages": True}
         self.subscriber.create_subscription(request=wish)
-        config = folder / "gcp.toml"
-        config.write_text(
+        self.config = folder / "gcp.toml"
+        self.config.write_text(
             f'[gcp]\nproject = "{PROJECT}"\n[gcp.bigquery]\ndataset = "sawlog"\ndelivery = "at-least-once"\n'
             f'endpoint = "http://{self.bigquery.address}"\nstorage-endpoint = "http://{self.bigquery.addresses[1]}"\n'
             f'[gcp.bigtable]\ninstance = "{INSTANCE}"\nendpoint = "http://{self.bigtable.address}"\n'
         )
-        subprocess.run([binary(), "gcp", "init", "--config", str(config)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([binary(), "gcp", "init", "--config", str(self.config)], check=True, stdout=subprocess.DEVNULL)
 
     def publish(self, lines: list[bytes]) -> None:
         for future in [self.publisher.publish(self.topic, line) for line in lines]:
@@ -104,6 +114,25 @@ class Cloud:
         client = bigtable.Client(project=PROJECT, credentials=AnonymousCredentials())
         rows = client.instance(INSTANCE).table(TABLE).read_rows()
         return {row.row_key: row.cells[family][b"v"][0].value for row in rows if family in row.cells}
+
+    @contextmanager
+    def reader(self, folder: Path) -> Iterator[str]:
+        """The binary before what the pipeline has written; its address."""
+        config = folder.with_suffix(".toml")
+        config.write_text(self.config.read_text().replace("[gcp]\n", '[gcp]\nrole = "reader"\n'))
+        ports = ("server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen")
+        flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
+        command = [binary(), "serve", "--config", str(config), "--data", str(folder), *flags]
+        with folder.with_suffix(".log").open("w") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            found = re.search(r"http://[\d.:]+", process.stdout.readline())
+            assert found, folder.with_suffix(".log").read_text()
+            wait_for(lambda: is_ready(found.group()), "the reader is ready")
+            yield found.group()
+        finally:
+            process.kill()
+            process.wait()
 
     def fail_bigtable(self, **fault) -> None:
         """Lets calls of Bigtable fail; tests/doubles/internal/bigtable/faults.go has the fields."""

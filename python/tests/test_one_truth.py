@@ -11,6 +11,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,25 @@ def test_most_frequent_values_are_within_their_bounds(shop: Deployment, tmp_path
     for pane in top:
         true = counts.get((pane["window_start"].strftime("%Y-%m-%dT%H:%M:%S"), pane["value"]), 0)
         assert pane["count"] - pane["count_error"] <= true <= pane["count"], pane
+
+
+def test_windows_that_overlap_have_what_is_in_their_parts(shop: Deployment, tmp_path: Path):
+    run = Run(shuffled(shop.raw(), 8, tmp_path / "raw"), tmp_path / "out", "--sliding", "1m/20s")
+    series = ("service", "service_version", "http_route")
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for part in shop.query("SELECT * FROM rollup_requests_10s"):
+        start = int(datetime.fromisoformat(part["window_start"]).timestamp())
+        for first in range(start // 20 * 20 - 40, start + 1, 20):
+            for name in ("count", "error_count", "request_count", "duration_count"):
+                expected[(first, *(part.get(column) for column in series), name)] += part[name]
+    found: Counter[tuple[Any, ...]] = Counter()
+    for pane in run.rows("pane_requests"):
+        if pane["width"] == "1m/20s":
+            assert (pane["window_end"] - pane["window_start"]).total_seconds() == 60
+            for name in ("count", "error_count", "request_count", "duration_count"):
+                found[(int(pane["window_start"].timestamp()), *(pane[column] for column in series), name)] += pane[name]
+    assert found == expected and len(found) > 1_000
+    assert {row["width"] for table in ("pane_users", "pane_top") for row in run.rows(table)} == {*WIDTHS, "1m/20s"}
 
 
 def test_real_and_hostile_lines_give_the_same_rows(tmp_path: Path):

@@ -11,6 +11,7 @@ import pytest
 import sawlog
 from sawlog.beam import SawlogOptions
 from sawlog.beam.template import metadata
+from sawlog.beam.windows import Slide
 
 GOOD = ["--subscription", "projects/p/subscriptions/s", "--dataset", "project.sawlog"]
 
@@ -26,6 +27,11 @@ GOOD = ["--subscription", "projects/p/subscriptions/s", "--dataset", "project.sa
         ([*GOOD, "--bigtable", "sawlog"], "--bigtable: 'sawlog' does not fit"),
         ([*GOOD, "--batch-size", "0"], "--batch-size: 0 is below 1"),
         ([*GOOD, "--dead-letters-max", "2"], "--dead-letters-max: 2.0 is not between 0 and 1"),
+        ([*GOOD, "--sliding", "5m"], "--sliding: '5m' is no size and period like 5m/1m"),
+        ([*GOOD, "--sliding", "5m/15s"], "--sliding: '5m/15s': the period is not a multiple of 10s"),
+        ([*GOOD, "--sliding", "5m/2m"], "or the size not one of the period"),
+        ([*GOOD, "--sliding", "5m/5m,1h/10s"], "'5m/5m': the size is not 2 to 60 periods"),
+        ([*GOOD, "--sliding", "5m/0s"], "--sliding: '5m/0s'"),
         ([*GOOD, "--id-label", "id"], "--id-label: DirectRunner refuses it"),
     ],
 )
@@ -42,6 +48,8 @@ def test_all_mistakes_are_told_at_once():
 
 def test_good_options_have_no_problems():
     SawlogOptions(GOOD).check()
+    slides = SawlogOptions([*GOOD, "--sliding", "5m/1m,1h/10m", "--sliding", "5m/1m"]).slides
+    assert slides == [Slide("5m/1m", 300, 60), Slide("1h/10m", 3_600, 600)]
     SawlogOptions([*GOOD, "--id-label", "id", "--runner", "DataflowRunner"]).check()
 
 
@@ -85,6 +93,8 @@ def test_the_metadata_of_the_template_are_the_options():
         ("lake", "/var/lake", False),
         ("dead_letters_max", "0.25", True),
         ("dead_letters_max", "1.5", False),
+        ("sliding", "5m/1m,1h/10m", True),
+        ("sliding", "5m", False),
         ("without_dedup", "yes", False),
         ("shards", "-1", False),
     ],

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -101,6 +103,31 @@ def test_cells_are_written_over_failures_of_bigtable(cloud: Cloud, tmp_path: Pat
     expected = {cell["key"] for cell in sawlog.Rollups().cells(sawlog.Transformer().transform(raw)).to_pylist()}
     found = cloud.cells("rollup_1h")
     assert len(found) == len(expected) > 20 and all(any(row.startswith(key) for key in expected) for row in found)
+
+
+def test_a_reader_shows_the_timelines_of_users(cloud: Cloud, tmp_path: Path):
+    """All entries of the busiest users, page by page, as the binary answers before what the pipeline has written."""
+    lines = generated(2_000, "--late", "0", start=NOW.strftime("%Y-%m-%dT%H:%M:%SZ")).splitlines()
+    pattern = objects(tmp_path / "raw", orders=lines)
+    done = run(pattern, *cloud.flags()[2:])
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = sawlog.Transformer().transform(pq.read_table(tmp_path / "raw/raw.parquet").combine_chunks().to_batches()[0])
+    expected: dict[str, list[tuple[str, int, str]]] = {}
+    for table in ("logs", "activity"):
+        for row in rows[table].select(["user_id", "batch_id", "record_index"]).to_pylist():
+            expected.setdefault(row["user_id"], []).append((row["batch_id"], row["record_index"], table))
+    del expected[None]
+    busiest = sorted(expected, key=lambda user: -len(expected[user]))[:5]
+    assert len(expected[busiest[0]]) > 10
+    with cloud.reader(tmp_path / "reader") as url:
+        for user in busiest:
+            found, query = [], "?limit=7"
+            while query:
+                page = json.load(urlopen(f"{url}/v1/users/{quote(user, safe='')}/timeline{query}", timeout=30))
+                found += [(entry["batch_id"], entry["record_index"], entry["table"]) for entry in page["entries"]]
+                query = page["next"] and f"?limit=7&cursor={page['next']}"
+                assert page["profile"] is None and page["omitted_count"] == 0
+            assert sorted(found) == sorted(expected[user])
 
 
 def test_a_service_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path):

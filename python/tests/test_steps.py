@@ -8,7 +8,7 @@ from conftest import ROOT
 from sawlog.beam import SawlogOptions, build
 
 SUBSCRIPTION = "projects/project-1/subscriptions/s"
-VALUES = {"lake": "gs://b/raw", "dataset": "p.d", "bigtable": "p/i/t", "dead_letters": "gs://b/dead"}
+VALUES = {"lake": "gs://b/raw", "dataset": "p.d", "bigtable": "p/i/t", "dead_letters": "gs://b/dead", "sliding": "5m/1m"}
 
 
 def outermost_steps(*left_out: str) -> set[str]:

@@ -111,7 +111,8 @@ fn doubles_commands() -> Result<Vec<Step>, String> {
 /// Builds Beam's runner Prism next to the doubles, in the version of the Python package's Beam.
 fn prism_command() -> Result<Step, String> {
     let requirements = root().join("python/requirements.in");
-    let text = std::fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
+    let text =
+        std::fs::read_to_string(&requirements).map_err(|error| format!("{}: {error}", requirements.display()))?;
     let version = text.lines().find_map(|line| line.strip_prefix("apache-beam")?.split_once("==").map(|found| found.1));
     let version = version.ok_or_else(|| format!("{} names no version of apache-beam", requirements.display()))?;
     let module = format!("github.com/apache/beam/sdks/v2/go/cmd/prism@v{version}");

@@ -165,29 +165,53 @@ pub(crate) fn pane_rows<'py>(py: Python<'py>, panes: PyArrowType<RecordBatch>) -
     Ok(found)
 }
 
+/// Cells of the served table of Bigtable.
+pub(crate) struct BigtableRows {
+    keys: BinaryBuilder,
+    families: StringBuilder,
+    times: TimestampMicrosecondBuilder,
+    values: BinaryBuilder,
+}
+
+impl Default for BigtableRows {
+    fn default() -> Self {
+        let times = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+        Self { keys: BinaryBuilder::new(), families: StringBuilder::new(), times, values: BinaryBuilder::new() }
+    }
+}
+
+impl BigtableRows {
+    /// Adds a cell of a family whose keys or values say their time.
+    pub(crate) fn push(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.keys.append_value(row_key(family, key));
+        self.families.append_value(family.name());
+        self.times.append_value(cell_time(family, key, value, 0));
+        self.values.append_value(value);
+    }
+
+    pub(crate) fn finish(mut self) -> PyResult<RecordBatch> {
+        let columns: Vec<Arc<dyn Array>> = vec![
+            Arc::new(self.keys.finish()),
+            Arc::new(self.families.finish()),
+            Arc::new(self.times.finish()),
+            Arc::new(self.values.finish()),
+        ];
+        RecordBatch::try_new(schemas::bigtable(), columns).map_err(refused)
+    }
+}
+
 /// Panes as cells of the served table of Bigtable, of any writer: they count at once, and newer panes win.
 #[pyfunction]
 pub(crate) fn bigtable_cells(py: Python<'_>, panes: PyArrowType<RecordBatch>) -> PyResult<PyArrowType<RecordBatch>> {
     let panes = panes.0;
     let cells = py.detach(|| {
-        let (mut keys, mut families) = (BinaryBuilder::new(), StringBuilder::new());
-        let (mut times, mut values) = (TimestampMicrosecondBuilder::new().with_timezone("UTC"), BinaryBuilder::new());
+        let mut rows = BigtableRows::default();
         for Pane { series, row, .. } in panes_of(&panes)? {
-            let family = Family::of_width(row.width);
             let key = rollup::with_time(&series, row.window_start);
             let value = PaneCell { index: row.index, timing: row.timing, cell: row.cell }.to_bytes();
-            keys.append_value(row_key(family, &key));
-            families.append_value(family.name());
-            times.append_value(cell_time(family, &key, &value, 0));
-            values.append_value(&value);
+            rows.push(Family::of_width(row.width), &key, &value);
         }
-        let columns: Vec<Arc<dyn Array>> = vec![
-            Arc::new(keys.finish()),
-            Arc::new(families.finish()),
-            Arc::new(times.finish()),
-            Arc::new(values.finish()),
-        ];
-        RecordBatch::try_new(schemas::bigtable(), columns).map_err(refused)
-    })?;
-    Ok(PyArrowType(cells))
+        rows.finish()
+    });
+    cells.map(PyArrowType)
 }

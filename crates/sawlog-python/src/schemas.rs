@@ -97,6 +97,18 @@ pub(crate) fn chains() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
+/// Parts of the timelines of users.
+pub(crate) fn timelines() -> SchemaRef {
+    static SCHEMA: Made = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![
+            text("user_id"),
+            Field::new("newest", time_type(), false),
+            Field::new("chunk", DataType::Binary, false),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
+
 /// The schema of a table, or of what the functions of this module take and give.
 #[pyfunction(name = "schema")]
 pub(crate) fn schema_of(name: &str) -> PyResult<PyArrowType<Schema>> {
@@ -107,6 +119,7 @@ pub(crate) fn schema_of(name: &str) -> PyResult<PyArrowType<Schema>> {
         "panes" => panes(),
         "bigtable" => bigtable(),
         "chains" => chains(),
+        "timelines" => timelines(),
         "lake" => schema::lake_schema(),
         _ => table(name)?.schema,
     };

@@ -8,6 +8,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 import sawlog
+from sawlog.beam.windows import Slide
 
 SUBSCRIPTION = r"projects/[a-z0-9.:-]+/subscriptions/[A-Za-z0-9._~%+-]+"
 DATASET = r"[a-z0-9.:-]+\.[A-Za-z0-9_]+"
@@ -74,6 +75,13 @@ class SawlogOptions(PipelineOptions):
             help="seconds between early panes of windows that are not complete; 0 for none",
         )
         add(
+            "--sliding",
+            action="extend",
+            type=listed,
+            default=[],
+            help="windows that overlap, SIZE/PERIOD such as 5m/1m, as rows of the pane tables with this width; may be repeated",
+        )
+        add(
             "--pane-base",
             type=int,
             default=None,
@@ -95,6 +103,14 @@ class SawlogOptions(PipelineOptions):
             type=truth,
             help="store repeats as well: no ids are remembered, at least once",
         )
+        add(
+            "--without-timelines",
+            nargs="?",
+            const=True,
+            default=False,
+            type=truth,
+            help="write no timelines of users to Bigtable: up to a write for each event that names a user",
+        )
         add("--id-label", help="attribute by which the service itself drops repeats; only Dataflow does")
         for service in ("bigquery", "bigquery-storage", "bigtable"):
             add(f"--{service}-endpoint", help=f"address of a double of {service}, HOST:PORT")
@@ -103,6 +119,11 @@ class SawlogOptions(PipelineOptions):
     def first_pane(self) -> int:
         """Number of a window's first pane: eight for each minute since 2026, unless it is given."""
         return self.pane_base if self.pane_base is not None else int(time.time() - EPOCH) // 60 * 8
+
+    @property
+    def slides(self) -> list[Slide]:
+        """Windows that overlap, each once. Raises `ValueError`."""
+        return [Slide.parse(text) for text in dict.fromkeys(self.sliding)]
 
     @property
     def only_copies(self) -> bool:
@@ -125,6 +146,11 @@ class SawlogOptions(PipelineOptions):
             found.append("--input: objects have an end and subscriptions have none; run two jobs")
         if not any(given[name] for name in ("dataset", "bigtable", "output", "lake")):
             found.append("--dataset, --bigtable, --output or --lake: there is nowhere to write; give one of them")
+        for text in given["sliding"]:
+            try:
+                Slide.parse(text)
+            except ValueError as error:
+                found.append(f"--sliding: {error}")
         for name, least in (("batch_size", 1), ("shards", 1), ("early", 0), ("refresh", 1)):
             if given[name] < least:
                 found.append(f"--{name.replace('_', '-')}: {given[name]} is below {least}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import FixedWindows, SlidingWindows
 
 import sawlog
 from sawlog.beam.options import SawlogOptions
@@ -14,8 +15,9 @@ from sawlog.beam.sinks.bigquery import WriteBigQuery
 from sawlog.beam.sinks.bigtable import WriteBigtable
 from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
 from sawlog.beam.sources import ReadLake, ReadMessages
+from sawlog.beam.timelines import Timelines
 from sawlog.beam.transform import LEDGER, BySeverity, Transform, read_file, read_files, without_ids
-from sawlog.beam.windows import PaneBatches, Rollups, UserSessions
+from sawlog.beam.windows import WIDTHS, Cells, PaneBatches, Rollups, SlidingRows, UserSessions
 
 # Panes that are written together.
 PANES = 1_000
@@ -26,7 +28,7 @@ class Outputs:
     """What a pipeline makes, before it is written: rows by table, and cells of Bigtable."""
 
     tables: Mapping[str, Any]
-    cells: Any
+    cells: tuple[Any, ...]
 
     def all_rows(self) -> tuple[Any, ...]:
         """The rows of all tables."""
@@ -82,16 +84,35 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
         ledgers.append(settled[LEDGER])
     tables = events | "By severity" >> beam.ParDo(BySeverity()).with_outputs(*BySeverity.TAGS)
     counted = events | "In time" >> beam.Map(in_time).with_output_types(TableRows)
-    panes = counted | "Rollups" >> Rollups(settings, early, options.first_pane)
-    batches = panes | "Batch panes" >> beam.BatchElements(min_batch_size=1, max_batch_size=PANES)
+    cells = counted | "Cells" >> beam.ParDo(Cells(settings)).with_output_types(tuple[bytes, bytes])
+    panes = [
+        cells | f"Windows {name}" >> Rollups(name, FixedWindows(seconds), settings, early, options.first_pane)
+        for name, seconds in WIDTHS.items()
+    ]
+    batches = panes | "All panes" >> beam.Flatten() | "Batch panes" >> in_batches(PANES)
     written = batches | "Pane rows" >> beam.ParDo(PaneBatches()).with_outputs("rows", main="cells")
     sessions = counted | "Sessions" >> UserSessions(settings, has_end, options.first_pane)
     found = {tag: tables[tag] for tag in BySeverity.TAGS}
     found["dead_letters"] = made["dead_letters"]
     found[LEDGER] = ledgers | "All counts" >> beam.Flatten()
     found["panes"] = written["rows"]
+    for slide in options.slides:
+        windows = SlidingWindows(slide.size, slide.period)
+        # Steps within a step are named with a slash.
+        name = slide.name.replace("/", " by ")
+        sliding = cells | f"Sliding {name}" >> Rollups(slide.name, windows, settings, early, options.first_pane)
+        rows = beam.ParDo(SlidingRows(slide)).with_output_types(TableRows)
+        found[f"sliding {name}"] = sliding | f"Batch {name}" >> in_batches(PANES) | f"Rows {name}" >> rows
     found["sessions"] = sessions
-    return Outputs(found, written.cells)
+    served = [written.cells]
+    if options.bigtable and not options.without_timelines:
+        served.append(counted | "Timelines" >> Timelines(settings, early, options.first_pane))
+    return Outputs(found, tuple(served))
+
+
+def in_batches(most: int) -> Any:
+    """Elements together, up to so many."""
+    return beam.BatchElements(min_batch_size=1, max_batch_size=most)
 
 
 def write(outputs: Outputs, options: SawlogOptions) -> None:
@@ -104,7 +125,8 @@ def write(outputs: Outputs, options: SawlogOptions) -> None:
         refused | "Refused to BigQuery" >> WriteBigQuery(options.dataset, endpoint)
         letters.append(refused)
     if options.bigtable:
-        outputs.cells | "To Bigtable" >> WriteBigtable(options.bigtable, options.bigtable_endpoint)
+        cells = outputs.cells | "All cells" >> beam.Flatten()
+        cells | "To Bigtable" >> WriteBigtable(options.bigtable, options.bigtable_endpoint)
     if options.output:
         rows | "To files" >> WriteFiles(options.output)
     if options.dead_letters:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from sawlog.beam.options import BIGTABLE, DATASET, SUBSCRIPTION, SawlogOptions
+from sawlog.beam.windows import SLIDE
 
 FOLDER = r"gs://[a-z0-9][a-z0-9._-]{1,221}(/.*)?"
 NUMBER = r"[0-9]{1,9}"
@@ -25,10 +26,12 @@ REGEXES = {
     "batch_size": NUMBER,
     "shards": NUMBER,
     "early": NUMBER,
+    "sliding": rf"{SLIDE}(,{SLIDE})*",
     "pane_base": NUMBER,
     "refresh": NUMBER,
     "dead_letters_max": r"(0(\.[0-9]+)?|1(\.0+)?)",
     "without_dedup": r"(true|false)",
+    "without_timelines": r"(true|false)",
     "id_label": r"[^\s]{1,256}",
 }
 # Doubles of the tests are no service that a template reaches.

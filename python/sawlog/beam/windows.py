@@ -1,12 +1,15 @@
 """Windows: rollups by series and sessions by user, summed by Beam from what the core makes of each batch."""
 
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark, DefaultTrigger
-from apache_beam.transforms.window import FixedWindows, GlobalWindows, IntervalWindow, Sessions, TimestampedValue
+from apache_beam.transforms.window import GlobalWindows, IntervalWindow, Sessions, TimestampedValue, WindowFn
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming
 
@@ -15,6 +18,10 @@ from sawlog.beam.rows import TableRows, one_batch, schema_of
 from sawlog.beam.settle import MARGIN
 
 WIDTHS = {"10s": 10, "1m": 60, "1h": 3_600}
+SLIDE = r"(\d{1,6})([smh])/(\d{1,6})([smh])"
+UNITS = {"s": 1, "m": 60, "h": 3_600}
+# Windows that an event counts in at most.
+OVERLAP_MAX = 60
 TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.LATE: "late"}
 # Sessions whose rows are made together.
 SESSIONS = 500
@@ -104,27 +111,65 @@ def trigger(early: int) -> Any:
 
 
 class Rollups(beam.PTransform):
-    """Panes of all rollups in all widths; the rows must not be late."""
+    """Panes of windows of one kind, from the cells of rows that are not late."""
 
-    def __init__(self, settings: sawlog.Settings, early: int, first: int):
+    def __init__(self, name: str, windows: WindowFn, settings: sawlog.Settings, early: int, first: int):
         super().__init__()
-        self.settings, self.early, self.first = settings, early, first
+        self.name, self.windows, self.settings, self.early, self.first = name, windows, settings, early, first
 
-    def expand(self, rows: Any) -> Any:
-        """One sum for each width, of the same cells."""
-        cells = rows | "Count" >> beam.ParDo(Cells(self.settings)).with_output_types(tuple[bytes, bytes])
-        panes = []
-        for width, seconds in WIDTHS.items():
-            windows = beam.WindowInto(
-                FixedWindows(seconds),
-                trigger=trigger(self.early),
-                accumulation_mode=AccumulationMode.ACCUMULATING,
-                allowed_lateness=kept_for(self.settings),
-            )
-            sums = cells | f"Windows {width}" >> windows | f"Sum {width}" >> beam.CombinePerKey(SumCells())
-            named = sums | f"Panes {width}" >> beam.ParDo(ToPane(width, self.first)).with_output_types(dict)
-            panes.append(named | f"Globally {width}" >> beam.WindowInto(GlobalWindows()))
-        return panes | "All widths" >> beam.Flatten()
+    def expand(self, cells: Any) -> Any:
+        """Sums by series and window."""
+        windows = beam.WindowInto(
+            self.windows,
+            trigger=trigger(self.early),
+            accumulation_mode=AccumulationMode.ACCUMULATING,
+            allowed_lateness=kept_for(self.settings),
+        )
+        sums = cells | "Windows" >> windows | "Sum" >> beam.CombinePerKey(SumCells())
+        panes = sums | "Panes" >> beam.ParDo(ToPane(self.name, self.first)).with_output_types(dict)
+        return panes | "Globally" >> beam.WindowInto(GlobalWindows())
+
+
+@dataclass(frozen=True)
+class Slide:
+    """Windows that overlap: one of `size` seconds begins every `period` seconds."""
+
+    name: str
+    size: int
+    period: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Slide":
+        """Reads `5m/1m`. Raises `ValueError`, which says what is wrong."""
+        found = re.fullmatch(SLIDE, text)
+        if not found:
+            raise ValueError(f"{text!r} is no size and period like 5m/1m")
+        size, period = (int(number) * UNITS[unit] for number, unit in (found.group(1, 2), found.group(3, 4)))
+        if not period or period % 10 or size % period:
+            raise ValueError(f"{text!r}: the period is not a multiple of 10s, or the size not one of the period")
+        if not period < size <= OVERLAP_MAX * period:
+            raise ValueError(f"{text!r}: the size is not 2 to {OVERLAP_MAX} periods; every event counts in so many windows")
+        return cls(text, size, period)
+
+
+class SlidingRows(beam.DoFn):
+    """Panes of windows that overlap as rows of the pane tables, where `width` says of which."""
+
+    def __init__(self, slide: Slide):
+        self.slide = slide
+
+    def process(self, panes: list[Pane]) -> Iterator[TableRows]:
+        """One batch of rows for each rollup."""
+        # The core knows the widths that are served: of others it is told the shortest one.
+        batch = pa.RecordBatch.from_pylist([pane | {"width": next(iter(WIDTHS))} for pane in panes], schema_of("panes"))
+        for table, rows in sawlog.pane_rows(batch).items():
+            starts = rows["window_start"].cast(pa.int64())
+            ends = pc.add(starts, self.slide.size * 1_000_000).cast(rows.schema.field("window_end").type)
+            columns = {"width": pa.array([self.slide.name] * len(rows)), "window_end": ends}
+            for name, column in columns.items():
+                place = rows.schema.get_field_index(name)
+                rows = rows.set_column(place, rows.schema.field(place), column)
+            yield TableRows(table, rows)
 
 
 def kept_for(settings: sawlog.Settings) -> int:

@@ -49,9 +49,7 @@ const fn told(option: &'static str, reason: &'static str, steps: &'static [&'sta
     Rule { option, verdict: Verdict::Told, reason, steps }
 }
 
-const SUBSCRIPTION: &str = "subscription";
-
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     refused(
         "shards",
         "ids are remembered by part: in another number of parts those of pipeline.dedup-window are looked for in the wrong one, \
@@ -62,12 +60,20 @@ const RULES: [Rule; 9] = [
         "the step that remembers ids is there or not: its state would be dropped, and repeats of what came before be stored",
     ),
     refused(
+        "without_timelines",
+        "the steps that make timelines are there or not: what they hold of the last seconds would be dropped",
+    ),
+    refused(
         "timestamp_attribute",
         "the watermark would follow other times: windows that are open would close too early, or wait",
     ),
     told("lake", "raw records go there from then on", &["Keep raw"]),
     told("dataset", "rows go there from then on", &["To BigQuery", "Refused to BigQuery"]),
-    told("bigtable", "panes go there from then on, those of open windows with all that is in them", &["To Bigtable"]),
+    told(
+        "bigtable",
+        "panes go there from then on, those of open windows with all that is in them",
+        &["To Bigtable", "All cells", "Timelines"],
+    ),
     told("dead_letters", "dead letters go there from then on", &["All dead letters", "Dead letters to files"]),
     told("early", "windows that are open keep their pace until they close", &[]),
     told(
@@ -81,7 +87,7 @@ const RULES: [Rule; 9] = [
 #[must_use]
 pub fn changes(running: &Job, wanted: &Launch) -> Vec<Change> {
     let mut found: Vec<Change> = RULES.iter().filter_map(|rule| rule.change(running, wanted)).collect();
-    found.extend(subscriptions(running, wanted));
+    found.extend(LISTS.iter().filter_map(|list| list.change(running, wanted)));
     found.sort_by_key(|change| change.verdict == Verdict::Told);
     found
 }
@@ -126,24 +132,50 @@ fn gone_reason(steps: &[String]) -> String {
     )
 }
 
-/// Each subscription is a step of its own, with messages that it has taken and not acknowledged.
-fn subscriptions(running: &Job, wanted: &Launch) -> Option<Change> {
-    let from = given(running, SUBSCRIPTION);
-    let to = wanted.parameters.get(SUBSCRIPTION).cloned().unwrap_or_default();
-    let set = |text: &str| -> BTreeSet<String> {
-        text.split(',').filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
-    };
-    let (before, after) = (set(&from), set(&to));
-    if before == after {
-        return None;
+/// An option with many values, each of which has steps of its own.
+struct List {
+    option: &'static str,
+    told: &'static str,
+    /// The steps of a value.
+    steps: fn(&str) -> Vec<String>,
+}
+
+const LISTS: [List; 2] = [
+    List {
+        option: "subscription",
+        told: "messages of these subscriptions are taken from then on",
+        // With messages that it has taken and not acknowledged.
+        steps: |name| vec![format!("From {name}")],
+    },
+    List {
+        option: "sliding",
+        told: "windows of this kind that open before and close after have what comes from then on",
+        steps: |name| {
+            let name = name.replace('/', " by ");
+            ["Sliding", "Batch", "Rows"].map(|step| format!("{step} {name}")).into()
+        },
+    },
+];
+
+impl List {
+    fn change(&self, running: &Job, wanted: &Launch) -> Option<Change> {
+        let from = given(running, self.option);
+        let to = wanted.parameters.get(self.option).cloned().unwrap_or_default();
+        let set = |text: &str| -> BTreeSet<String> {
+            text.split(',').filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
+        };
+        let (before, after) = (set(&from), set(&to));
+        if before == after {
+            return None;
+        }
+        let steps: Vec<String> = before.difference(&after).flat_map(|name| (self.steps)(name)).collect();
+        let gone = missing(steps.iter().map(String::as_str), wanted);
+        let (verdict, reason) = match gone[..] {
+            [] => (Verdict::Told, self.told.to_owned()),
+            _ => (Verdict::Refused, gone_reason(&gone)),
+        };
+        Some(Change { option: self.option, from, to, verdict, reason })
     }
-    let steps: Vec<String> = before.difference(&after).map(|name| format!("From {name}")).collect();
-    let gone = missing(steps.iter().map(String::as_str), wanted);
-    let (verdict, reason) = match gone[..] {
-        [] => (Verdict::Told, "messages of these subscriptions are taken from then on".to_owned()),
-        _ => (Verdict::Refused, gone_reason(&gone)),
-    };
-    Some(Change { option: SUBSCRIPTION, from, to, verdict, reason })
 }
 
 #[cfg(test)]
@@ -153,10 +185,11 @@ mod tests {
     use super::*;
     use crate::dataflow::{JobState, Workers};
 
-    const RUNNING: [(&str, &str); 8] = [
+    const RUNNING: [(&str, &str); 9] = [
         ("subscription", "projects/p/subscriptions/a,projects/p/subscriptions/b"),
         ("shards", "32"),
         ("without_dedup", "false"),
+        ("without_timelines", "false"),
         ("early", "60"),
         ("lake", "gs://b"),
         ("dataset", "p.sawlog"),
@@ -242,9 +275,13 @@ mod tests {
     fn steps_are_called_what_the_pipeline_calls_them() {
         // python/tests/test_steps.py compares the same file with the pipeline.
         let known = include_str!("../../../../tests/golden/dataflow-steps.json");
-        let known: BTreeMap<&str, Vec<&str>> = serde_json::from_str(known).expect("JSON");
-        let ours: BTreeMap<&str, Vec<&str>> =
-            RULES.iter().filter(|rule| !rule.steps.is_empty()).map(|rule| (rule.option, rule.steps.to_vec())).collect();
+        let known: BTreeMap<&str, Vec<String>> = serde_json::from_str(known).expect("JSON");
+        let of_rule = |rule: &Rule| (rule.option, rule.steps.iter().map(ToString::to_string).collect());
+        let mut ours: BTreeMap<&str, Vec<String>> =
+            RULES.iter().filter(|rule| !rule.steps.is_empty()).map(of_rule).collect();
+        ours.extend(
+            LISTS.iter().filter(|list| list.option == "sliding").map(|list| (list.option, (list.steps)("5m/1m"))),
+        );
         assert_eq!(ours, known);
     }
 
@@ -256,6 +293,28 @@ mod tests {
         let (_, verdict, reason) = with(&[("subscription", &[a, c].join(","))], &[]).remove(0);
         assert_eq!(verdict, Verdict::Refused);
         assert!(reason.starts_with(&format!("From {b} would be gone")), "{reason}");
+    }
+
+    #[test]
+    fn windows_that_overlap_may_come_and_not_go_unless_their_steps_are_named() {
+        assert_eq!(verdicts(&[("sliding", "5m/1m")], &[]), [("sliding", Verdict::Told)]);
+        let mut job = running();
+        job.options.as_mut().expect("options").insert("sliding".to_owned(), "5m/1m".to_owned());
+        let launch = |renamed: &[(&str, &str)]| Launch {
+            job_name: String::new(),
+            template: String::new(),
+            parameters: BTreeMap::new(),
+            workers: Workers::default(),
+            at_least_once: false,
+            labels: BTreeMap::new(),
+            renamed: map(renamed.iter().copied()),
+        };
+        let list = LISTS.iter().find(|list| list.option == "sliding").expect("a list");
+        let refused = list.change(&job, &launch(&[("Batch 5m by 1m", "")])).expect("a change");
+        assert_eq!(refused.verdict, Verdict::Refused);
+        assert!(refused.reason.starts_with("Sliding 5m by 1m, Rows 5m by 1m would be gone"), "{}", refused.reason);
+        let all = ["Sliding 5m by 1m", "Batch 5m by 1m", "Rows 5m by 1m"].map(|step| (step, ""));
+        assert_eq!(list.change(&job, &launch(&all)).expect("a change").verdict, Verdict::Told);
     }
 
     #[test]

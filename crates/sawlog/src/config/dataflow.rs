@@ -17,6 +17,8 @@ use super::values::FromSetting;
 const SHARDS: u32 = 32;
 /// Time between early panes by default, as there.
 const EARLY: Duration = Duration::from_secs(60);
+/// Windows that overlap at most.
+const SLIDES_MAX: u64 = 60;
 /// Longest name of a job that the service takes, characters.
 const NAME_CHARS_MAX: usize = 1_024;
 
@@ -35,6 +37,9 @@ pub(crate) struct DataflowConfig {
     pub(crate) shards: u32,
     pub(crate) early: Duration,
     pub(crate) without_dedup: bool,
+    pub(crate) without_timelines: bool,
+    /// Windows that overlap, like `5m/1m`.
+    pub(crate) sliding: Vec<String>,
     pub(crate) access: Access,
 }
 
@@ -70,6 +75,10 @@ pub(super) struct DataflowSection {
     #[serde(default)]
     without_dedup: bool,
     #[serde(default)]
+    without_timelines: bool,
+    #[serde(default)]
+    sliding: Vec<String>,
+    #[serde(default)]
     endpoint: Option<String>,
 }
 
@@ -102,6 +111,15 @@ pub(super) fn read(section: DataflowSection, problems: &mut Problems) -> Dataflo
             problems.note(&format!("gcp.dataflow.{name}"), "it is 0".to_owned(), "give at least 1");
         }
     }
+    for (index, slide) in section.sliding.iter().enumerate() {
+        if let Err(problem) = check_slide(slide) {
+            problems.note(
+                &format!("gcp.dataflow.sliding[{index}]"),
+                problem,
+                "write SIZE/PERIOD like 5m/1m: the period a multiple of 10s, the size 2 to 60 periods",
+            );
+        }
+    }
     DataflowConfig {
         region: section.region,
         template: section.template,
@@ -120,6 +138,8 @@ pub(super) fn read(section: DataflowSection, problems: &mut Problems) -> Dataflo
         shards: section.shards.unwrap_or(SHARDS),
         early: section.early.map_or(EARLY, |value| early(&value, problems)),
         without_dedup: section.without_dedup,
+        without_timelines: section.without_timelines,
+        sliding: section.sliding,
         access: problems.access("gcp.dataflow.endpoint", section.endpoint),
     }
 }
@@ -136,6 +156,23 @@ fn early(value: &Value, problems: &mut Problems) -> Duration {
             EARLY
         }
     }
+}
+
+/// Whether windows that overlap can be like this, as python/sawlog/beam/windows.py has them.
+fn check_slide(text: &str) -> Result<(), String> {
+    let seconds = |part: &str| {
+        let (digits, unit) = part.split_at_checked(part.len().checked_sub(1)?)?;
+        let is_number = (1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| is_number)?;
+        Some(number * ["s", "m", "h"].into_iter().zip([1, 60, 3_600]).find(|(name, _)| *name == unit)?.1)
+    };
+    let parts = text.split_once('/').and_then(|(size, period)| Some((seconds(size)?, seconds(period)?)));
+    let (size, period) = parts.ok_or_else(|| format!("{text:?} is no size and period"))?;
+    let is_of_parts = period > 0 && period % 10 == 0 && size % period == 0;
+    if !is_of_parts || !(2..=SLIDES_MAX).contains(&(size / period)) {
+        return Err(format!("windows of {text:?} do not overlap in whole parts"));
+    }
+    Ok(())
 }
 
 /// Whether a text is a bucket with something in it.
@@ -175,7 +212,7 @@ mod tests {
         let (_, problems) = read_text(
             "region = \"europe/west1\"\ntemplate = \"t.json\"\njob-name = \"Sawlog\"\ntemp-location = \"gs://b\"\n\
              settings = \"./sawlog.toml\"\ndead-letters = \"gs:///dead\"\nservice-account = \"me\"\nworkers-max = 0\nshards = 0\n\
-             early = \"1500ms\"\nendpoint = \"127.0.0.1:1\"\n",
+             early = \"1500ms\"\nsliding = [\"5m/1m\", \"5m\"]\nendpoint = \"127.0.0.1:1\"\n",
         );
         let keys = [
             "region",
@@ -188,6 +225,7 @@ mod tests {
             "workers-max",
             "shards",
             "early",
+            "sliding[1]",
             "endpoint",
         ];
         for key in keys {
@@ -197,6 +235,18 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), keys.len(), "{problems:#?}");
+    }
+
+    #[test]
+    fn windows_that_overlap_do_so_in_whole_parts() {
+        for slide in ["5m/1m", "1h/10m", "20s/10s", "1h/60s"] {
+            assert_eq!(check_slide(slide), Ok(()), "{slide}");
+        }
+        for slide in
+            ["", "/", "5m", "5m/", "5m/0s", "5m/15s", "5m/2m", "5m/5m", "1h/10s", "+5m/1m", "5ä/1m", "1234567m/1m"]
+        {
+            assert!(check_slide(slide).is_err(), "{slide}");
+        }
     }
 
     #[test]

@@ -88,7 +88,9 @@ fn parameters(here: &Here<'_>, settings: Option<&str>) -> BTreeMap<String, Strin
         ("timestamp_attribute", dataflow.timestamp_attribute.clone()),
         ("shards", Some(dataflow.shards.to_string())),
         ("early", Some(dataflow.early.as_secs().to_string())),
+        ("sliding", Some(dataflow.sliding.join(",")).filter(|slides| !slides.is_empty())),
         ("without_dedup", Some(dataflow.without_dedup.to_string())),
+        ("without_timelines", Some(dataflow.without_timelines.to_string())),
     ];
     set.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
@@ -138,6 +140,7 @@ mod tests {
             "shards=32",
             "subscription=projects/p/subscriptions/a,projects/p/subscriptions/b",
             "without_dedup=false",
+            "without_timelines=false",
         ];
         assert_eq!(given, expected);
         let other = of(FULL, Some("gs://b/2.toml")).expect("a launch");
@@ -148,10 +151,11 @@ mod tests {
     fn the_template_takes_all_parameters_with_these_values() {
         let metadata = include_str!("../../../../../deploy/dataflow/metadata.json");
         let metadata: serde_json::Value = serde_json::from_str(metadata).expect("JSON");
-        let more = "dead-letters = \"gs://bucket/dead\"\ntimestamp-attribute = \"time\"\nwithout-dedup = true\n";
+        let more = "dead-letters = \"gs://bucket/dead\"\ntimestamp-attribute = \"time\"\nwithout-dedup = true\n\
+            sliding = [\"5m/1m\", \"1h/10m\"]\n";
         let text = format!("{FULL}{more}").replace("gs://b/", "gs://bucket/");
         let launch = of(&text, None).expect("a launch");
-        assert_eq!(launch.parameters.len(), 10, "{:?}", launch.parameters);
+        assert_eq!(launch.parameters.len(), 12, "{:?}", launch.parameters);
         for (name, value) in &launch.parameters {
             let known = metadata["parameters"].as_array().into_iter().flatten().find(|one| one["name"] == **name);
             let pattern = known.expect(name)["regexes"][0].as_str().expect("a regex");
