@@ -3,11 +3,15 @@
 import base64
 import json
 import os
+import re
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +70,37 @@ def rows_of(files: list[Path]) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
+@contextmanager
+def served(config: Path, folder: Path) -> Iterator[str]:
+    """A server of the binary that is ready; its address."""
+    ports = ("server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen")
+    flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
+    command = [binary(), "serve", "--config", str(config), "--data", str(folder), *flags]
+    with folder.with_suffix(".log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        found = re.search(r"http://[\d.:]+", process.stdout.readline())
+        assert found, folder.with_suffix(".log").read_text()
+        deadline = time.monotonic() + 60
+        while not is_ready(found.group()):
+            assert time.monotonic() < deadline, folder.with_suffix(".log").read_text()
+            time.sleep(0.1)
+        yield found.group()
+        process.terminate()
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/readyz", timeout=30) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
 class Deployment:
     """A data folder of the binary that has taken files in."""
 
@@ -75,6 +110,13 @@ class Deployment:
         self.config.write_text(settings)
         for file in files:
             run("ingest", str(file), "--data", str(self.folder), "--config", str(self.config))
+
+    def receive(self, *bodies: bytes) -> None:
+        """Sends bodies of JSON lines to a server, one after the other, which is stopped then."""
+        with served(self.config, self.folder) as url:
+            for body in bodies:
+                request = Request(f"{url}/v1/events", body, {"Content-Type": "application/x-ndjson"})
+                urlopen(request, timeout=60).close()
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         flags = ["--data", str(self.folder), "--format", "ndjson", "--set", "query.rows-max=10000000"]

@@ -2,17 +2,16 @@
 
 import json
 import os
-import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import grpc
-from conftest import binary
+from conftest import binary, served
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, bigtable, pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
@@ -53,14 +52,6 @@ def is_open(address: str) -> bool:
     host, port = address.rsplit(":", 1)
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
-
-
-def is_ready(url: str) -> bool:
-    try:
-        with urlopen(f"{url}/readyz", timeout=30) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 class Cloud:
@@ -115,24 +106,11 @@ class Cloud:
         rows = client.instance(INSTANCE).table(TABLE).read_rows()
         return {row.row_key: row.cells[family][b"v"][0].value for row in rows if family in row.cells}
 
-    @contextmanager
-    def reader(self, folder: Path) -> Iterator[str]:
+    def reader(self, folder: Path) -> AbstractContextManager[str]:
         """The binary before what the pipeline has written; its address."""
         config = folder.with_suffix(".toml")
         config.write_text(self.config.read_text().replace("[gcp]\n", '[gcp]\nrole = "reader"\n'))
-        ports = ("server.listen", "server.otlp-grpc-listen", "server.otlp-http-listen", "postgres.listen")
-        flags = [flag for port in ports for flag in ("--set", f"{port}=127.0.0.1:0")]
-        command = [binary(), "serve", "--config", str(config), "--data", str(folder), *flags]
-        with folder.with_suffix(".log").open("w") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            found = re.search(r"http://[\d.:]+", process.stdout.readline())
-            assert found, folder.with_suffix(".log").read_text()
-            wait_for(lambda: is_ready(found.group()), "the reader is ready")
-            yield found.group()
-        finally:
-            process.kill()
-            process.wait()
+        return served(config, folder)
 
     def fail_bigtable(self, **fault) -> None:
         """Lets calls of Bigtable fail; tests/doubles/internal/bigtable/faults.go has the fields."""

@@ -11,7 +11,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Deployment, binary, canonical, data_of_tests, generated, rows_of
+from conftest import run as binary_says
 
 import sawlog
 from sawlog.beam import SawlogOptions, build
@@ -173,6 +174,32 @@ def test_real_and_hostile_lines_give_the_same_rows(tmp_path: Path):
     run = Run(shuffled(deployment.raw(), 5, tmp_path / "raw"), tmp_path / "out", "--settings", any_age(tmp_path))
     assert compare(run, deployment) == {}
     assert sum(1 for _ in run.rows("logs")) > 5_000
+
+
+def test_what_came_too_late_is_the_same_after_a_recount(tmp_path: Path):
+    """The binary keeps it out of windows until its rows are counted again; a run with an end has nothing that is late."""
+    now = datetime.now(timezone.utc)
+    start = (now - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    lines = generated(4_000, "--late", "0.2", "--duplicate", "0.05", start=start).splitlines(keepends=True)
+    deployment = Deployment(tmp_path, settings='[windows]\nallowed-lateness = "0s"\nout-of-orderness = "0s"\n')
+    # The last one lets all windows of the others end.
+    end = b'{"message":"end","service":"end","ts":"%s"}\n' % now.isoformat().encode()
+    deployment.receive(b"".join(lines[2_000:]), b"".join(lines[:2_000]), end)
+    assert deployment.query("SELECT sum(late) AS n FROM sawlog_ledger")[0]["n"] > 50
+    run = Run(shuffled(deployment.raw(), 9, tmp_path / "raw"), tmp_path / "out")
+    before = compare(run, deployment)
+    assert {"rollup_requests_10s", "rollup_activity_1h"} <= before.keys() and not before.keys() & set(TABLES), before
+    recount = [
+        "recount",
+        "--from",
+        f"{now - timedelta(days=2):%Y-%m-%d}",
+        "--data",
+        str(deployment.folder),
+        "--config",
+        str(deployment.config),
+    ]
+    assert "windows differed and are corrected" in binary_says(*recount)
+    assert compare(run, deployment).keys() <= {"sessions"}
 
 
 def test_another_runner_gives_the_same_rows_and_windows(tmp_path: Path):
