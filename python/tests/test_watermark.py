@@ -124,6 +124,21 @@ def test_a_part_knows_where_the_watermark_is_before_it_has_rows(tmp_path: Path):
     assert sum(pane[-1] for pane in minutes(found)) == 2
 
 
+def test_a_part_with_rows_finds_a_watermark_that_is_a_day_back_to_some_minutes(tmp_path: Path):
+    day = (datetime.now(timezone.utc) - START).total_seconds() // 60 * 60 - 86_400
+
+    def stream(stream: TestStream) -> TestStream:
+        stream = stream.advance_watermark_to(at(day))
+        for place in range(12):
+            stream = stream.add_elements([raw((day + place, f"a{place}"))])
+        return stream.add_elements([raw((day - 400, "late"))])
+
+    found = run(tmp_path, stream)
+    late = {row["insert_id"] for row in found["logs"] if row["late"]}
+    assert late == {"late"}
+    assert sum(pane[-1] for pane in minutes(found)) == 12
+
+
 def test_what_is_late_is_marked_where_repeats_are_stored(tmp_path: Path):
     found = run(
         tmp_path,

@@ -7,7 +7,8 @@ repeats. Objects of the lake have an end: there every repeat is found, and nothi
 A row is late when its window of ten seconds, with the allowed lateness, has ended by the watermark. Beam would drop such rows
 before each grouping without a word: they are marked and counted here, stored, and kept out of windows. Timers tell a part that
 the watermark has passed the windows of its rows; one more goes with the watermark from the start of the job on, so that a part
-without rows knows where it is. Beam's windows are kept for ten minutes longer, for what is under way meanwhile.
+without rows knows where it is. What comes behind them sees no later watermark than the next of these timers, and Beam's windows
+are kept for ten minutes longer, which is two of their steps: what is not marked is not dropped.
 """
 
 import os
@@ -35,8 +36,8 @@ WINDOW = 10_000_000
 MARGIN = 600_000_000
 # How long before the start of a job its watermark may be: as long as Pub/Sub keeps messages by default, and a day.
 BACKLOG = 8 * 86_400_000_000
-# The steps in which a part follows the watermark, as a share of how long ago it is; they are at most half of the margin
-# when it is where it should be.
+# The steps in which a part follows the watermark, as a share of how long ago it is: half of the margin when it is where it should
+# be. Where it is long ago, rows halve them until they are.
 STEP_SHARE = 16
 
 
@@ -111,7 +112,8 @@ class Settle(beam.DoFn):
             follow.set(Timestamp(micros=start))
         times = rows["event_time"].cast(pa.int64()).to_pylist()
         seen = watermark.read()
-        if not self.has_end:
+        if not self.has_end and times:
+            self._look_closer(seen, followed, follow)
             steps = {at // WINDOW * WINDOW + WINDOW for at in times}
             waits = sorted({step for step in steps if seen is None or step > seen}.union(pending.read() or []))
             if waits:
@@ -160,6 +162,14 @@ class Settle(beam.DoFn):
         followed.write(after)
         if after:
             follow.set(Timestamp(micros=after))
+
+    def _look_closer(self, seen: int | None, followed: Any, follow: Any) -> None:
+        """Halves the step to where the watermark may be, down to half of the margin: it is between what was seen and that."""
+        at = followed.read()
+        if seen is not None and at - seen > MARGIN:
+            nearer = seen + max(MARGIN // 2, (at - seen) // 2)
+            followed.write(nearer)
+            follow.set(Timestamp(micros=nearer))
 
     def _go_on(self, at: int, watermark: Any, ids: Any, token: Any) -> None:
         """Notes how far the watermark is; ids that are too old go."""

@@ -218,24 +218,27 @@ mod tests {
         }
     }
 
-    /// What becomes of the running job with other values, where an empty one is none.
-    fn with(values: &[(&str, &str)], renamed: &[(&str, &str)]) -> Vec<(&'static str, Verdict, String)> {
-        let mut parameters = map(RUNNING);
-        parameters.remove("batch_size");
-        for (name, value) in values {
-            parameters.insert((*name).to_owned(), (*value).to_owned());
-        }
-        parameters.retain(|_, value| !value.is_empty());
-        let launch = Launch {
+    /// A launch with these parameters, where an empty one is none.
+    fn launch(parameters: &[(&str, &str)], renamed: &[(&str, &str)]) -> Launch {
+        Launch {
             job_name: "sawlog".to_owned(),
             template: String::new(),
-            parameters,
+            parameters: map(parameters.iter().copied().filter(|(_, value)| !value.is_empty())),
             workers: Workers::default(),
             at_least_once: false,
             labels: BTreeMap::new(),
             renamed: map(renamed.iter().copied()),
-        };
-        changes(&running(), &launch).into_iter().map(|change| (change.option, change.verdict, change.reason)).collect()
+        }
+    }
+
+    /// What becomes of the running job with other values.
+    fn with(values: &[(&str, &str)], renamed: &[(&str, &str)]) -> Vec<(&'static str, Verdict, String)> {
+        let mut parameters = BTreeMap::from(RUNNING);
+        parameters.remove("batch_size");
+        parameters.extend(values.iter().copied());
+        let parameters: Vec<(&str, &str)> = parameters.into_iter().collect();
+        let found = changes(&running(), &launch(&parameters, renamed));
+        found.into_iter().map(|change| (change.option, change.verdict, change.reason)).collect()
     }
 
     fn verdicts(values: &[(&str, &str)], renamed: &[(&str, &str)]) -> Vec<(&'static str, Verdict)> {
@@ -300,35 +303,17 @@ mod tests {
         assert_eq!(verdicts(&[("sliding", "5m/1m")], &[]), [("sliding", Verdict::Told)]);
         let mut job = running();
         job.options.as_mut().expect("options").insert("sliding".to_owned(), "5m/1m".to_owned());
-        let launch = |renamed: &[(&str, &str)]| Launch {
-            job_name: String::new(),
-            template: String::new(),
-            parameters: BTreeMap::new(),
-            workers: Workers::default(),
-            at_least_once: false,
-            labels: BTreeMap::new(),
-            renamed: map(renamed.iter().copied()),
-        };
         let list = LISTS.iter().find(|list| list.option == "sliding").expect("a list");
-        let refused = list.change(&job, &launch(&[("Batch 5m by 1m", "")])).expect("a change");
+        let refused = list.change(&job, &launch(&[], &[("Batch 5m by 1m", "")])).expect("a change");
         assert_eq!(refused.verdict, Verdict::Refused);
         assert!(refused.reason.starts_with("Sliding 5m by 1m, Rows 5m by 1m would be gone"), "{}", refused.reason);
         let all = ["Sliding 5m by 1m", "Batch 5m by 1m", "Rows 5m by 1m"].map(|step| (step, ""));
-        assert_eq!(list.change(&job, &launch(&all)).expect("a change").verdict, Verdict::Told);
+        assert_eq!(list.change(&job, &launch(&[], &all)).expect("a change").verdict, Verdict::Told);
     }
 
     #[test]
     fn a_step_that_the_job_does_not_have_is_found() {
-        let launch = |step: &str| Launch {
-            job_name: String::new(),
-            template: String::new(),
-            parameters: BTreeMap::new(),
-            workers: Workers::default(),
-            at_least_once: false,
-            labels: BTreeMap::new(),
-            renamed: map([(step, "x")]),
-        };
-        assert_eq!(unknown_steps(&running(), &launch("Keep raw")), Vec::<String>::new());
-        assert_eq!(unknown_steps(&running(), &launch("Keep row")), ["Keep row"]);
+        assert_eq!(unknown_steps(&running(), &launch(&[], &[("Keep raw", "x")])), Vec::<String>::new());
+        assert_eq!(unknown_steps(&running(), &launch(&[], &[("Keep row", "x")])), ["Keep row"]);
     }
 }
