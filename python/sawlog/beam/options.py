@@ -126,6 +126,11 @@ class SawlogOptions(PipelineOptions):
         return [Slide.parse(text) for text in dict.fromkeys(self.sliding)]
 
     @property
+    def has_end(self) -> bool:
+        """Whether a run comes to its end by itself, as one over objects does."""
+        return not self.subscription
+
+    @property
     def only_copies(self) -> bool:
         """Whether raw records are all that is written."""
         return not any(self.get_all_options()[name] for name in ("dataset", "bigtable", "output", "dead_letters"))

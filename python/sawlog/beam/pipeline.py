@@ -49,7 +49,7 @@ def build(pipeline: beam.Pipeline, options: SawlogOptions) -> None:
     settings.transformer(read_files(settings.files()))
     raw = read(pipeline, options, settings)
     if options.lake:
-        raw | "Keep raw" >> WriteLake(options.lake)
+        raw | "Keep raw" >> WriteLake(options.lake, options.has_end)
     if not options.only_copies:
         write(transform(raw, options, settings), options)
 
@@ -63,8 +63,8 @@ def read(pipeline: beam.Pipeline, options: SawlogOptions, settings: sawlog.Setti
 
 def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Outputs:
     """From raw records to rows, panes and cells."""
+    has_end = options.has_end
     # Windows of objects are complete at once.
-    has_end = not options.subscription
     early = 0 if has_end else options.early
     step = beam.ParDo(Transform(settings, options.dead_letters_max, options.refresh))
     made = raw | "Transform" >> step.with_outputs(*Transform.OTHERS, main="events")
@@ -128,7 +128,7 @@ def write(outputs: Outputs, options: SawlogOptions) -> None:
         cells = outputs.cells | "All cells" >> beam.Flatten()
         cells | "To Bigtable" >> WriteBigtable(options.bigtable, options.bigtable_endpoint)
     if options.output:
-        rows | "To files" >> WriteFiles(options.output)
+        rows | "To files" >> WriteFiles(options.output, options.has_end)
     if options.dead_letters:
         all_letters = letters | "All dead letters" >> beam.Flatten()
-        all_letters | "Dead letters to files" >> WriteDeadLetters(options.dead_letters)
+        all_letters | "Dead letters to files" >> WriteDeadLetters(options.dead_letters, options.has_end)

@@ -131,7 +131,9 @@ class Append(beam.DoFn):
         request = types.AppendRowsRequest(write_stream=stream, arrow_rows=data)
         for attempt in range(ATTEMPTS):
             try:
-                answer = next(iter(self.client.append_rows(iter([request]), timeout=SECONDS_MAX)))
+                answer = next(iter(self.client.append_rows(iter([request]), timeout=SECONDS_MAX)), None)
+                if answer is None:
+                    raise exceptions.Unknown("the stream ended without an answer")
             except PASSES as error:
                 if attempt + 1 == ATTEMPTS:
                     raise sawlog.SawlogError(f"{table}: BigQuery took no rows in {ATTEMPTS} attempts: {error}") from error

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timezone
@@ -25,15 +26,18 @@ OBJECT_SECONDS = 60
 class WriteObjects(beam.PTransform):
     """Writes values by folder. An object is named by its content, so that a repeated write meets its own."""
 
-    def __init__(self, base: str, suffix: str, encode: Callable[[list[Any]], bytes]):
+    def __init__(self, base: str, suffix: str, has_end: bool, encode: Callable[[list[Any]], bytes]):
         super().__init__()
-        self.base, self.suffix, self.encode = base.rstrip("/"), suffix, encode
+        self.base, self.suffix, self.has_end, self.encode = base.rstrip("/"), suffix, has_end, encode
 
     def expand(self, values: Any) -> Any:
         """Groups values of one folder, without windows: nothing of them may come too late."""
-        batches = beam.GroupIntoBatches(OBJECT_BATCHES, max_buffering_duration_secs=OBJECT_SECONDS)
-        globally = beam.WindowInto(beam.window.GlobalWindows())
-        return values | "Globally" >> globally | "Group" >> batches | "Write" >> beam.MapTuple(self._write)
+        keyed = values | "Globally" >> beam.WindowInto(beam.window.GlobalWindows())
+        if self.has_end:
+            groups = keyed | "Group" >> beam.GroupByKey() | "Batch" >> beam.FlatMapTuple(in_batches)
+        else:
+            groups = keyed | "Group" >> beam.GroupIntoBatches(OBJECT_BATCHES, OBJECT_SECONDS)
+        return groups | "Write" >> beam.MapTuple(self._write)
 
     def _write(self, folder: str, values: Iterable[Any]) -> str:
         content = self.encode(list(values))
@@ -45,6 +49,13 @@ class WriteObjects(beam.PTransform):
         with FileSystems.create(path) as out:
             out.write(content)
         return path
+
+
+def in_batches(folder: str, values: Iterable[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """The values of one folder, by object."""
+    left = iter(values)
+    while batch := list(itertools.islice(left, OBJECT_BATCHES)):
+        yield folder, batch
 
 
 def make_folder(path: str) -> None:
@@ -79,27 +90,27 @@ class ByHour(beam.DoFn):
 class WriteLake(beam.PTransform):
     """Raw records as objects of the lake."""
 
-    def __init__(self, base: str):
+    def __init__(self, base: str, has_end: bool):
         super().__init__()
-        self.base = base
+        self.base, self.has_end = base, has_end
 
     def expand(self, raw: Any) -> Any:
         """One folder for each hour of receipt."""
         parts = raw | "By hour" >> beam.ParDo(ByHour()).with_output_types(tuple[str, pa.RecordBatch])
-        return parts | WriteObjects(self.base, ".parquet", lambda batches: parquet(batches, schema_of("lake")))
+        return parts | WriteObjects(self.base, ".parquet", self.has_end, lambda batches: parquet(batches, schema_of("lake")))
 
 
 class WriteFiles(beam.PTransform):
     """Rows as Parquet files, in a folder for each table."""
 
-    def __init__(self, base: str):
+    def __init__(self, base: str, has_end: bool):
         super().__init__()
-        self.base = base
+        self.base, self.has_end = base, has_end
 
     def expand(self, rows: Any) -> Any:
         """One folder for each table."""
         keyed = rows | "By table" >> beam.Map(lambda one: (one.table, one)).with_output_types(tuple[str, TableRows])
-        return keyed | WriteObjects(self.base, ".parquet", table_file)
+        return keyed | WriteObjects(self.base, ".parquet", self.has_end, table_file)
 
 
 def table_file(values: list[TableRows]) -> bytes:
@@ -111,14 +122,14 @@ def table_file(values: list[TableRows]) -> bytes:
 class WriteDeadLetters(beam.PTransform):
     """Dead letters as NDJSON, in a folder for each day of receipt; payloads in base64."""
 
-    def __init__(self, base: str):
+    def __init__(self, base: str, has_end: bool):
         super().__init__()
-        self.base = base
+        self.base, self.has_end = base, has_end
 
     def expand(self, rows: Any) -> Any:
         """Each letter has all that is known of it."""
         days = rows | "By day" >> beam.FlatMap(by_day).with_output_types(tuple[str, str])
-        return days | WriteObjects(self.base, ".ndjson", lambda lines: "".join(lines).encode())
+        return days | WriteObjects(self.base, ".ndjson", self.has_end, lambda lines: "".join(lines).encode())
 
 
 def by_day(letters: TableRows) -> Iterator[tuple[str, str]]:
