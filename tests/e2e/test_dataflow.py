@@ -76,7 +76,7 @@ def test_a_job_is_launched_with_the_configuration_and_shows_how_it_fares(world: 
     request = json.loads(world.well("launch", "--dry-run"))["launchParameter"]
     assert request["parameters"] == {
         "subscription": f"{A},{B}", "lake": "gs://lake", "dataset": f"{PROJECT}.sawlog", "settings": "gs://lake/sawlog.toml",
-        "shards": "32", "early": "60", "without_dedup": "false",
+        "shards": "32", "early": "60", "without_dedup": "false", "without_timelines": "false",
     }
     assert request["environment"]["maxWorkers"] == 4 and request["environment"]["enableStreamingEngine"]
     assert world.calls("LaunchFlexTemplate") == 0, "a dry run asks nobody"
