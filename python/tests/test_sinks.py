@@ -224,6 +224,10 @@ def test_dead_letters_are_told_at_once_and_then_a_minute_later(caplog, monkeypat
     assert told() == []
     now = 60.0
     assert told() == [letters | {"count": 1, "error": "third"}] and told() == []
+    summary.add("parse", "json_syntax", "last")
+    assert told() == []
+    summary.tell(is_last=True)
+    assert [json.loads(record.getMessage()) for record in caplog.records] == [letters | {"count": 1, "error": "last"}]
 
 
 def test_the_raw_copy_is_that_of_the_embedded_lake(tmp_path: Path):

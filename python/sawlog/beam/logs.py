@@ -30,9 +30,9 @@ class DeadLetterSummary:
         count, first = self.counts.get((stage, reason), (0, error))
         self.counts[stage, reason] = (count + 1, first)
 
-    def tell(self) -> None:
-        """Writes what was counted, if it is time for that."""
-        if not self.counts or time.monotonic() - self.told < SUMMARY_SECONDS:
+    def tell(self, is_last: bool = False) -> None:
+        """Writes what was counted, if it is time for that or nobody will be asked again."""
+        if not self.counts or (time.monotonic() - self.told < SUMMARY_SECONDS and not is_last):
             return
         self.told = time.monotonic()
         for (stage, reason), (count, first) in sorted(self.counts.items()):

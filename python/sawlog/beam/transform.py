@@ -64,8 +64,7 @@ class Transform(beam.DoFn):
 
     def teardown(self) -> None:
         """Tells of the last ones."""
-        self.letters.told = float("-inf")
-        self.letters.tell()
+        self.letters.tell(is_last=True)
 
     def _look(self) -> None:
         """Compiles the rules anew when a file that they name has changed. Each worker looks for itself: a side input would be

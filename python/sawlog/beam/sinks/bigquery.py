@@ -87,6 +87,11 @@ class Append(beam.DoFn):
         for table in list(self.waiting):
             for letters in self._flush(table):
                 yield WindowedValue(letters, MIN_TIMESTAMP, [GlobalWindow()])
+        self.summary.tell()
+
+    def teardown(self) -> None:
+        """Tells of the last rows that were refused."""
+        self.summary.tell(is_last=True)
 
     def _flush(self, table: str) -> Iterator[TableRows]:
         batches = self.waiting.pop(table)
@@ -98,7 +103,6 @@ class Append(beam.DoFn):
             self.refused.inc(len(letters))
             for _, problem in letters:
                 self.summary.add("bigquery", "row_refused", f"table {table}: {problem}")
-            self.summary.tell()
             yield TableRows("dead_letters", dead_letters(table, letters))
 
     def _append(self, table: str, rows: pa.RecordBatch, letters: list[tuple[dict[str, Any], str]]) -> None:
