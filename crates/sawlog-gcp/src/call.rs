@@ -63,6 +63,34 @@ pub trait CallError {
     }
 }
 
+/// How one try ended, if not well, as a service that has no errors of its own kind says it. Services make theirs where they are.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub(crate) struct Failed {
+    pub(crate) code: &'static str,
+    pub(crate) problem: String,
+    pub(crate) is_retryable: bool,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl CallError for Failed {
+    fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn problem(&self) -> String {
+        self.problem.clone()
+    }
+
+    fn is_retryable(&self) -> bool {
+        self.is_retryable
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
 /// Calls with one outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CallCount {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::job_error::is_passing;
 use super::{BigQueryOptions, Statement};
 use crate::answer::cause;
-use crate::call::{CallCounts, CallError, CallFailed, Caller};
+use crate::call::{CallCounts, CallError, CallFailed, Caller, Failed};
 
 /// Why a statement did not run.
 #[derive(Debug, thiserror::Error)]
@@ -98,35 +98,12 @@ impl BigQueryClient {
     }
 }
 
-/// How a call ended, if not well.
-#[derive(Debug, thiserror::Error)]
-#[error("{problem}")]
-pub(super) struct Failed {
-    code: &'static str,
-    problem: String,
-    is_retryable: bool,
-}
-
-impl CallError for Failed {
-    fn code(&self) -> &'static str {
-        self.code
-    }
-
-    fn problem(&self) -> String {
-        self.problem.clone()
-    }
-
-    fn is_retryable(&self) -> bool {
-        self.is_retryable
-    }
-}
-
 impl Failed {
     /// By the answer of the service that caused an error; what no answer caused will not pass.
     pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
         let cause = cause(error);
         let (code, is_retryable) = cause.map_or(("UNKNOWN", false), |cause| (cause.code(), cause.is_retryable()));
-        Self { code, problem: error.to_string(), is_retryable }
+        Self { code, problem: error.to_string(), is_retryable, retry_after: None }
     }
 }
 
@@ -137,6 +114,7 @@ impl From<ServiceError> for Failed {
                 code: "JOB_FAILED",
                 problem: errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "),
                 is_retryable: errors.iter().any(|error| is_passing(&error.reason)),
+                retry_after: None,
             },
             other => Self::of(&other),
         }

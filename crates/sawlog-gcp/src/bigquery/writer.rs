@@ -22,12 +22,12 @@ use sawlog_seams::Position;
 use sawlog_seams::warehouse::TableSpec;
 use tokio::time::sleep;
 
-use super::client::{BigQueryClient, Failed};
+use super::client::BigQueryClient;
 use super::positions::{Pending, Positions, Refused, TablePosition};
 use super::rows::{Encoder, FlushRows, REQUEST_BYTES_MAX};
 use super::schema::{quoted, rows_table, text};
 use super::{BigQueryOptions, Delivery};
-use crate::call::{CallError, Caller, TryError};
+use crate::call::{CallError, Caller, Failed, TryError};
 
 /// Connections and streams that one append may use up.
 const REPEATS_MAX: u32 = 4;

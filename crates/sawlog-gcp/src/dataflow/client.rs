@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use super::health::{Health, Message, messages};
 use super::job::micros;
 use super::{DataflowError, DataflowOptions, Job, Launch};
-use crate::call::{CallFailed, Caller};
-use crate::dataflow::error::Failed;
+use crate::call::{CallFailed, Caller, Failed};
 
 const HOST: &str = "https://dataflow.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::answer::name_of_http;
-use crate::call::{CallError, CallFailed, deepest};
+use crate::call::{CallFailed, Failed, deepest};
 use crate::grpc::code_name;
 
 /// Longest text of an error that is kept, characters.
@@ -59,33 +59,6 @@ impl DataflowError {
             "RESOURCE_EXHAUSTED" => "the project's quota is used up; try again later",
             _ => "try again; what was asked may have been done, which `sawlog dataflow status` shows",
         }
-    }
-}
-
-/// How a try ended, if not well.
-#[derive(Debug)]
-pub(super) struct Failed {
-    code: &'static str,
-    problem: String,
-    is_retryable: bool,
-    retry_after: Option<Duration>,
-}
-
-impl CallError for Failed {
-    fn code(&self) -> &'static str {
-        self.code
-    }
-
-    fn problem(&self) -> String {
-        self.problem.clone()
-    }
-
-    fn is_retryable(&self) -> bool {
-        self.is_retryable
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
     }
 }
 
