@@ -55,6 +55,18 @@ class Rollups:
     def cells(self, tables: Mapping[str, pa.RecordBatch]) -> pa.RecordBatch:
         """What rows of `logs`, `metrics` and `activity` add: series, start of a window of 10 s, cell (`schema("cells")`)."""
 
+class WindowSums:
+    """Sums of windows of all widths, which have one pane each: that of all that adds to them."""
+
+    def __init__(self) -> None:
+        """Nothing is counted."""
+
+    def add(self, cells: pa.RecordBatch) -> None:
+        """Adds cells (`schema("cells")`)."""
+
+    def panes(self, pane_index: int) -> pa.RecordBatch:
+        """The panes (`schema("panes")`), on time and with that number, by width, series and start."""
+
 class Sessions:
     """Makes sessions of the rows that name a user."""
 
@@ -69,6 +81,9 @@ class Sessions:
 
 def merge_cells(key: bytes, cells: Sequence[bytes]) -> bytes:
     """The sum of cells of the series with that key."""
+
+def split_cells(cells: pa.RecordBatch, parts: int) -> list[tuple[int, pa.RecordBatch]]:
+    """Cells by the hour of their windows and one of so many parts of all series; a number names both, in all workers the same."""
 
 def merge_chains(chains: Sequence[bytes]) -> bytes:
     """The chain of the events of all of these, which one user's session window holds."""

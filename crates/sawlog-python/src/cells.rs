@@ -1,12 +1,14 @@
 //! Rollups: what rows add to windows, sums of it, and the panes that windows emit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::iter;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, Int32Array, RecordBatch, StringArray};
 use arrow_pyarrow::PyArrowType;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -17,6 +19,7 @@ use sawlog_core::rollup::{
     self, Admission, Cell, Deltas, PaneCell, PaneTiming, Rollup, RollupOptions, RollupRow, Width,
 };
 use sawlog_core::schema::Table;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::refused;
 use crate::raw::check;
@@ -70,20 +73,125 @@ fn latest_receipt(batch: &RecordBatch) -> i64 {
     times.and_then(|times| times.values().iter().copied().max()).unwrap_or(0)
 }
 
+/// Cells as rows.
+struct CellRows {
+    keys: BinaryBuilder,
+    starts: TimestampMicrosecondBuilder,
+    cells: BinaryBuilder,
+}
+
+impl Default for CellRows {
+    fn default() -> Self {
+        let starts = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+        Self { keys: BinaryBuilder::new(), starts, cells: BinaryBuilder::new() }
+    }
+}
+
+impl CellRows {
+    fn push(&mut self, key: &[u8], start: i64, cell: &[u8]) {
+        self.keys.append_value(key);
+        self.starts.append_value(start);
+        self.cells.append_value(cell);
+    }
+
+    fn columns(mut self) -> [Arc<dyn Array>; 3] {
+        [Arc::new(self.keys.finish()), Arc::new(self.starts.finish()), Arc::new(self.cells.finish())]
+    }
+
+    fn finish(self) -> PyResult<RecordBatch> {
+        RecordBatch::try_new(schemas::cells(), self.columns().into()).map_err(refused)
+    }
+}
+
 fn batch_of(deltas: &Deltas) -> PyResult<RecordBatch> {
-    let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
-    let mut starts = TimestampMicrosecondBuilder::new().with_timezone("UTC");
-    let mut bytes = Vec::new();
+    let (mut rows, mut bytes) = (CellRows::default(), Vec::new());
     for (key, start, cell) in deltas.cells(Width::TenSeconds) {
         bytes.clear();
         cell.write_to(&mut bytes);
-        keys.append_value(key);
-        starts.append_value(start);
-        values.append_value(&bytes);
+        rows.push(key, start, &bytes);
     }
-    let columns: Vec<Arc<dyn Array>> =
-        vec![Arc::new(keys.finish()), Arc::new(starts.finish()), Arc::new(values.finish())];
-    RecordBatch::try_new(schemas::cells(), columns).map_err(refused)
+    rows.finish()
+}
+
+/// Rows of cells: key of the series, start of the window, cell.
+fn cells_of(batch: &RecordBatch) -> PyResult<impl Iterator<Item = (&[u8], i64, &[u8])>> {
+    check(batch, &schemas::cells())?;
+    let (keys, cells) = (batch.column(0).as_binary::<i32>(), batch.column(2).as_binary::<i32>());
+    let starts = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+    Ok((0..batch.num_rows()).map(move |row| (keys.value(row), starts.value(row), cells.value(row))))
+}
+
+/// Cells by hour of their windows and by one of so many parts of all series: number of both, the same in all workers, and cells.
+#[pyfunction]
+pub(crate) fn split_cells(
+    py: Python<'_>,
+    cells: PyArrowType<RecordBatch>,
+    parts: NonZeroU32,
+) -> PyResult<Vec<(i64, PyArrowType<RecordBatch>)>> {
+    let cells = cells.0;
+    py.detach(|| {
+        let parts = u64::from(parts.get());
+        let mut found: BTreeMap<i64, CellRows> = BTreeMap::new();
+        for (key, start, cell) in cells_of(&cells)? {
+            let hour = start.div_euclid(Width::Hour.micros());
+            let part = (xxh3_64(key) % parts).cast_signed();
+            found.entry(hour * parts.cast_signed() + part).or_default().push(key, start, cell);
+        }
+        found.into_iter().map(|(number, rows)| Ok((number, PyArrowType(rows.finish()?)))).collect()
+    })
+}
+
+/// Sums of windows of all widths: each has one pane when all that adds to it is there.
+#[pyclass(frozen, module = "sawlog._native")]
+#[derive(Default)]
+pub(crate) struct WindowSums {
+    deltas: Mutex<Deltas>,
+}
+
+#[pymethods]
+impl WindowSums {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds cells.
+    fn add(&self, py: Python<'_>, cells: PyArrowType<RecordBatch>) -> PyResult<()> {
+        let cells = cells.0;
+        py.detach(|| {
+            let mut deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, start, cell) in cells_of(&cells)? {
+                deltas.put(key, start, Cell::from_bytes(rollup_of(key)?, cell).map_err(refused)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// The windows' panes, on time and with that number, by width, series and start.
+    fn panes(&self, py: Python<'_>, pane_index: i32) -> PyResult<PyArrowType<RecordBatch>> {
+        let panes = py.detach(|| {
+            let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mut rows, mut widths, mut bytes) = (CellRows::default(), StringBuilder::new(), Vec::new());
+            for width in Width::ALL {
+                let mut cells: Vec<(&[u8], i64, Cell)> = deltas.cells(width).collect();
+                cells.sort_unstable_by_key(|(key, start, _)| (*key, *start));
+                for (key, start, cell) in cells {
+                    bytes.clear();
+                    cell.write_to(&mut bytes);
+                    rows.push(key, start, &bytes);
+                    widths.append_value(width.name());
+                }
+            }
+            let (widths, [keys, starts, cells]) = (widths.finish(), rows.columns());
+            let count = widths.len();
+            let timings = StringArray::from_iter_values(iter::repeat_n(PaneTiming::OnTime.name(), count));
+            let indices = Int32Array::from_value(pane_index, count);
+            let columns: Vec<Arc<dyn Array>> =
+                vec![keys, Arc::new(widths), starts, Arc::new(indices), Arc::new(timings), cells];
+            RecordBatch::try_new(schemas::panes(), columns).map_err(refused)
+        });
+        panes.map(PyArrowType)
+    }
 }
 
 fn rollup_of(key: &[u8]) -> PyResult<Rollup> {

@@ -28,7 +28,7 @@ mod _native {
     #[pymodule_export]
     use crate::bigquery::bigquery_rows;
     #[pymodule_export]
-    use crate::cells::{Rollups, bigtable_cells, merge_cells, pane_rows};
+    use crate::cells::{Rollups, WindowSums, bigtable_cells, merge_cells, pane_rows, split_cells};
     #[pymodule_export]
     use crate::error::SawlogError;
     #[pymodule_export]

@@ -17,10 +17,7 @@ from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
 from sawlog.beam.sources import ReadLake, ReadMessages
 from sawlog.beam.timelines import Timelines
 from sawlog.beam.transform import LEDGER, BySeverity, Transform, read_file, read_files, without_ids
-from sawlog.beam.windows import WIDTHS, Cells, PaneBatches, Rollups, SlidingRows, UserSessions
-
-# Panes that are written together.
-PANES = 1_000
+from sawlog.beam.windows import PANES, WIDTHS, Cells, HourSums, PaneBatches, Rollups, SlidingRows, UserSessions, each_cell
 
 
 @dataclass(frozen=True)
@@ -84,13 +81,18 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
         ledgers.append(settled[LEDGER])
     tables = events | "By severity" >> beam.ParDo(BySeverity()).with_outputs(*BySeverity.TAGS)
     counted = events | "In time" >> beam.Map(in_time).with_output_types(TableRows)
-    cells = counted | "Cells" >> beam.ParDo(Cells(settings)).with_output_types(tuple[bytes, bytes])
-    panes = [
-        cells | f"Windows {name}" >> Rollups(name, FixedWindows(seconds), settings, early, options.first_pane)
-        for name, seconds in WIDTHS.items()
-    ]
-    batches = panes | "All panes" >> beam.Flatten() | "Batch panes" >> in_batches(PANES)
-    written = batches | "Pane rows" >> beam.ParDo(PaneBatches()).with_outputs("rows", main="cells")
+    cells = counted | "Cells" >> beam.ParDo(Cells(settings)).with_output_types(TableRows)
+    if options.slides or not has_end:
+        single = cells | "Each cell" >> beam.FlatMap(each_cell).with_output_types(tuple[bytes, bytes])
+    if has_end:
+        written = cells | "Hours" >> HourSums(options.first_pane)
+    else:
+        panes = [
+            single | f"Windows {name}" >> Rollups(name, FixedWindows(seconds), settings, early, options.first_pane)
+            for name, seconds in WIDTHS.items()
+        ]
+        batches = panes | "All panes" >> beam.Flatten() | "Batch panes" >> in_batches(PANES)
+        written = batches | "Pane rows" >> beam.ParDo(PaneBatches()).with_outputs("rows", main="cells")
     sessions = counted | "Sessions" >> UserSessions(settings, has_end, options.first_pane)
     found = {tag: tables[tag] for tag in BySeverity.TAGS}
     found["dead_letters"] = made["dead_letters"]
@@ -100,7 +102,7 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
         windows = SlidingWindows(slide.size, slide.period)
         # Steps within a step are named with a slash.
         name = slide.name.replace("/", " by ")
-        sliding = cells | f"Sliding {name}" >> Rollups(slide.name, windows, settings, early, options.first_pane)
+        sliding = single | f"Sliding {name}" >> Rollups(slide.name, windows, settings, early, options.first_pane)
         rows = beam.ParDo(SlidingRows(slide)).with_output_types(TableRows)
         found[f"sliding {name}"] = sliding | f"Batch {name}" >> in_batches(PANES) | f"Rows {name}" >> rows
     found["sessions"] = sessions

@@ -25,6 +25,10 @@ OVERLAP_MAX = 60
 TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.LATE: "late"}
 # Sessions whose rows are made together.
 SESSIONS = 500
+# Panes that are written together.
+PANES = 1_000
+# Parts of the series of an hour, in a run with an end: most workers that sum one hour.
+SERIES_PARTS = 16
 # Values that are summed at once.
 SUMMED = 64
 # A cell, behind the first byte of the key of its series, which says what it is a cell of.
@@ -42,12 +46,18 @@ class Cells(beam.DoFn):
         """Each worker admits series of its own, up to `rollups.series-max`."""
         self.rollups = self.settings.rollups()
 
-    def process(self, element: TableRows) -> Iterator[Any]:
-        """Cells by series, each at the start of its window."""
-        cells = self.rollups.cells({element.table: element.rows})
-        columns = (cells["key"], cells["window_start"].cast(pa.int64()), cells["cell"])
-        for key, start, cell in zip(*(column.to_pylist() for column in columns), strict=True):
-            yield TimestampedValue((key, key[:1] + cell), Timestamp(micros=start))
+    def process(self, element: TableRows) -> Iterator[TableRows]:
+        """Cells by series and window."""
+        if len(cells := self.rollups.cells({element.table: element.rows})):
+            yield TableRows("cells", cells)
+
+
+def each_cell(element: TableRows) -> Iterator[Any]:
+    """Cells by series, each at the start of its window."""
+    cells = element.rows
+    columns = (cells["key"], cells["window_start"].cast(pa.int64()), cells["cell"])
+    for key, start, cell in zip(*(column.to_pylist() for column in columns), strict=True):
+        yield TimestampedValue((key, key[:1] + cell), Timestamp(micros=start))
 
 
 class SumCells(beam.CombineFn):
@@ -130,6 +140,43 @@ class Rollups(beam.PTransform):
         return panes | "Globally" >> beam.WindowInto(GlobalWindows())
 
 
+class HourSums(beam.PTransform):
+    """Panes of windows of all widths, of a run with an end: one for each window, made when all that adds to it is there. What is
+    shuffled are batches, of one hour and one part of the series each, which no window reaches across."""
+
+    def __init__(self, first: int):
+        super().__init__()
+        self.first = first
+
+    def expand(self, cells: Any) -> Any:
+        """Rows of the pane tables, and cells of Bigtable, as `PaneBatches` has them."""
+        parts = cells | "Split" >> beam.FlatMap(split).with_output_types(tuple[int, TableRows])
+        groups = parts | "By hour" >> beam.GroupByKey()
+        return groups | "Sum" >> beam.ParDo(SumHour(self.first)).with_outputs("rows", main="cells")
+
+
+def split(element: TableRows) -> Iterator[tuple[int, TableRows]]:
+    """Cells by hour and part of the series."""
+    for number, cells in sawlog.split_cells(element.rows, SERIES_PARTS):
+        yield number, TableRows(element.table, cells)
+
+
+class SumHour(beam.DoFn):
+    """The panes of one hour."""
+
+    def __init__(self, first: int):
+        self.first = first
+
+    def process(self, element: tuple[int, Iterable[TableRows]]) -> Iterator[Any]:
+        """Panes, so many at a time."""
+        sums = sawlog.WindowSums()
+        for cells in element[1]:
+            sums.add(cells.rows)
+        panes = sums.panes(self.first)
+        for start in range(0, len(panes), PANES):
+            yield from written(panes.slice(start, PANES))
+
+
 @dataclass(frozen=True)
 class Slide:
     """Windows that overlap: one of `size` seconds begins every `period` seconds."""
@@ -183,14 +230,18 @@ def is_closing(pane: Any) -> bool:
 
 
 class PaneBatches(beam.DoFn):
-    """Panes as rows of their tables (tagged `rows`) and as cells of Bigtable (the main output)."""
+    """Panes as they are written."""
 
     def process(self, panes: list[Pane]) -> Iterator[Any]:
         """One batch of cells, and one of rows for each rollup."""
-        batch = pa.RecordBatch.from_pylist(panes, schema_of("panes"))
-        yield sawlog.bigtable_cells(batch).to_pylist()
-        for table, rows in sawlog.pane_rows(batch).items():
-            yield beam.pvalue.TaggedOutput("rows", TableRows(table, rows))
+        yield from written(pa.RecordBatch.from_pylist(panes, schema_of("panes")))
+
+
+def written(panes: pa.RecordBatch) -> Iterator[Any]:
+    """Panes as cells of Bigtable, and as rows by table (tagged `rows`)."""
+    yield sawlog.bigtable_cells(panes).to_pylist()
+    for table, rows in sawlog.pane_rows(panes).items():
+        yield beam.pvalue.TaggedOutput("rows", TableRows(table, rows))
 
 
 class ChainSessions(Sessions):

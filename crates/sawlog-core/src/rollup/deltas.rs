@@ -80,19 +80,19 @@ impl Deltas {
                 self.memory_bytes += SERIES_BYTES + prefix.len();
             }
             let mine = self.series.entry(prefix).or_default();
-            for (start, cell) in cells {
-                match mine.entry(start) {
-                    Entry::Occupied(mut older) => {
-                        let before = older.get().memory_bytes();
-                        older.get_mut().merge(&cell);
-                        self.memory_bytes += older.get().memory_bytes().saturating_sub(before);
-                    }
-                    Entry::Vacant(place) => {
-                        self.memory_bytes += CELL_BYTES + cell.memory_bytes();
-                        place.insert(cell);
-                    }
-                }
-            }
+            self.memory_bytes += cells.into_iter().map(|(start, cell)| put(mine, start, cell)).sum::<usize>();
+        }
+    }
+
+    /// Adds a cell of one series, whose key stands without time, and of the window of ten seconds that begins at `start`
+    /// (UTC microseconds).
+    pub fn put(&mut self, prefix: &[u8], start: i64, cell: Cell) {
+        if !self.series.contains_key(prefix) {
+            self.memory_bytes += SERIES_BYTES + prefix.len();
+            self.series.insert(prefix.into(), BTreeMap::new());
+        }
+        if let Some(mine) = self.series.get_mut(prefix) {
+            self.memory_bytes += put(mine, start, cell);
         }
     }
 
@@ -145,6 +145,22 @@ impl Deltas {
             }
         }
         found
+    }
+}
+
+/// Merges a cell onto what the window has; gives the memory that this takes, bytes.
+fn put(cells: &mut BTreeMap<i64, Cell>, start: i64, cell: Cell) -> usize {
+    match cells.entry(start) {
+        Entry::Occupied(mut older) => {
+            let before = older.get().memory_bytes();
+            older.get_mut().merge(&cell);
+            older.get().memory_bytes().saturating_sub(before)
+        }
+        Entry::Vacant(place) => {
+            let bytes = CELL_BYTES + cell.memory_bytes();
+            place.insert(cell);
+            bytes
+        }
     }
 }
 
