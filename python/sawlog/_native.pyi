@@ -76,8 +76,9 @@ class Sessions:
     def chains(self, tables: Mapping[str, pa.RecordBatch]) -> pa.RecordBatch:
         """Chains of events by user, with the times of their first and last event (`schema("chains")`)."""
 
-    def rows(self, user_id: str, chain: bytes, pane_index: int, is_late: bool = False) -> pa.RecordBatch:
-        """The sessions of a chain as rows of `pane_sessions`; `is_late` for what a late event has changed."""
+    def rows(self, user_id: str, chains: Sequence[bytes], pane_index: int, is_late: bool = False) -> pa.RecordBatch:
+        """The sessions of chains of a user as rows of `pane_sessions`; chains that touch are one. `is_late` for what a late
+        event has changed."""
 
 def merge_cells(key: bytes, cells: Sequence[bytes]) -> bytes:
     """The sum of cells of the series with that key."""
@@ -115,6 +116,12 @@ def timeline_key(user_id: str, newest: int, position: int, number: int) -> bytes
 
 def schema(name: str) -> pa.Schema:
     """The schema of a table, or `lake`, `messages`, `ids`, `cells`, `panes`, `chains`, `timelines` or `bigtable`."""
+
+def bigquery_schema(name: str) -> list[dict[str, str]]:
+    """Columns of a table as `google.cloud.bigquery.SchemaField.from_api_repr` takes them: `name`, `type`, `mode`."""
+
+def spark_schema(name: str) -> str:
+    """The schema of a table, or of `lake`, as JSON: `pyspark.sql.types.StructType.fromJson(json.loads(…))` makes it Spark's."""
 
 def table_names() -> list[str]:
     """Names of all tables."""

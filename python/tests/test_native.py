@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 import pyarrow as pa
 import pytest
 from conftest import Deployment, binary, canonical
+from google.cloud.bigquery import SchemaField
 
 import sawlog
 
@@ -68,6 +69,26 @@ def test_a_record_of_the_lake_can_be_read_alone():
 def test_schemas_are_those_of_the_files_of_the_binary(name: str, tmp_path_factory):
     schema = sawlog.schema(name)
     assert len(schema) > 5 and schema.field("receive_time" if name in ("logs", "lake") else schema.names[0])
+
+
+@pytest.mark.parametrize("name", sawlog.table_names())
+def test_schemas_of_bigquery_and_spark_have_the_columns_of_tables(name: str):
+    schema = sawlog.schema(name)
+    columns = [SchemaField.from_api_repr(column) for column in sawlog.bigquery_schema(name)]
+    assert [column.name for column in columns] == schema.names
+    of_spark = json.loads(sawlog.spark_schema(name))["fields"]
+    assert [field["name"] for field in of_spark] == schema.names
+    for column, spark, field in zip(columns, of_spark, schema, strict=True):
+        assert spark["nullable"] == field.nullable
+        if pa.types.is_map(field.type):
+            assert column.field_type == "JSON" and spark["type"]["type"] == "map"
+        elif pa.types.is_timestamp(field.type):
+            assert (column.field_type, spark["type"]) == ("TIMESTAMP", "timestamp")
+        elif pa.types.is_list(field.type) and not pa.types.is_nested(field.type.value_type):
+            assert column.mode == "REPEATED" and spark["type"]["type"] == "array"
+        elif pa.types.is_integer(field.type):
+            # 32 bits where Arrow has them: Spark casts nothing.
+            assert column.field_type == "INT64" and spark["type"] == ("integer" if field.type.bit_width == 32 else "long")
 
 
 def test_rules_are_compiled_and_refused_as_by_the_binary(tmp_path):

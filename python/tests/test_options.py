@@ -32,6 +32,12 @@ GOOD = ["--subscription", "projects/p/subscriptions/s", "--dataset", "project.sa
         ([*GOOD, "--sliding", "5m/2m"], "or the size not one of the period"),
         ([*GOOD, "--sliding", "5m/5m,1h/10s"], "'5m/5m': the size is not 2 to 60 periods"),
         ([*GOOD, "--sliding", "5m/0s"], "--sliding: '5m/0s'"),
+        ([*GOOD, "--bigquery-sink", "exactly-once"], "start it (java -jar "),
+        (
+            [*GOOD, "--bigquery-sink", "exactly-once", "--bigquery-expansion-service", "127.0.0.1:1"],
+            "nothing answers at '127.0.0.1:1'",
+        ),
+        ([*GOOD, "--bigquery-expansion-service", "127.0.0.1:1"], "only --bigquery-sink exactly-once needs it"),
         ([*GOOD, "--id-label", "id"], "--id-label: DirectRunner refuses it"),
     ],
 )

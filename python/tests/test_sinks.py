@@ -6,20 +6,26 @@ import logging
 import re
 import subprocess
 import sys
+from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import urlopen
 
+import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam import coders
+from apache_beam.io.gcp.bigquery_tools import beam_row_from_dict, get_beam_typehints_from_tableschema
+from apache_beam.typehints.row_type import RowTypeConstraint
 from conftest import binary, generated
 from doubles import Cloud
 
 import sawlog
 from sawlog.beam.logs import DeadLetterSummary
 from sawlog.beam.rows import TableRows
+from sawlog.beam.sinks.beam_bigquery import EXACTLY_ONCE, TEXTS, ToDicts, columns_of
 from sawlog.beam.transform import Transform
 
 NOW = datetime.now(timezone.utc)
@@ -91,6 +97,47 @@ def test_rows_that_bigquery_refuses_become_dead_letters_and_the_others_are_store
     assert {one["code_version"] for one in kept} == {run_version()}
     rows = [json.loads(base64.b64decode(one["payload"])) for one in kept if "range" in one["error"]]
     assert sorted(row["insert_id"] for row in rows) == ["0", "1"] and {row["source"] for row in rows} == {"refuse"}
+
+
+def test_beams_own_sink_stores_the_same_rows(cloud: Cloud, tmp_path: Path):
+    lines = generated(60, "--late", "0", start=NOW.strftime("%Y-%m-%dT%H:%M:%SZ")).splitlines()
+    pattern = objects(tmp_path / "raw", orders=lines, large=[b'{"message":"' + b"x" * 9_500_000 + b'"}'])
+    sink = ["--bigquery-sink", "streaming-inserts", "--bigquery-endpoint", cloud.bigquery.address]
+    done = run(pattern, *cloud.flags()[2:6], *sink)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = sawlog.Transformer().transform(pq.read_table(tmp_path / "raw/raw.parquet").combine_chunks().to_batches()[0])
+    names = ["service", "message", "severity_class", "duration_us", "event_time", "insert_id"]
+    stored = cloud.rows(f"SELECT {', '.join(names)} FROM `{{}}.logs` WHERE event_time > '2000-01-01'")
+    expected = rows["logs"].select(names).to_pylist()
+    times = [row["event_time"].timestamp() for row in expected]
+    assert Counter(row[:4] for row in stored) == Counter(tuple(row[name] for name in names[:4]) for row in expected)
+    assert sorted(row[4].timestamp() for row in stored) == sorted(times) and len(times) > 20
+    sql = "SELECT TO_JSON_STRING(attributes) FROM `{}.logs` WHERE event_time > '2000-01-01' AND attributes IS NOT NULL"
+    attributes = [dict(row) for row in rows["logs"]["attributes"].to_pylist() if row]
+    assert sorted(row[0] for row in cloud.rows(sql)) == sorted(
+        json.dumps(one, separators=(",", ":"), sort_keys=True) for one in attributes
+    )
+    assert cloud.rows("SELECT COUNT(*) FROM `{}.pane_requests` WHERE window_start > '2000-01-01'")[0][0] > 10
+    # The record is too large, and so is its dead letter.
+    letters = cloud.rows("SELECT stage, reason, error FROM `{}.dead_letters` WHERE receive_time > '2000-01-01'")
+    assert [row[:2] for row in letters] == [("bigquery", "row_refused")] and "exceeds the maximum" in letters[0][2]
+
+
+def test_rows_are_those_of_beams_sink_in_java(tmp_path: Path):
+    """What Java takes: rows of a schema without types that Beam has none for. The service itself is not at hand."""
+    pattern = objects(tmp_path / "raw", orders=generated(60).splitlines())
+    raw = pq.read_table(pattern.replace("*", "raw")).combine_chunks().to_batches()[0]
+    found = sawlog.Transformer().transform(raw)
+    for table in ("logs", "metrics", "activity", "sawlog_ledger"):
+        columns = {"fields": columns_of(table)}
+        rows = [row.value for row in ToDicts(EXACTLY_ONCE).process(TableRows(table, found[table]))]
+        coder = coders.registry.get_coder(RowTypeConstraint.from_fields(get_beam_typehints_from_tableschema(columns, TEXTS)))
+        assert len(rows) == len(found[table]) > 0
+        for row in rows:
+            given = beam_row_from_dict(dict(row), columns).as_dict()
+            assert given == {column["name"]: row.get(column["name"]) for column in columns["fields"]}
+            back = coder.decode(coder.encode(beam.Row(**given)))._asdict()
+            assert {name: value or None for name, value in back.items()} == {name: value or None for name, value in given.items()}
 
 
 def test_cells_are_written_over_failures_of_bigtable(cloud: Cloud, tmp_path: Path):

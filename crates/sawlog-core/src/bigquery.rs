@@ -10,7 +10,7 @@ use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, Int64Array, ListArray, MapArray, StringArray};
-use arrow_schema::{ArrowError, DataType, Field};
+use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 
 /// Maps, and the columns with a letter for the type of each of their values, in the order of the map.
 pub const TYPED_MAPS: [(&str, &str); 2] = [("attributes", "attribute_types"), ("resource", "resource_types")];
@@ -23,6 +23,30 @@ pub fn is_json(data_type: &DataType) -> bool {
         DataType::List(element) => is_json(element.data_type()),
         _ => false,
     }
+}
+
+/// The type of a column in GoogleSQL; `None` where there is none.
+#[must_use]
+pub fn sql_type(data_type: &DataType) -> Option<String> {
+    let name = match data_type {
+        DataType::Utf8 => "STRING",
+        DataType::Int32 | DataType::Int64 => "INT64",
+        DataType::Float64 => "FLOAT64",
+        DataType::Boolean => "BOOL",
+        DataType::Binary => "BYTES",
+        DataType::Date32 => "DATE",
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "TIMESTAMP",
+        nested if is_json(nested) => "JSON",
+        DataType::List(element) => return Some(format!("ARRAY<{}>", sql_type(element.data_type())?)),
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
+/// Whether a column of a table must have a value: arrays and attributes that are absent are empty.
+#[must_use]
+pub fn is_required(field: &Field) -> bool {
+    !field.is_nullable() && !matches!(field.data_type(), DataType::List(_) | DataType::Map(..))
 }
 
 /// A column as it is announced to BigQuery; JSON is sent as text.

@@ -34,7 +34,7 @@ mod _native {
     #[pymodule_export]
     use crate::keys::{row_key, session_key, timeline_key};
     #[pymodule_export]
-    use crate::schemas::{layout, schema_of, table_names};
+    use crate::schemas::{bigquery_schema, layout, schema_of, spark_schema, table_names};
     #[pymodule_export]
     use crate::sessions::{Sessions, merge_chains};
     #[pymodule_export]

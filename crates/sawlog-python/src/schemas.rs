@@ -1,12 +1,15 @@
 //! Schemas and what else is known of each table.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow_pyarrow::PyArrowType;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use pyo3::prelude::*;
+use sawlog_core::bigquery::{is_required, sql_type};
 use sawlog_core::schema::{self, time_type};
 use sawlog_core::tables::TableSpec;
+use serde_json::{Value, json};
 
 use crate::error::refused;
 
@@ -124,6 +127,65 @@ pub(crate) fn schema_of(name: &str) -> PyResult<PyArrowType<Schema>> {
         _ => table(name)?.schema,
     };
     Ok(PyArrowType(found.as_ref().clone()))
+}
+
+/// Columns of a table as BigQuery's API describes them: name, type, mode.
+#[pyfunction]
+pub(crate) fn bigquery_schema(name: &str) -> PyResult<Vec<HashMap<&'static str, String>>> {
+    let spec = table(name)?;
+    let column = |field: &Arc<Field>| {
+        let unknown = || refused(format!("column {} has no type of BigQuery", field.name()));
+        let sql = sql_type(field.data_type()).ok_or_else(unknown)?;
+        let (data_type, mode) = match sql.strip_prefix("ARRAY<").and_then(|rest| rest.strip_suffix('>')) {
+            Some(element) => (element.to_owned(), "REPEATED"),
+            None if is_required(field) => (sql, "REQUIRED"),
+            None => (sql, "NULLABLE"),
+        };
+        Ok(HashMap::from([("name", field.name().clone()), ("type", data_type), ("mode", mode.to_owned())]))
+    };
+    spec.schema.fields().iter().map(column).collect()
+}
+
+/// The schema of a table, or of the lake, as JSON of which `pyspark.sql.types.StructType.fromJson` makes Spark's.
+#[pyfunction]
+pub(crate) fn spark_schema(name: &str) -> PyResult<String> {
+    let schema = if name == "lake" { schema::lake_schema() } else { table(name)?.schema };
+    spark_struct(schema.fields()).map(|found| found.to_string())
+}
+
+fn spark_struct(fields: &Fields) -> PyResult<Value> {
+    let field = |field: &Arc<Field>| {
+        let data_type = spark_type(field)?;
+        Ok(json!({"name": field.name(), "type": data_type, "nullable": field.is_nullable(), "metadata": {}}))
+    };
+    let fields = fields.iter().map(field).collect::<PyResult<Vec<_>>>()?;
+    Ok(json!({"type": "struct", "fields": fields}))
+}
+
+fn spark_type(field: &Field) -> PyResult<Value> {
+    Ok(match field.data_type() {
+        DataType::Utf8 => "string".into(),
+        DataType::Int32 => "integer".into(),
+        DataType::Int64 => "long".into(),
+        DataType::Float64 => "double".into(),
+        DataType::Boolean => "boolean".into(),
+        DataType::Binary => "binary".into(),
+        DataType::Date32 => "date".into(),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp".into(),
+        DataType::List(element) => {
+            let element_type = spark_type(element)?;
+            json!({"type": "array", "elementType": element_type, "containsNull": element.is_nullable()})
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) if pair.len() == 2 => {
+                let (key, value) = (spark_type(&pair[0])?, spark_type(&pair[1])?);
+                json!({"type": "map", "keyType": key, "valueType": value, "valueContainsNull": pair[1].is_nullable()})
+            }
+            other => return Err(refused(format!("column {} has entries of type {other}", field.name()))),
+        },
+        DataType::Struct(fields) => spark_struct(fields)?,
+        other => return Err(refused(format!("column {} of type {other} has no type of Spark", field.name()))),
+    })
 }
 
 fn table(name: &str) -> PyResult<TableSpec> {

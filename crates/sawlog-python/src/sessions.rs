@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use sawlog_core::rollup::PaneTiming;
-use sawlog_core::session::{Chain, SessionDeltas, SessionOptions, SessionRow, session_rows};
+use sawlog_core::session::{Chain, SessionDeltas, SessionOptions, SessionRow, join, session_rows};
 
 use crate::cells::rows_of;
 use crate::error::refused;
@@ -45,28 +45,38 @@ impl Sessions {
         chains.map(PyArrowType)
     }
 
-    /// The sessions of a chain that will not grow any more, as rows of `pane_sessions`.
-    #[pyo3(signature = (user_id, chain, pane_index, is_late = false))]
+    /// The sessions of chains of a user that will not grow any more, as rows of `pane_sessions`; chains that touch are one.
+    #[pyo3(signature = (user_id, chains, pane_index, is_late = false))]
     fn rows(
         &self,
+        py: Python<'_>,
         user_id: &str,
-        chain: PyBackedBytes,
+        chains: Vec<PyBackedBytes>,
         pane_index: u32,
         is_late: bool,
     ) -> PyResult<PyArrowType<RecordBatch>> {
-        let chain = Chain::from_bytes(&chain).map_err(refused)?;
-        let is_cut = chain.is_cut(&self.options);
-        let row = |(session, _)| SessionRow {
-            user: user_id.to_owned(),
-            session,
-            index: pane_index,
-            timing: if is_late { PaneTiming::Late } else { PaneTiming::OnTime },
-            is_cut,
-            is_retracted: false,
-        };
-        let rows: Vec<SessionRow> = chain.sessions(&self.options).into_iter().map(row).collect();
-        session_rows(&rows).map(PyArrowType).map_err(refused)
+        let rows = py.detach(|| {
+            let mut chains = chains_of(&chains)?;
+            join(&mut chains, &self.options);
+            let rows = chains.iter().flat_map(|chain| {
+                let is_cut = chain.is_cut(&self.options);
+                chain.sessions(&self.options).into_iter().map(move |(session, _)| SessionRow {
+                    user: user_id.to_owned(),
+                    session,
+                    index: pane_index,
+                    timing: if is_late { PaneTiming::Late } else { PaneTiming::OnTime },
+                    is_cut,
+                    is_retracted: false,
+                })
+            });
+            session_rows(&rows.collect::<Vec<_>>()).map_err(refused)
+        });
+        rows.map(PyArrowType)
     }
+}
+
+fn chains_of(chains: &[PyBackedBytes]) -> PyResult<Vec<Chain>> {
+    chains.iter().map(|bytes| Chain::from_bytes(bytes).map_err(refused)).collect()
 }
 
 fn batch_of(deltas: &SessionDeltas) -> PyResult<RecordBatch> {
@@ -89,8 +99,7 @@ fn batch_of(deltas: &SessionDeltas) -> PyResult<RecordBatch> {
 /// The chain of the events of all of these, which one user's session window holds.
 #[pyfunction]
 pub(crate) fn merge_chains(py: Python<'_>, chains: Vec<PyBackedBytes>) -> PyResult<Py<PyBytes>> {
-    let read = chains.iter().map(|bytes| Chain::from_bytes(bytes).map_err(refused));
-    let mut read = read.collect::<PyResult<Vec<_>>>()?.into_iter();
+    let mut read = chains_of(&chains)?.into_iter();
     let mut sum = read.next().ok_or_else(|| refused("there are no chains to merge"))?;
     read.for_each(|chain| sum.merge(&chain));
     Ok(PyBytes::new(py, &sum.to_bytes()).unbind())

@@ -8,12 +8,15 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 import sawlog
+from sawlog.beam.sinks.beam_bigquery import EXACTLY_ONCE, STREAMING_INSERTS, answers
 from sawlog.beam.windows import Slide
 
 SUBSCRIPTION = r"projects/[a-z0-9.:-]+/subscriptions/[A-Za-z0-9._~%+-]+"
 DATASET = r"[a-z0-9.:-]+\.[A-Za-z0-9_]+"
 # 2026-01-01T00:00:00Z
 EPOCH = 1_767_225_600
+STORAGE_WRITE = "storage-write"
+START_SERVICE = "start it (java -jar beam-sdks-java-io-google-cloud-platform-expansion-service-2.77.0.jar PORT)"
 BIGTABLE = r"[a-z0-9.:-]+/[a-z0-9-]+/[A-Za-z0-9._-]+"
 
 
@@ -27,6 +30,17 @@ def truth(text: str) -> bool:
 def listed(text: str) -> list[str]:
     """Values that commas separate."""
     return [value for value in text.split(",") if value]
+
+
+def sink_problems(sink: str, service: str | None) -> list[str]:
+    """What is wrong with the sink of BigQuery and the expansion service that is named for it."""
+    if sink != EXACTLY_ONCE:
+        return [f"--bigquery-expansion-service: only --bigquery-sink {EXACTLY_ONCE} needs it; leave it out"] if service else []
+    if not service:
+        return [
+            f"--bigquery-sink: {EXACTLY_ONCE} is Beam's sink in Java; {START_SERVICE}, and name it by --bigquery-expansion-service"
+        ]
+    return [] if answers(service) else [f"--bigquery-expansion-service: nothing answers at {service!r}; {START_SERVICE}"]
 
 
 class SawlogOptions(PipelineOptions):
@@ -63,6 +77,17 @@ class SawlogOptions(PipelineOptions):
             help="folder that gets raw records as received, such as gs://BUCKET/PREFIX; alone, nothing else is made of them",
         )
         add("--dataset", help="dataset of BigQuery, PROJECT.DATASET, as `sawlog gcp init` makes it")
+        add(
+            "--bigquery-sink",
+            choices=(STORAGE_WRITE, STREAMING_INSERTS, EXACTLY_ONCE),
+            default=STORAGE_WRITE,
+            help=f"{STORAGE_WRITE}: Arrow batches, at least once; {STREAMING_INSERTS}: Beam's own, row by row; {EXACTLY_ONCE}: "
+            "Beam's own in Java, which needs --bigquery-expansion-service",
+        )
+        add(
+            "--bigquery-expansion-service",
+            help="HOST:PORT of Beam's Java expansion service for Google Cloud, which runs while the pipeline is started",
+        )
         add("--bigtable", help="served table of Bigtable, PROJECT/INSTANCE/TABLE, as `sawlog gcp init` makes it")
         add("--output", help="folder that gets all rows as Parquet files, by table")
         add("--dead-letters", help="folder that gets dead letters as NDJSON files, such as gs://BUCKET/dead")
@@ -161,6 +186,7 @@ class SawlogOptions(PipelineOptions):
                 found.append(f"--{name.replace('_', '-')}: {given[name]} is below {least}")
         if not 0 <= given["dead_letters_max"] <= 1:
             found.append(f"--dead-letters-max: {given['dead_letters_max']} is not between 0 and 1")
+        found.extend(sink_problems(given["bigquery_sink"], given["bigquery_expansion_service"]))
         runner = self.view_as(StandardOptions).runner or "DirectRunner"
         if given["id_label"] and "Dataflow" not in runner:
             found.append(f"--id-label: {runner} refuses it; leave it out, repeats are found by this pipeline")

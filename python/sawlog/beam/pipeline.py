@@ -8,9 +8,10 @@ import apache_beam as beam
 from apache_beam.transforms.window import FixedWindows, SlidingWindows
 
 import sawlog
-from sawlog.beam.options import SawlogOptions
+from sawlog.beam.options import STORAGE_WRITE, SawlogOptions
 from sawlog.beam.rows import TableRows
 from sawlog.beam.settle import Settle, Shard, in_time, no_rows
+from sawlog.beam.sinks.beam_bigquery import WriteWithBeam
 from sawlog.beam.sinks.bigquery import WriteBigQuery
 from sawlog.beam.sinks.bigtable import WriteBigtable
 from sawlog.beam.sinks.objects import WriteDeadLetters, WriteFiles, WriteLake
@@ -122,9 +123,8 @@ def write(outputs: Outputs, options: SawlogOptions) -> None:
     rows = outputs.all_rows() | "All rows" >> beam.Flatten()
     letters = [outputs.tables["dead_letters"]]
     if options.dataset:
-        endpoint = options.bigquery_storage_endpoint
-        refused = rows | "To BigQuery" >> WriteBigQuery(options.dataset, endpoint)
-        refused | "Refused to BigQuery" >> WriteBigQuery(options.dataset, endpoint)
+        refused = rows | "To BigQuery" >> bigquery_sink(options)
+        refused | "Refused to BigQuery" >> bigquery_sink(options)
         letters.append(refused)
     if options.bigtable:
         cells = outputs.cells | "All cells" >> beam.Flatten()
@@ -134,3 +134,16 @@ def write(outputs: Outputs, options: SawlogOptions) -> None:
     if options.dead_letters:
         all_letters = letters | "All dead letters" >> beam.Flatten()
         all_letters | "Dead letters to files" >> WriteDeadLetters(options.dead_letters, options.has_end)
+
+
+def bigquery_sink(options: SawlogOptions) -> beam.PTransform:
+    """The sink of the dataset: rows in, dead letters out."""
+    if options.bigquery_sink == STORAGE_WRITE:
+        return WriteBigQuery(options.dataset, options.bigquery_storage_endpoint)
+    return WriteWithBeam(
+        options.dataset,
+        options.bigquery_sink,
+        options.bigquery_endpoint,
+        options.bigquery_expansion_service,
+        not options.has_end,
+    )

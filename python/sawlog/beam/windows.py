@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark, DefaultTrigger
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
 from apache_beam.transforms.window import GlobalWindows, IntervalWindow, Sessions, TimestampedValue, WindowFn
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfoTiming
@@ -293,17 +293,21 @@ class SumChains(beam.CombineFn):
         return sawlog.merge_chains(accumulator)
 
 
+# User, chains, number of the emission, whether a late event has made it.
+ClosedChains = tuple[str, list[bytes], int, bool]
+
+
 class Numbered(beam.DoFn):
-    """Adds the number of the emission to a user's chain, and whether a late event has made it."""
+    """Adds to the chain of a user's window which emission it is."""
 
     def __init__(self, first: int):
         self.first = first
 
-    def process(self, element: tuple[str, bytes], pane: Any = beam.DoFn.PaneInfoParam) -> Iterator[tuple[str, bytes, int, bool]]:
-        """User, chain, number, whether it is late."""
+    def process(self, element: tuple[str, bytes], pane: Any = beam.DoFn.PaneInfoParam) -> Iterator[ClosedChains]:
+        """The chain of a pane."""
         if is_closing(pane):
             return
-        yield (*element, self.first + max(pane.index, 0), pane.timing == PaneInfoTiming.LATE)
+        yield element[0], [element[1]], self.first + max(pane.index, 0), pane.timing == PaneInfoTiming.LATE
 
 
 class SessionRows(beam.DoFn):
@@ -316,31 +320,42 @@ class SessionRows(beam.DoFn):
         """Settings for the core."""
         self.sessions = self.settings.sessions()
 
-    def process(self, chains: list[tuple[str, bytes, int, bool]]) -> Iterator[TableRows]:
+    def process(self, chains: list[ClosedChains]) -> Iterator[TableRows]:
         """The sessions of chains: one each, or one for each day of those that are too long."""
         rows = [self.sessions.rows(*chain) for chain in chains]
         yield TableRows("pane_sessions", one_batch(rows, schema_of("pane_sessions")))
 
 
 class UserSessions(beam.PTransform):
-    """Rows of `pane_sessions`; the rows must not be late. With an end no event is, and Beam's default trigger does, the only
-    one that Prism has for windows that merge."""
+    """Rows of `pane_sessions`; the rows must not be late. With an end, all chains of a user are there at once, and the core joins
+    those that touch: no runner needs windows that merge, which Prism has no triggers for."""
 
     def __init__(self, settings: sawlog.Settings, has_end: bool, first: int):
         super().__init__()
         self.settings, self.has_end, self.first = settings, has_end, first
 
     def expand(self, rows: Any) -> Any:
-        """Sums by user and session window."""
+        """Sums by user and session."""
+        chains = rows | "Chains" >> beam.ParDo(Chains(self.settings)).with_output_types(tuple[str, bytes])
+        closed = self._of_users(chains) if self.has_end else self._of_windows(chains)
+        batches = closed | "Batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=SESSIONS)
+        return batches | "Rows" >> beam.ParDo(SessionRows(self.settings)).with_output_types(TableRows)
+
+    def _of_users(self, chains: Any) -> Any:
+        first = self.first
+
+        def all_of(user: str, values: Iterable[bytes]) -> ClosedChains:
+            return user, [value[8:] for value in values], first, False
+
+        return chains | "By user" >> beam.GroupByKey() | "All" >> beam.MapTuple(all_of).with_output_types(ClosedChains)
+
+    def _of_windows(self, chains: Any) -> Any:
         windows = beam.WindowInto(
             ChainSessions(self.settings.session_gap / 1e6),
-            trigger=DefaultTrigger() if self.has_end else trigger(0),
+            trigger=trigger(0),
             accumulation_mode=AccumulationMode.ACCUMULATING,
             allowed_lateness=kept_for(self.settings),
         )
-        chains = rows | "Chains" >> beam.ParDo(Chains(self.settings)).with_output_types(tuple[str, bytes])
         sums = chains | "Windows" >> windows | "Sum" >> beam.CombinePerKey(SumChains())
-        numbered = sums | "Number" >> beam.ParDo(Numbered(self.first)).with_output_types(tuple[str, bytes, int, bool])
-        globally = numbered | "Globally" >> beam.WindowInto(GlobalWindows())
-        batches = globally | "Batch" >> beam.BatchElements(min_batch_size=1, max_batch_size=SESSIONS)
-        return batches | "Rows" >> beam.ParDo(SessionRows(self.settings)).with_output_types(TableRows)
+        numbered = sums | "Number" >> beam.ParDo(Numbered(self.first)).with_output_types(ClosedChains)
+        return numbered | "Globally" >> beam.WindowInto(GlobalWindows())

@@ -119,7 +119,7 @@ impl SessionDeltas {
 }
 
 /// Puts the chains of a user into the order of time and makes those that touch one.
-pub(super) fn join(chains: &mut Vec<Chain>, options: &SessionOptions) {
+pub fn join(chains: &mut Vec<Chain>, options: &SessionOptions) {
     chains.sort_by_key(Chain::first);
     let mut joined: Vec<Chain> = Vec::with_capacity(chains.len());
     for chain in chains.drain(..) {

@@ -19,7 +19,7 @@ mod rows;
 mod tests;
 
 pub use chain::{Chain, ChainError, Event, Session, SessionOptions};
-pub use deltas::SessionDeltas;
+pub use deltas::{SessionDeltas, join};
 pub use pane::{Advanced, StoredChain, UserChains, advance};
 pub use rows::{CLUSTERING, PANE_TABLE, SessionRow, session_key, session_rows, session_schema};
 

@@ -9,8 +9,8 @@
 
 use std::fmt::Write as _;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
-use sawlog_core::bigquery::is_json;
+use arrow::datatypes::{DataType, Field};
+use sawlog_core::bigquery::{is_required, sql_type};
 use sawlog_core::reconciled::CONTROL_TABLE;
 use sawlog_core::schema::Table;
 use sawlog_seams::warehouse::{LEDGER_TABLE, TableSpec};
@@ -202,27 +202,13 @@ fn clustering(spec: &TableSpec) -> Vec<&'static str> {
 }
 
 fn not_null(field: &Field) -> &'static str {
-    // Arrays and attributes that are absent are empty.
-    let is_always_there = matches!(field.data_type(), DataType::List(_) | DataType::Map(..));
-    if field.is_nullable() || is_always_there { "" } else { " NOT NULL" }
+    if is_required(field) { " NOT NULL" } else { "" }
 }
 
 /// The type of a column.
 pub(super) fn type_of(field: &Field) -> Result<String, DdlError> {
     let unknown = || DdlError { column: field.name().clone(), data_type: field.data_type().clone() };
-    let name = match field.data_type() {
-        DataType::Utf8 => "STRING",
-        DataType::Int32 | DataType::Int64 => "INT64",
-        DataType::Float64 => "FLOAT64",
-        DataType::Boolean => "BOOL",
-        DataType::Binary => "BYTES",
-        DataType::Date32 => "DATE",
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "TIMESTAMP",
-        nested if is_json(nested) => "JSON",
-        DataType::List(element) => return Ok(format!("ARRAY<{}>", type_of(element)?)),
-        _ => return Err(unknown()),
-    };
-    Ok(name.to_owned())
+    sql_type(field.data_type()).ok_or_else(unknown)
 }
 
 fn description(table: &str) -> &'static str {
