@@ -33,6 +33,8 @@ PANE_EXTRAS = ("pane_index", "pane_timing", "event_date", "width")
 SESSION_EXTRAS = (*PANE_EXTRAS, "is_open")
 ROLLUPS = ("requests", "metrics", "activity", "users")
 WIDTHS = ("10s", "1m", "1h")
+# A late repeat may be hours from what it repeats.
+LONG_MEMORY = '[pipeline]\ndedup-window = "1d"\n'
 
 
 def shuffled(raw: pa.RecordBatch, seed: int, folder: Path) -> str:
@@ -118,8 +120,7 @@ def shop(tmp_path_factory) -> Deployment:
     folder = tmp_path_factory.mktemp("shop")
     lines = folder / "shop.ndjson"
     lines.write_bytes(generated(EVENTS, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
-    # A late repeat may be hours from what it repeats.
-    return Deployment(folder, lines, settings='[pipeline]\ndedup-window = "1d"\n')
+    return Deployment(folder, lines, settings=LONG_MEMORY)
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +220,8 @@ def test_another_runner_gives_the_same_rows_and_windows(tmp_path: Path):
     """Prism, Beam's portable runner: workers behind its Fn API, as Dataflow has them. In Beam 2.77 it loses values of jobs with
     bundles of several megabytes, also where all steps are Beam's own: these are smaller."""
     lines = tmp_path / "shop.ndjson"
-    lines.write_bytes(generated(2_000, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
-    deployment = Deployment(tmp_path, lines)
+    lines.write_bytes(generated(20_000, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
+    deployment = Deployment(tmp_path, lines, settings=LONG_MEMORY)
     prism = Path(binary()).parents[1] / "doubles" / "prism"
     runner = ["--runner", "PrismRunner", "--prism_location", str(prism), "--environment_type", "LOOPBACK"]
     run = Run(shuffled(deployment.raw(), 7, tmp_path / "raw"), tmp_path / "out", *runner)
