@@ -8,6 +8,7 @@
 mod bigquery;
 mod cells;
 mod error;
+mod export;
 mod keys;
 mod raw;
 mod schemas;

@@ -7,7 +7,7 @@ use arrow_pyarrow::PyArrowType;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use pyo3::prelude::*;
 use sawlog_core::bigquery::{is_required, sql_type};
-use sawlog_core::schema::{self, time_type};
+use sawlog_core::schema::{lake_schema, text_map_type, time_type};
 use sawlog_core::tables::TableSpec;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) fn messages() -> SchemaRef {
     static SCHEMA: Made = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
             Field::new("data", DataType::Binary, false),
-            Field::new("attributes", schema::text_map_type(), false),
+            Field::new("attributes", text_map_type(), false),
             text("message_id"),
             Field::new("publish_time", time_type(), false),
             text("ordering_key"),
@@ -115,7 +115,11 @@ pub(crate) fn timelines() -> SchemaRef {
 /// The schema of a table, or of what the functions of this module take and give.
 #[pyfunction(name = "schema")]
 pub(crate) fn schema_of(name: &str) -> PyResult<PyArrowType<Schema>> {
-    let found = match name {
+    Ok(PyArrowType(schema(name)?.as_ref().clone()))
+}
+
+pub(crate) fn schema(name: &str) -> PyResult<SchemaRef> {
+    Ok(match name {
         "messages" => messages(),
         "ids" => ids(),
         "cells" => cells(),
@@ -123,10 +127,9 @@ pub(crate) fn schema_of(name: &str) -> PyResult<PyArrowType<Schema>> {
         "bigtable" => bigtable(),
         "chains" => chains(),
         "timelines" => timelines(),
-        "lake" => schema::lake_schema(),
+        "lake" => lake_schema(),
         _ => table(name)?.schema,
-    };
-    Ok(PyArrowType(found.as_ref().clone()))
+    })
 }
 
 /// Columns of a table as BigQuery's API describes them: name, type, mode.
@@ -149,7 +152,7 @@ pub(crate) fn bigquery_schema(name: &str) -> PyResult<Vec<HashMap<&'static str, 
 /// The schema of a table, or of the lake, as JSON of which `pyspark.sql.types.StructType.fromJson` makes Spark's.
 #[pyfunction]
 pub(crate) fn spark_schema(name: &str) -> PyResult<String> {
-    let schema = if name == "lake" { schema::lake_schema() } else { table(name)?.schema };
+    let schema = if name == "lake" { lake_schema() } else { table(name)?.schema };
     spark_struct(schema.fields()).map(|found| found.to_string())
 }
 

@@ -20,6 +20,7 @@ use sawlog_core::tables::LEDGER_TABLE;
 use sawlog_core::transform::Transformed;
 
 use crate::error::{failed, refused};
+use crate::export;
 use crate::raw::Messages;
 use crate::schemas;
 
@@ -61,14 +62,15 @@ impl Transformer {
     }
 
     /// Records of messages as rows of the lake, after the redactions that apply before anything is written.
-    fn receive(
+    fn receive<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         messages: PyArrowType<RecordBatch>,
         source: &str,
-    ) -> PyResult<PyArrowType<RecordBatch>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let messages = Messages::of(messages.0)?;
-        py.detach(|| messages.rows(source, &self.rules)).map(PyArrowType).map_err(failed)
+        let rows = py.detach(|| messages.rows(source, &self.rules)).map_err(failed)?;
+        export::batch(py, "lake", rows)
     }
 
     /// Rows by table, ids of rows (`ids`) and what became of the records of each source (`sawlog_ledger`), of rows of the lake.
@@ -81,10 +83,10 @@ impl Transformer {
         })?;
         let found = PyDict::new(py);
         for (table, rows) in Table::ALL.into_iter().zip(rows.tables) {
-            found.set_item(table.name(), PyArrowType(rows))?;
+            found.set_item(table.name(), export::batch(py, table.name(), rows)?)?;
         }
-        found.set_item("ids", PyArrowType(ids))?;
-        found.set_item(LEDGER_TABLE, PyArrowType(ledger))?;
+        found.set_item("ids", export::batch(py, "ids", ids)?)?;
+        found.set_item(LEDGER_TABLE, export::batch(py, LEDGER_TABLE, ledger)?)?;
         Ok(found)
     }
 }
