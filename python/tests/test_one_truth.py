@@ -55,6 +55,7 @@ class Run:
     def __init__(self, pattern: str, output: Path, *more: str):
         self.output = output
         options = SawlogOptions(["--input", pattern, "--output", str(output), "--dead-letters-max", "1", *more])
+        options.choose_runner()
         with beam.Pipeline(options=options) as pipeline:
             build(pipeline, options)
 

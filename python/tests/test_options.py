@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import StandardOptions
 
 import sawlog
 from sawlog.beam import SawlogOptions
@@ -57,6 +58,23 @@ def test_good_options_have_no_problems():
     slides = SawlogOptions([*GOOD, "--sliding", "5m/1m,1h/10m", "--sliding", "5m/1m"]).slides
     assert slides == [Slide("5m/1m", 300, 60), Slide("1h/10m", 3_600, 600)]
     SawlogOptions([*GOOD, "--id-label", "id", "--runner", "DataflowRunner"]).check()
+
+
+@pytest.mark.parametrize(
+    ("flags", "runner"),
+    [
+        (["--input", "raw/*"], "FnApiRunner"),
+        (["--input", "raw/*", "--runner", "DirectRunner"], "FnApiRunner"),
+        (["--input", "raw/*", "--runner", "PrismRunner"], "PrismRunner"),
+        (["--input", "gs://b/raw/*", "--runner", "DataflowRunner"], "DataflowRunner"),
+        ([*GOOD, "--runner", "DirectRunner"], "DirectRunner"),
+    ],
+)
+def test_no_runner_is_downloaded(flags: list[str], runner: str):
+    """Beam's DirectRunner would get Prism from elsewhere for jobs with an end."""
+    options = SawlogOptions(flags)
+    options.choose_runner()
+    assert options.view_as(StandardOptions).runner == runner
 
 
 def test_settings_that_are_not_there_are_named():

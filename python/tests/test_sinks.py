@@ -3,7 +3,6 @@
 import base64
 import json
 import logging
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -80,11 +79,15 @@ def test_rows_that_bigquery_refuses_become_dead_letters_and_the_others_are_store
     assert done.returncode == 0, done.stderr[-3000:]
     found = cloud.rows("SELECT source, COUNT(*) FROM `{}.logs` WHERE event_time > '2000-01-01' GROUP BY source")
     assert found == [("orders", 50)]
-    sql = "SELECT stage, reason, error FROM `{}.dead_letters` WHERE receive_time > '2000-01-01' ORDER BY error"
+    sql = (
+        "SELECT stage, reason, error, attempt, code_version FROM `{}.dead_letters` WHERE receive_time > '2000-01-01' ORDER BY error"
+    )
     stored = cloud.rows(sql)
     refused = [row for row in stored if row[0] == "bigquery"]
-    of_range = [row[2] for row in refused if "range" in row[2]]
-    assert len(of_range) == 2 and all(re.fullmatch(r"table logs: a value is out of range \(attempt \d\)", one) for one in of_range)
+    of_range = [row for row in refused if "range" in row[2]]
+    assert [row[2] for row in of_range] == ["table logs: a value is out of range"] * 2 and all(1 <= row[3] <= 6 for row in of_range)
+    assert {row[4] for row in stored} == {run_version()}
+    assert [row[3] for row in stored if row[0] == "parse"] in ([1], [])
     told = [json.loads(line[line.index("{") :]) for line in done.stderr.splitlines() if '"event": "' in line]
     summaries = {(one["stage"], one["reason"]) for one in told if one["event"] == "dead_letters"}
     assert summaries == {("parse", "record_too_large"), ("bigquery", "row_refused")}

@@ -68,14 +68,14 @@ slots! {
         Service, ServiceVersion, Environment, Region, Host, Logger, Message, MessageType, Signature, EventName, TraceId, SpanId,
         SeverityText, SeverityClass, HttpMethod, HttpPath, HttpRoute, UserId, SessionId, UserSegment, Country, ClientAddress,
         ClientAddressClass, UserAgent, UserAgentFamily, Referrer, InsertId, Device, MetricName, MetricType, Unit,
-        Description, Temporality, Exemplars, Stage, Reason, FieldName, Error, Remedy,
+        Description, Temporality, Exemplars, Stage, Reason, FieldName, Error, Remedy, CodeVersion,
     }
 }
 slots! {
     /// Integer values of a record.
     Int {
         SeverityNumber, TraceFlags, HttpStatus, DurationUs, RequestBytes, ResponseBytes, IsMonotonic, ValueInt, Count,
-        Scale, ZeroCount, PositiveOffset, NegativeOffset, Flags, ByteOffset,
+        Scale, ZeroCount, PositiveOffset, NegativeOffset, Flags, ByteOffset, Attempt,
         EventTimeNanos, ObservedTimeNanos, StartTimeNanos,
     }
 }

@@ -398,6 +398,8 @@ const DEAD_LETTERS: &[Column] = &[
     RULES_VERSION,
     BATCH_ID,
     RECORD_INDEX,
+    optional("attempt", Source::Int64(Int::Attempt)),
+    optional("code_version", Source::Text(Text::CodeVersion)),
     EVENT_DATE,
 ];
 

@@ -169,6 +169,9 @@ pub(crate) fn transform_bodies(bodies: &[Body<'_>], rules: &Rules) -> Result<Tra
     run.finish(bodies)
 }
 
+/// Version of this code, which dead letters name.
+pub const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 const NOTHING: RawBatch<'_> = RawBatch {
     batch_id: "",
     source: "",
@@ -351,6 +354,9 @@ impl Run<'_> {
         if let Some(offset) = defect.byte_offset {
             record.set_int(Int::ByteOffset, offset as i64);
         }
+        // What is wrong with a record is so each time.
+        record.set_int(Int::Attempt, 1);
+        record.set_text_copy(Text::CodeVersion, CODE_VERSION.as_bytes());
         self.rows[Table::DeadLetters as usize].push(payload, record, number, self.batch.receive_time);
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem { record_index: self.outcomes.len(), defect });

@@ -18,6 +18,7 @@ def main() -> int:
     if options.subscription:
         options.view_as(StandardOptions).streaming = True
     options.view_as(SetupOptions).save_main_session = False
+    options.choose_runner()
     pipeline = beam.Pipeline(options=options)
     try:
         build(pipeline, options)

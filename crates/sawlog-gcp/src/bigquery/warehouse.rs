@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use google_cloud_bigquery::client::Write;
 use sawlog_core::schema::Table;
+use sawlog_core::transform::CODE_VERSION;
 use sawlog_seams::warehouse::{StoredTable, TableSpec, Warehouse, WarehouseError};
 use sawlog_seams::{Disk, Position};
 use sawlog_telemetry::Metrics;
@@ -310,6 +311,7 @@ fn dead_letters(spec: &TableSpec, rows: &FlushRows, refused: &[Refused]) -> Resu
             ("remedy", _) => {
                 texts(&|_| "the row is whole in the lake, in what batch_id and record_index name".to_owned())
             }
+            ("code_version", _) => texts(&|_| CODE_VERSION.to_owned()),
             ("payload", _) => Arc::new(BinaryArray::from_iter_values(&payloads)),
             ("receive_time", _) => Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC")),
             ("event_date", _) => {

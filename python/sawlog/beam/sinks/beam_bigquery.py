@@ -21,7 +21,7 @@ from google.cloud import bigquery
 
 import sawlog
 from sawlog.beam.rows import EVENT_TABLES, TableRows
-from sawlog.beam.sinks.bigquery import dead_letters, rows_of
+from sawlog.beam.sinks.bigquery import Refused, dead_letters, rows_of
 from sawlog.beam.transform import LEDGER
 
 STREAMING_INSERTS = "streaming-inserts"
@@ -126,7 +126,7 @@ def letter_of(refused: Any, table: str) -> TableRows:
     else:
         _, row, errors = refused
         problem = errors if isinstance(errors, str) else json.dumps(errors)
-    return TableRows("dead_letters", dead_letters(table, [(row, problem)]))
+    return TableRows("dead_letters", dead_letters(table, [Refused(row, problem, None)]))
 
 
 class Client:

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -43,6 +44,15 @@ PASSES = (
     exceptions.ResourceExhausted,
     exceptions.Unknown,
 )
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that BigQuery does not take, why, and which attempt said so, if any was made."""
+
+    row: dict[str, Any]
+    problem: str
+    attempt: int | None
 
 
 class WriteBigQuery(beam.PTransform):
@@ -96,36 +106,37 @@ class Append(beam.DoFn):
     def _flush(self, table: str) -> Iterator[TableRows]:
         batches = self.waiting.pop(table)
         rows = one_batch(batches, batches[0].schema)
-        letters: list[tuple[dict[str, Any], str]] = []
+        letters: list[Refused] = []
         self._append(table, rows, letters)
         self.written.inc(len(rows) - len(letters))
         if letters:
             self.refused.inc(len(letters))
-            for _, problem in letters:
-                self.summary.add("bigquery", "row_refused", f"table {table}: {problem}")
+            for refused in letters:
+                self.summary.add("bigquery", "row_refused", f"table {table}: {refused.problem}")
             yield TableRows("dead_letters", dead_letters(table, letters))
 
-    def _append(self, table: str, rows: pa.RecordBatch, letters: list[tuple[dict[str, Any], str]]) -> None:
+    def _append(self, table: str, rows: pa.RecordBatch, letters: list[Refused]) -> None:
         converted = sawlog.bigquery_rows(rows)
         content = converted.serialize().to_pybytes()
         if len(content) > REQUEST_BYTES_MAX:
             if len(rows) == 1:
-                letters.append((rows.to_pylist()[0], f"{len(content)} bytes are more than a request may have"))
+                problem = f"{len(content)} bytes are more than a request may have"
+                letters.append(Refused(rows.to_pylist()[0], problem, None))
                 return
             half = len(rows) // 2
             self._append(table, rows.slice(0, half), letters)
             self._append(table, rows.slice(half), letters)
             return
-        errors = self._send(table, converted.schema, content, len(rows))
+        attempt, errors = self._send(table, converted.schema, content, len(rows))
         if errors:
             values = rows.to_pylist()
-            letters.extend((values[place], problem) for place, problem in sorted(errors.items()))
+            letters.extend(Refused(values[place], problem, attempt) for place, problem in sorted(errors.items()))
             kept = [place for place in range(len(rows)) if place not in errors]
             if kept:
                 self._append(table, rows.take(pa.array(kept)), letters)
 
-    def _send(self, table: str, schema: pa.Schema, content: bytes, count: int) -> dict[int, str]:
-        """The rows that were refused, with the reason; none when all are stored."""
+    def _send(self, table: str, schema: pa.Schema, content: bytes, count: int) -> tuple[int, dict[int, str]]:
+        """Which attempt went through, and the rows that were refused, with the reason; none when all are stored."""
         project, dataset = self.dataset.rsplit(".", 1)
         data = types.AppendRowsRequest.ArrowData()
         data.writer_schema.serialized_schema = schema.serialize().to_pybytes()
@@ -145,11 +156,11 @@ class Append(beam.DoFn):
                 self.pause(min(2.0**attempt, 30))
                 continue
             if answer.row_errors:
-                return {error.index: f"{error.message} (attempt {attempt + 1})" for error in answer.row_errors}
+                return attempt + 1, {error.index: error.message for error in answer.row_errors}
             if answer.error.code:
                 raise sawlog.SawlogError(f"{table}: BigQuery refuses the rows: {answer.error.message}")
-            return {}
-        return {}
+            return attempt + 1, {}
+        return ATTEMPTS, {}
 
 
 def rows_of(element: TableRows) -> pa.RecordBatch:
@@ -177,20 +188,23 @@ def client(endpoint: str | None) -> BigQueryWriteClient:
     return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel, credentials=AnonymousCredentials()))
 
 
-def dead_letters(table: str, letters: list[tuple[dict[str, Any], str]]) -> pa.RecordBatch:
+def dead_letters(table: str, letters: list[Refused]) -> pa.RecordBatch:
     """Rows that BigQuery refused, as rows of `dead_letters`: the payload is the row as JSON."""
     now = datetime.now(timezone.utc)
     schema = schema_of("dead_letters")
     lines = []
-    for row, problem in letters:
+    for refused in letters:
+        row = refused.row
         line = {name: row.get(name) for name in schema.names}
         line |= {
             "stage": "bigquery",
             "reason": "row_refused",
-            "error": f"table {table}: {problem}",
+            "error": f"table {table}: {refused.problem}",
             "remedy": "see the reason; the raw record is in the lake",
             "receive_time": now,
             "event_date": now.date(),
+            "attempt": refused.attempt,
+            "code_version": sawlog.__version__,
             "payload": json.dumps(row, default=str).encode()[: 1 << 20],
         }
         lines.append(line | {name: 0 for name in ("rules_version", "record_index") if line.get(name) is None})

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-import sawlog
 from sawlog.beam.rows import TableRows, one_batch, schema_of
 
 HOUR = 3_600_000_000
@@ -141,5 +140,4 @@ def by_day(letters: TableRows) -> Iterator[tuple[str, str]]:
         return value.isoformat() if isinstance(value, datetime | date) else str(value)
 
     for letter in letters.rows.to_pylist():
-        line = letter | {"code_version": sawlog.__version__}
-        yield f"receive_date={letter['event_date']}", json.dumps(line, default=plain) + "\n"
+        yield f"receive_date={letter['event_date']}", json.dumps(letter, default=plain) + "\n"
