@@ -221,7 +221,7 @@ def test_another_runner_gives_the_same_rows_and_windows(tmp_path: Path):
     """Prism, Beam's portable runner: workers behind its Fn API, as Dataflow has them. In Beam 2.77 it loses values of jobs with
     bundles of several megabytes, also where all steps are Beam's own: these are smaller."""
     lines = tmp_path / "shop.ndjson"
-    lines.write_bytes(generated(20_000, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
+    lines.write_bytes(generated(5_000, "--late", "0.03", "--duplicate", "0.05", "--malformed", "0.02"))
     deployment = Deployment(tmp_path, lines, settings=LONG_MEMORY)
     prism = Path(binary()).parents[1] / "doubles" / "prism"
     runner = ["--runner", "PrismRunner", "--prism_location", str(prism), "--environment_type", "LOOPBACK"]
