@@ -253,7 +253,7 @@ impl Run {
             Err(error) => self.step("doubles of Google's services", || Err(error)),
         }
         let build = cargo(&["build", "--workspace", "--bins", "--lib"]);
-        self.commands("rust tests", vec![build, cargo(&["test", "--workspace"])]);
+        self.commands("rust tests", vec![build, cargo(&["test", "--workspace", "--no-fail-fast"])]);
         self.commands("end-to-end tests", end_to_end_commands());
         self.commands("package environment", python_environment(&package_environment(), "python/requirements.txt"));
         self.step("package", || Ok((place_module()?, Counts::default())));

@@ -16,7 +16,7 @@ use crate::transform::{Transformed, transform};
 /// 2026-11-24T03:00:00Z
 pub(crate) const RECEIVED: i64 = 1_795_489_200_000_000;
 
-const LEFT_OUT: [&str; 14] = [
+const LEFT_OUT: [&str; 16] = [
     "receive_time",
     "severity_class",
     "source",
@@ -31,6 +31,8 @@ const LEFT_OUT: [&str; 14] = [
     "payload",
     "remedy",
     "signature",
+    "attempt",
+    "code_version",
 ];
 
 pub(crate) fn batch<'a>(format: Format, source: &'a str, body: &'a str) -> RawBatch<'a> {
