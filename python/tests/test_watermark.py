@@ -17,7 +17,7 @@ import sawlog
 from sawlog.beam import SawlogOptions
 from sawlog.beam.pipeline import transform, write
 from sawlog.beam.rows import ID_FIELD, RawCoder, TableRows
-from sawlog.beam.settle import BACKLOG, MARGIN, Settle, step_after
+from sawlog.beam.settle import BACKLOG, MARGIN, Gather, Settle, step_after
 from sawlog.beam.transform import ids_of
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=timezone.utc)
@@ -236,3 +236,22 @@ def test_ids_are_forgotten_after_the_dedup_window(tmp_path: Path):
         ),
     )
     assert sorted(row["insert_id"] for row in found["logs"]) == ["a", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("most", [4_000, 7])
+def test_rows_of_parts_are_put_together_again_and_none_is_lost(monkeypatch: pytest.MonkeyPatch, most: int):
+    monkeypatch.setattr("sawlog.beam.settle.GATHERED_ROWS", most)
+    found = sawlog.Transformer().transform(raw(*((place, str(place)) for place in range(100))))
+    single = [TableRows(table, found["logs"].slice(place, 1)) for place in range(100) for table in ("logs", "activity")]
+    gather, together = Gather(), []
+    gather.start_bundle()
+    for place, element in enumerate(single):
+        together += gather.process(element, at(place))
+    left = list(gather.finish_bundle())
+    assert {value.timestamp for value in left} == {at(0)}
+    together += [value.value for value in left]
+    assert max(len(rows.rows) for rows in together) == min(most, 100)
+    for table in ("logs", "activity"):
+        assert pa.Table.from_batches([rows.rows for rows in together if rows.table == table]).equals(
+            pa.Table.from_batches([found["logs"]])
+        )

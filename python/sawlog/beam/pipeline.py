@@ -10,7 +10,7 @@ from apache_beam.transforms.window import FixedWindows, SlidingWindows
 import sawlog
 from sawlog.beam.options import STORAGE_WRITE, SawlogOptions
 from sawlog.beam.rows import TableRows
-from sawlog.beam.settle import Settle, Shard, in_time, no_rows
+from sawlog.beam.settle import Gather, Settle, Shard, in_time, no_rows
 from sawlog.beam.sinks.beam_bigquery import WriteWithBeam
 from sawlog.beam.sinks.bigquery import WriteBigQuery
 from sawlog.beam.sinks.bigtable import WriteBigtable
@@ -78,7 +78,7 @@ def transform(raw: Any, options: SawlogOptions, settings: sawlog.Settings) -> Ou
             parts = [parts, first] | "To all parts" >> beam.Flatten()
         settle = beam.ParDo(Settle(settings, has_end, remembers)).with_outputs(LEDGER, main="events")
         settled = parts | "Settle" >> settle
-        events = settled.events
+        events = settled.events | "Together" >> beam.ParDo(Gather()).with_output_types(TableRows)
         ledgers.append(settled[LEDGER])
     tables = events | "By severity" >> beam.ParDo(BySeverity()).with_outputs(*BySeverity.TAGS)
     counted = events | "In time" >> beam.Map(in_time).with_output_types(TableRows)

@@ -13,6 +13,7 @@ are kept for ten minutes longer, which is two of their steps: what is not marked
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,9 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.utils.timestamp import Timestamp
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 
 import sawlog
 from sawlog.beam.rows import ID_COLUMN, TableRows, one_batch, schema_of, token_of
@@ -32,6 +35,9 @@ ID_BYTES = 16
 # Ids are forgotten together with those of the same ten minutes of event time.
 GENERATION = 600_000_000
 WINDOW = 10_000_000
+# Rows of a table that are put together at most, about, and their bytes.
+GATHERED_ROWS = 4_000
+GATHERED_BYTES = 8_000_000
 # How much longer than the allowed lateness Beam's windows are kept.
 MARGIN = 600_000_000
 # How long before the start of a job its watermark may be: as long as Pub/Sub keeps messages by default, and a day.
@@ -66,9 +72,12 @@ class Shard(beam.DoFn):
             return
         ids = element.rows[ID_COLUMN].to_pylist()
         parts = [self.next if one is None else int.from_bytes(one[:4], "big") % self.shards for one in ids]
-        column = pa.array(parts, pa.int32())
-        for shard in sorted(set(parts)):
-            yield shard, TableRows(element.table, element.rows.filter(pc.equal(column, shard)))
+        order = sorted(range(len(parts)), key=parts.__getitem__)
+        rows = element.rows.take(pa.array(order, pa.int32()))
+        start = 0
+        for shard, count in sorted(Counter(parts).items()):
+            yield shard, TableRows(element.table, rows.slice(start, count))
+            start += count
 
 
 class Settle(beam.DoFn):
@@ -225,6 +234,33 @@ class Settle(beam.DoFn):
             place = rows.schema.get_field_index("late")
             return rows.set_column(place, rows.schema.field(place), pa.array(late, pa.bool_()))
         return rows
+
+
+class Gather(beam.DoFn):
+    """Puts rows of many parts together again, within a bundle: of 2,000 rows there is a third as much to sum in windows as of the
+    same rows in 32 parts."""
+
+    def start_bundle(self) -> None:
+        """Nothing is waiting."""
+        self.waiting: dict[str, list[pa.RecordBatch]] = {}
+        self.rows, self.size = Counter[str](), Counter[str]()
+        self.oldest = MAX_TIMESTAMP
+
+    def process(self, element: TableRows, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[TableRows]:
+        """Keeps rows until there are enough."""
+        table, rows = element.table, element.rows
+        self.waiting.setdefault(table, []).append(rows)
+        self.rows[table] += len(rows)
+        self.size[table] += rows.nbytes
+        self.oldest = min(self.oldest, timestamp)
+        if self.rows[table] >= GATHERED_ROWS or self.size[table] >= GATHERED_BYTES:
+            yield TableRows(table, one_batch(self.waiting.pop(table), rows.schema))
+            self.rows[table] = self.size[table] = 0
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """The rows that are left."""
+        for table, batches in self.waiting.items():
+            yield WindowedValue(TableRows(table, one_batch(batches, batches[0].schema)), self.oldest, [GlobalWindow()])
 
 
 def generation_of(chunk: bytes) -> int:
