@@ -182,6 +182,32 @@ fn what_is_merged_again_and_again_takes_the_memory_of_once() {
     assert!(found <= once && found > once / 2, "{found} for {once}");
 }
 
+#[test]
+fn cells_put_one_by_one_are_what_was_counted() {
+    let body = |ts: i64| format!("{{\"ts\":{ts},\"service\":\"s\",\"user_id\":\"u\",\"severity\":\"ERROR\"}}\n");
+    let start: i64 = NOW.parse().expect("a number");
+    let bodies: Vec<String> = (0..40).map(|at| body(start + at * 7)).collect();
+    let (whole, _) = deltas_of(&bodies.iter().map(String::as_str).collect::<Vec<_>>(), 100);
+    let mut sum = Deltas::default();
+    // Each body is counted alone, as workers of Beam do.
+    for body in &bodies {
+        let (one, _) = deltas_of(&[body], 100);
+        for (key, start, cell) in one.cells(Width::TenSeconds) {
+            sum.put(key, start, cell);
+        }
+    }
+    for width in Width::ALL {
+        for rollup in [Rollup::Requests, Rollup::Users] {
+            let rows = rows_of(&sum, rollup, width);
+            assert_eq!(rows, rows_of(&whole, rollup, width), "{rollup:?} {width:?}");
+        }
+        assert_eq!(counts(&rows_of(&sum, Rollup::Requests, width), "count").iter().sum::<i64>(), 40);
+    }
+    // Sketches that are merged have less room to spare.
+    let (found, counted) = (sum.memory_bytes(), whole.memory_bytes());
+    assert!(found <= counted && found > counted / 2, "{found} for {counted}");
+}
+
 /// Every column that this module's code names is in [`columns_read`], and nothing else: a recount reads no others.
 #[test]
 fn the_columns_that_are_read_are_those_that_are_named() {
