@@ -2,11 +2,12 @@
 
 import json
 import subprocess
+import sys
 from datetime import datetime, timezone
 
 import pyarrow as pa
 import pytest
-from conftest import Deployment, binary, canonical
+from conftest import ROOT, Deployment, binary, canonical
 from google.cloud.bigquery import SchemaField
 
 import sawlog
@@ -54,6 +55,31 @@ def test_messages_become_rows_and_dead_letters():
     # A message's own id counts where a record has none.
     assert found["ids"]["table"].to_pylist() == ["logs", "metrics", "activity"]
     assert found["logs"].schema == sawlog.schema("logs")
+
+
+def test_threads_that_are_the_first_to_call_do_not_wait_for_each_other_for_ever():
+    """Each of them needs the schemas of pyarrow, which nobody has made yet."""
+    code = """
+import sys, threading
+from datetime import datetime, timezone
+import pyarrow as pa, sawlog
+sys.setswitchinterval(1e-6)
+line = {"data": b"a", "attributes": [], "message_id": "1", "publish_time": datetime.now(timezone.utc), "ordering_key": ""}
+batch = pa.RecordBatch.from_pylist([line], sawlog.schema("messages"))
+start, transformer, found = threading.Barrier(16), sawlog.Transformer(), []
+def run():
+    start.wait()
+    found.append(transformer.transform(transformer.receive(batch, "orders"))["logs"].num_rows)
+threads = [threading.Thread(target=run) for _ in range(16)]
+for one in threads: one.start()
+for one in threads: one.join()
+print(found == [1] * 16)
+"""
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT / "python", check=False
+        )
+        assert done.stdout == "True\n", done.stderr
 
 
 def test_a_record_of_the_lake_can_be_read_alone():

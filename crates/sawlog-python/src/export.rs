@@ -4,7 +4,7 @@
 //! schema for each batch, which takes twice as long at a thousand rows. Not for: batches of other schemas.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_data::ffi::FFI_ArrowArray;
@@ -30,11 +30,16 @@ pub(crate) fn batch<'py>(py: Python<'py>, name: &'static str, batch: RecordBatch
 }
 
 fn schema<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyAny>> {
-    let mut schemas = SCHEMAS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = schemas.get(name) {
-        return Ok(known.bind(py).clone());
+    let known = known_schemas().get(name).map(|schema| schema.clone_ref(py));
+    if let Some(schema) = known {
+        return Ok(schema.into_bound(py));
     }
     let made = schemas::schema(name)?.to_pyarrow(py)?;
-    schemas.insert(name, made.clone().unbind());
+    known_schemas().insert(name, made.clone().unbind());
     Ok(made)
+}
+
+/// The schemas that were made. What calls Python must not hold them: it may wait for a thread that waits for them.
+fn known_schemas() -> MutexGuard<'static, HashMap<&'static str, Py<PyAny>>> {
+    SCHEMAS.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use arrow_pyarrow::PyArrowType;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use pyo3::prelude::*;
-use sawlog_core::bigquery::{is_required, sql_type};
+use sawlog_core::bigquery::{is_json, is_required, sql_type};
 use sawlog_core::schema::{lake_schema, text_map_type, time_type};
 use sawlog_core::tables::TableSpec;
 use serde_json::{Value, json};
@@ -137,13 +137,13 @@ pub(crate) fn schema(name: &str) -> PyResult<SchemaRef> {
 pub(crate) fn bigquery_schema(name: &str) -> PyResult<Vec<HashMap<&'static str, String>>> {
     let spec = table(name)?;
     let column = |field: &Arc<Field>| {
-        let unknown = || refused(format!("column {} has no type of BigQuery", field.name()));
-        let sql = sql_type(field.data_type()).ok_or_else(unknown)?;
-        let (data_type, mode) = match sql.strip_prefix("ARRAY<").and_then(|rest| rest.strip_suffix('>')) {
-            Some(element) => (element.to_owned(), "REPEATED"),
-            None if is_required(field) => (sql, "REQUIRED"),
-            None => (sql, "NULLABLE"),
+        let (of, mode) = match field.data_type() {
+            list @ DataType::List(element) if !is_json(list) => (element.data_type(), "REPEATED"),
+            other if is_required(field) => (other, "REQUIRED"),
+            other => (other, "NULLABLE"),
         };
+        let unknown = || refused(format!("column {} has no type of BigQuery", field.name()));
+        let data_type = sql_type(of).ok_or_else(unknown)?;
         Ok(HashMap::from([("name", field.name().clone()), ("type", data_type), ("mode", mode.to_owned())]))
     };
     spec.schema.fields().iter().map(column).collect()

@@ -84,7 +84,7 @@ class WriteWithBeam(beam.PTransform):
 
 
 def columns_of(table: str) -> list[dict[str, str]]:
-    """All columns of the table that has the rows of a table."""
+    """Columns of the rows that are written to a table: those that are no events say how they came."""
     added = [] if table in EVENT_TABLES else list(FLUSH_COLUMNS.items())
     return sawlog.bigquery_schema(table) + [{"name": name, "type": sql, "mode": "NULLABLE"} for name, sql in added]
 
